@@ -1,0 +1,58 @@
+/* Processes of a run. All of MPI is behind this header.
+ *
+ * Every function is collective over all ranks unless it says otherwise: all ranks must call it, in the
+ * same order. `rank` and `size` always mean MPI rank and number of ranks.
+ */
+#pragma once
+
+#include "gmvae/status.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+typedef struct gmv_comm {
+    int rank, size;
+    int local_rank, local_size; /* among the ranks on this host */
+    int cores;                  /* cores this rank may use: its share of the host's */
+    void *world;                /* MPI_Comm, owned by comm.c */
+} gmv_comm;
+
+/* Starts MPI (thread level FUNNELED: only the main thread calls MPI), finds the ranks of this host and
+ * divides the host's cores among them. A process started without mpirun is one rank with all cores. */
+gmv_status gmv_comm_init(gmv_comm *comm, int *argc, char ***argv);
+
+/* Ends MPI. */
+void gmv_comm_fini(gmv_comm *comm);
+
+/* Ends every rank at once, for a failure that one rank cannot share. Not collective; does not return. */
+void gmv_comm_abort(const gmv_comm *comm, int exit_code);
+
+/* All ranks get the status and the message of the lowest failing rank; GMV_OK when none fails.
+ * Call at the end of every phase in which a rank may fail alone, before the next collective call. */
+gmv_status gmv_comm_agree(const gmv_comm *comm, gmv_status status);
+
+void gmv_comm_barrier(const gmv_comm *comm);
+
+/* Copies `bytes` bytes of host memory from `root` to every rank. bytes may exceed 2^31. */
+void gmv_comm_broadcast(const gmv_comm *comm, void *buffer, int64_t bytes, int root);
+
+/* A string of any length from `root`; other ranks receive a new one in *text.
+ * Ownership: the caller frees *text with gmv_free on every rank but root, where it stays as it was. */
+gmv_status gmv_comm_broadcast_text(const gmv_comm *comm, char **text, int root);
+
+/* In-place sums over all ranks of host arrays. n may exceed 2^31. The float sum gives the same bits on
+ * every rank, and the same bits each time for the same number of ranks. */
+void gmv_comm_sum_f32(const gmv_comm *comm, float *values, int64_t n);
+void gmv_comm_sum_f64(const gmv_comm *comm, double *values, int64_t n);
+void gmv_comm_sum_i64(const gmv_comm *comm, int64_t *values, int64_t n);
+
+/* In-place largest value over all ranks. */
+void gmv_comm_max_i64(const gmv_comm *comm, int64_t *values, int64_t n);
+
+/* values[i] is a total that only one rank holds (zero elsewhere): after the call every rank holds all,
+ * so that a sum taken in index order is the same for every number of ranks. The same as
+ * gmv_comm_sum_f64, named for what it promises. */
+void gmv_comm_share_f64(const gmv_comm *comm, double *values, int64_t n);
+
+/* Every rank's block, in rank order, on every rank. @param[out] all  size * bytes */
+void gmv_comm_allgather(const gmv_comm *comm, const void *mine, void *all, int64_t bytes);

@@ -1,0 +1,91 @@
+/* The configuration of a run: struct gmv_config is expanded from config.def, field by field. */
+#pragma once
+
+#include "gmvae/comm.h"
+#include "gmvae/status.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+
+typedef struct gmv_ints {
+    int64_t *at;
+    int n;
+} gmv_ints;
+
+typedef struct gmv_texts {
+    char **at;
+    int n;
+} gmv_texts;
+
+/* A fraction of the cells (paths.n == 0), or paths of other files (fraction == 0). */
+typedef struct gmv_split {
+    double fraction;
+    gmv_texts paths;
+} gmv_split;
+
+typedef struct gmv_config {
+#define GMV_KEY_INT(field, path, def, min, max, help) int64_t field;
+#define GMV_KEY_REAL(field, path, def, min, max, help) double field;
+#define GMV_KEY_BOOL(field, path, def, help) bool field;
+#define GMV_KEY_TEXT(field, path, def, help) char *field;
+#define GMV_KEY_ENUM(field, path, def, choices, help) int field;
+#define GMV_KEY_INTS(field, path, def, min, max, help) gmv_ints field;
+#define GMV_KEY_TEXTS(field, path, def, help) gmv_texts field;
+#define GMV_KEY_SPLIT(field, path, def, min, max, help) gmv_split field;
+#include "gmvae/config.def"
+#undef GMV_KEY_INT
+#undef GMV_KEY_REAL
+#undef GMV_KEY_BOOL
+#undef GMV_KEY_TEXT
+#undef GMV_KEY_ENUM
+#undef GMV_KEY_INTS
+#undef GMV_KEY_TEXTS
+#undef GMV_KEY_SPLIT
+} gmv_config;
+
+/* Values of the enum keys, in the order of their choices in config.def. */
+enum { GMV_GENES_ALL, GMV_GENES_N_TOP, GMV_GENES_FILE };
+enum { GMV_DRIVER_AUTO, GMV_DRIVER_MPIO, GMV_DRIVER_POSIX };
+enum { GMV_LIBRARY_OBSERVED, GMV_LIBRARY_NONE };
+enum { GMV_REDUCTION_FAST, GMV_REDUCTION_EXACT };
+enum { GMV_RESUME_AUTO, GMV_RESUME_NEVER, GMV_RESUME_ALWAYS };
+
+/* Reads `file` on rank 0, broadcasts its bytes, and parses the same bytes on every rank; then applies
+ * the overrides ("train.epochs=10", values in YAML) in order. Unset keys get their defaults.
+ * @param[out] config  initialised here
+ * Ownership: caller frees with gmv_config_fini. Collective.
+ * Errors: GMV_ERR_CONFIG, message starting with FILE:line:col (or the override), with the nearest known
+ * key for an unknown one. */
+gmv_status gmv_config_load(gmv_config *config, const gmv_comm *comm, const char *file, int overrides,
+                           const char *const *override);
+
+/* The same from text in memory, on this rank alone. `name` stands for the file in messages. */
+gmv_status gmv_config_parse(gmv_config *config, const char *name, const char *text, int64_t length, int overrides,
+                            const char *const *override);
+
+/* Checks what single bounds cannot: keys that contradict each other, files missing for training. */
+gmv_status gmv_config_check(const gmv_config *config);
+
+void gmv_config_fini(gmv_config *config);
+
+/* Writes every key with its value as YAML that gmv_config_load reads back to the same config. */
+gmv_status gmv_config_write(const gmv_config *config, FILE *out);
+
+/* The same into a new string. Ownership: caller frees with gmv_free. */
+gmv_status gmv_config_text(const gmv_config *config, char **text);
+
+/* The word for an enum key's value: gmv_config_choice("model.likelihood", 0) is "nb". */
+const char *gmv_config_choice(const char *path, int value);
+
+/* Keys by which two configs describe different models (or another order of cells), one line "key: a, here b"
+ * for each, "" when a checkpoint of `theirs` can continue under `ours`: what changes shapes or the meaning
+ * of parameters counts (genes, model.*, batch keys, seed, shards, batch size, reduction); paths, epochs, output and runtime do not.
+ * Ownership: caller frees *differences with gmv_free. */
+gmv_status gmv_config_differences(const gmv_config *theirs, const gmv_config *ours, char **differences);
+
+/* docs/config.md, from the table. */
+void gmv_config_write_docs(FILE *out);
+
+/* Closest of `n` words to `word` by edit distance, NULL when none is near. For messages about typing errors. */
+const char *gmv_nearest(const char *word, int n, const char *const *words);

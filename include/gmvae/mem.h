@@ -1,0 +1,34 @@
+/* Typed host allocation with overflow check and counters. Memory comes zeroed. */
+#pragma once
+
+#include "gmvae/status.h"
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* Allocates count * size zeroed bytes, 64-byte aligned, into *out; count 0 gives NULL.
+ * @param[in] what  named in the message when memory is short ("non-zeros of atlas.h5ad")
+ * Ownership: caller frees with gmv_free.
+ * Errors: GMV_ERR_ENVIRONMENT with the number of bytes wanted; GMV_ERR_DATA when count * size overflows. */
+gmv_status gmv_alloc_bytes(void **out, int64_t count, size_t size, const char *what);
+
+/* Grows or shrinks to count * size bytes; new bytes are zero. */
+gmv_status gmv_realloc_bytes(void **block, int64_t old_count, int64_t count, size_t size, const char *what);
+
+/* Accepts NULL. */
+void gmv_free(void *block);
+
+/* Allocations made and blocks not yet freed since the program began. */
+int64_t gmv_alloc_count(void);
+int64_t gmv_alloc_live(void);
+
+/* `pointer` is an lvalue of any object pointer type. */
+#define GMV_NEW(pointer, count, what)                                                                                  \
+    gmv_alloc_bytes((void **)(void *)&(pointer), (int64_t)(count), sizeof *(pointer), (what))
+#define GMV_GROW(pointer, old_count, count, what)                                                                      \
+    gmv_realloc_bytes((void **)(void *)&(pointer), (int64_t)(old_count), (int64_t)(count), sizeof *(pointer), (what))
+#define GMV_FREE(pointer)                                                                                              \
+    do {                                                                                                               \
+        gmv_free((void *)(pointer));                                                                                   \
+        (pointer) = NULL;                                                                                              \
+    } while (0)

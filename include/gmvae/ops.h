@@ -1,0 +1,149 @@
+/* Arguments of the operations in ops.def, and the table that a backend fills.
+ *
+ * All arrays inside these structs are backend memory unless marked host. Nothing here owns memory.
+ */
+#pragma once
+
+#include "gmvae/status.h"
+#include "gmvae/types.h"
+
+typedef struct gmv_backend gmv_backend;
+
+typedef enum gmv_trans { GMV_N, GMV_T } gmv_trans;
+
+/* How counts become encoder input; zeros stay implicit.
+ * log1p: log(1 + y). standardize: (y - mean) / std with two scalars for the whole matrix (Seed 001);
+ * its constant part enters through `shift`. unit_sphere: log1p, then every row has unit length. */
+typedef enum gmv_input_kind { GMV_INPUT_LOG1P, GMV_INPUT_STANDARDIZE, GMV_INPUT_UNIT_SPHERE, GMV_INPUT_NONE } gmv_input_kind;
+
+typedef struct gmv_input {
+    gmv_input_kind kind;
+    float mean, std;
+} gmv_input;
+
+/* Rows of the count matrix as a rank keeps them: CSR, 3 bytes a non-zero where G <= 65,536.
+ * Genes ascend within a row and are distinct; stored counts are > 0. */
+typedef struct gmv_packed {
+    int64_t rows;
+    int32_t genes;
+    gmv_gidx first_cell;     /* global id of row 0 */
+    const gmv_nnz *indptr;   /* [rows + 1] */
+    const uint16_t *gene16;  /* [nnz], or NULL when gene32 is used */
+    const uint32_t *gene32;  /* [nnz], or NULL */
+    const uint8_t *count8;   /* [nnz]; 255 means: look in the overflow list */
+    int64_t overflows;       /* length of the overflow list */
+    const gmv_nnz *overflow_at;     /* [overflows] ascending positions in count8 */
+    const uint32_t *overflow_count; /* [overflows] counts >= 255, < 2^24 */
+    int covariates;          /* C */
+    const int32_t *level;    /* [rows, C] one-hot column: offset of the key plus its level */
+} gmv_packed;
+
+/* A batch as the operations see it. Filled by batch_fetch into arrays that its owner made large enough. */
+typedef struct gmv_batch {
+    int cells;        /* B */
+    int32_t genes;    /* G */
+    int covariates;   /* C */
+    int32_t *indptr;  /* [B + 1] CSR */
+    int32_t *gene;    /* [Z] */
+    float *x;         /* [Z] encoder input of each non-zero, CSR order */
+    int32_t *colptr;  /* [G + 1] CSC */
+    int32_t *cell;    /* [Z] ascending within a gene */
+    float *col_x;     /* [Z] encoder input, CSC order */
+    float *col_count; /* [Z] counts, CSC order */
+    float *library;   /* [B] total count of the cell over the genes in use */
+    int32_t *level;   /* [B, C] */
+    gmv_gidx *cell_id; /* [B] global id */
+} gmv_batch;
+
+/* Key of the random numbers of one use in one step; see rng.h. */
+typedef struct gmv_noise {
+    uint64_t seed;
+    uint32_t stream, epoch;
+    uint32_t first_draw;     /* draw number of m = 0; draws are numbered from here */
+    const gmv_gidx *cell_id; /* [B] */
+    int draws;               /* M: row i * M + m of a matrix belongs to cell i, draw m */
+} gmv_noise;
+
+/* Trainable tensors of one trunk layer after its matrix product: y = dropout(norm(gelu(pre + bias))). */
+typedef struct gmv_layer {
+    gmv_vec bias, norm_weight, norm_bias; /* [H] */
+} gmv_layer;
+
+/* Objective of the GMVAE's conditional prior; models-and-peers 1.1.4 and docs/math.md. */
+typedef enum gmv_objective { GMV_OBJECTIVE_MARGINAL, GMV_OBJECTIVE_PUBLISHED, GMV_OBJECTIVE_MC } gmv_objective;
+
+/* Terms of the loss, per cell, means over draws, nats. KL_Z + KL_X is the exact (marginal) conditional
+ * term for every objective; PRIOR is the one that is trained (without warm-up weight, with free nats). */
+typedef enum gmv_term {
+    GMV_TERM_RECONSTRUCTION,
+    GMV_TERM_KL_W,
+    GMV_TERM_KL_Z,
+    GMV_TERM_KL_X,
+    GMV_TERM_PRIOR,
+    GMV_TERMS
+} gmv_term;
+
+/* w-conditioned mixture: beta output layer, component densities, conditional prior, and gradients. */
+typedef struct gmv_mixture_args {
+    gmv_objective objective;
+    int components;        /* K */
+    float free_nats;       /* lambda, per cell on the mean over draws; not for marginal */
+    int draws;             /* M */
+    gmv_mat hidden;        /* [R, H] output of the beta trunk */
+    gmv_mat weight;        /* [2 K D, H] rows viewed as [2, K, D]: means, then raw variances */
+    gmv_vec bias;          /* [2 K D] */
+    gmv_mat x;             /* [R, D] drawn latents */
+    gmv_mat posterior;     /* [B, 2 D] means, then raw variances, of q(x|y) */
+    gmv_mat terms;         /* out [B, GMV_TERMS]: KL_Z, KL_X and PRIOR are written */
+    gmv_mat probability;   /* out [B, K] mean over draws of p(z|x,w); at == NULL: not wanted */
+    /* Gradients of scale * sum over cells of PRIOR; all of them NULL (at) in evaluation. */
+    float scale;           /* KL weight / cells in the global batch */
+    gmv_mat d_hidden;      /* out [R, H] */
+    gmv_mat d_weight;      /* added to [2 K D, H] */
+    gmv_vec d_bias;        /* added to [2 K D] */
+    gmv_mat d_x;           /* added to [R, D] */
+    gmv_mat d_posterior;   /* added to [B, 2 D]: the part that does not pass through x */
+} gmv_mixture_args;
+
+/* Likelihoods, one row each in likelihoods.def. */
+typedef enum gmv_likelihood {
+#define GMV_LIKELIHOOD(name, heads, softmax, gene_params, description) GMV_LIKELIHOOD_##name,
+#include "gmvae/likelihoods.def"
+#undef GMV_LIKELIHOOD
+    GMV_LIKELIHOODS
+} gmv_likelihood;
+
+enum { GMV_MAX_HEADS = 3 };
+
+/* Decoder heads and likelihood in one pass over tiles of genes. */
+typedef struct gmv_head_args {
+    gmv_likelihood likelihood;
+    bool observed_library;          /* mean = library * softmax(head 0), else mean = exp(head 0) */
+    int draws;                      /* M */
+    const gmv_batch *batch;
+    gmv_mat hidden;                 /* [R, H] output of the decoder trunk */
+    gmv_mat weight[GMV_MAX_HEADS];  /* [G, H] */
+    gmv_vec bias[GMV_MAX_HEADS];    /* [G] */
+    gmv_vec gene_param;             /* [G] raw per-gene parameter, or at == NULL */
+    gmv_mat terms;                  /* out [B, GMV_TERMS]: RECONSTRUCTION = -mean over draws of log p(y|x) */
+    /* Gradients of scale * sum over cells of RECONSTRUCTION; all NULL (at) in evaluation. */
+    float scale;                    /* 1 / cells in the global batch */
+    gmv_mat d_hidden;               /* out [R, H] */
+    gmv_mat d_weight[GMV_MAX_HEADS]; /* added to */
+    gmv_vec d_bias[GMV_MAX_HEADS];   /* added to */
+    gmv_vec d_gene_param;            /* added to */
+} gmv_head_args;
+
+typedef struct gmv_adam_args {
+    gmv_vec value, grad, m, v;      /* [P] */
+    float lr, beta1, beta2, epsilon;
+    float grad_scale;               /* gradients are multiplied by it first (norm clipping) */
+    int64_t step;                   /* 1 for the first update */
+} gmv_adam_args;
+
+/* The table: one pointer per row of ops.def. */
+typedef struct gmv_ops {
+#define GMV_OP(name, parameters) gmv_status(*name) parameters;
+#include "gmvae/ops.def"
+#undef GMV_OP
+} gmv_ops;

@@ -1,0 +1,33 @@
+/* What the files of the CPU backend share. The folder is compiled once per instruction set; every
+ * symbol with external linkage carries its name: gmv_cpu_<isa>_<op>. */
+#pragma once
+
+#include "gmvae/backend.h"
+
+#define GMV_CPU_PASTE_(isa, name) gmv_cpu_##isa##_##name
+#define GMV_CPU_PASTE(isa, name)  GMV_CPU_PASTE_(isa, name)
+#define GMV_CPU(name)             GMV_CPU_PASTE(GMV_CPU_ISA, name)
+
+#define GMV_OP(name, parameters) gmv_status GMV_CPU(name) parameters;
+#include "gmvae/ops.def"
+#undef GMV_OP
+
+/* Opens this variant; `backend` has its name and comm set. */
+gmv_status GMV_CPU(open)(gmv_backend *backend);
+
+/* Private data of an open CPU backend: scratch that grows to the largest call and is then reused. */
+typedef struct gmv_cpu_state {
+    void *scratch;
+    int64_t scratch_bytes;
+} gmv_cpu_state;
+
+/* At least `bytes` of 64-byte aligned scratch, contents undefined; valid until the next call. */
+gmv_status GMV_CPU(scratch)(gmv_backend *backend, int64_t bytes, void **scratch);
+
+/* Work is cut into pieces of this many rows or columns: fixed, so that sums do not depend on threads. */
+enum { GMV_CPU_ROWS = 64 };
+
+static inline int gmv_cpu_pieces(int64_t n, int64_t piece)
+{
+    return (int)((n + piece - 1) / piece);
+}

@@ -1,0 +1,63 @@
+#include "gmvae/mem.h"
+
+#include <inttypes.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+
+static _Atomic int64_t allocations;
+static _Atomic int64_t live;
+
+gmv_status gmv_alloc_bytes(void **out, int64_t count, size_t size, const char *what)
+{
+    *out = NULL;
+    if (count == 0) {
+        return GMV_OK;
+    }
+    if (count < 0 || (uint64_t)count > (uint64_t)(SIZE_MAX / 2) / size) {
+        return GMV_FAIL(GMV_ERR_DATA, "%s: an impossible size of %" PRId64 " elements; the file is damaged", what,
+                        count);
+    }
+    size_t bytes = ((size_t)count * size + 63) / 64 * 64;
+    void *block = aligned_alloc(64, bytes);
+    if (block == NULL) {
+        return GMV_FAIL(GMV_ERR_ENVIRONMENT, "out of memory: %zu bytes for %s; use more ranks or a machine with more",
+                        bytes, what);
+    }
+    memset(block, 0, bytes);
+    atomic_fetch_add(&allocations, 1);
+    atomic_fetch_add(&live, 1);
+    *out = block;
+    return GMV_OK;
+}
+
+gmv_status gmv_realloc_bytes(void **block, int64_t old_count, int64_t count, size_t size, const char *what)
+{
+    void *grown = NULL;
+    GMV_TRY(gmv_alloc_bytes(&grown, count, size, what));
+    int64_t kept = old_count < count ? old_count : count;
+    if (kept > 0 && *block != NULL) {
+        memcpy(grown, *block, (size_t)kept * size);
+    }
+    gmv_free(*block);
+    *block = grown;
+    return GMV_OK;
+}
+
+void gmv_free(void *block)
+{
+    if (block != NULL) {
+        atomic_fetch_sub(&live, 1);
+        free(block);
+    }
+}
+
+int64_t gmv_alloc_count(void)
+{
+    return atomic_load(&allocations);
+}
+
+int64_t gmv_alloc_live(void)
+{
+    return atomic_load(&live);
+}
