@@ -24,18 +24,17 @@ static long first_of(const char *const *names, long fallback)
     return fallback;
 }
 
-/* Rank and number of tasks as the launcher tells them, known before MPI starts. */
-static long launched_rank(void)
-{
-    static const char *const names[] = {"OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PMI_RANK", "SLURM_PROCID", NULL};
-    return first_of(names, 0);
-}
+/* What the launcher says, read before MPI starts: a process without a launcher gets such variables from MPI. */
+typedef struct launch {
+    long rank, tasks;
+} launch;
 
-static long launched_size(void)
+static launch read_launch(void)
 {
-    static const char *const names[] = {"OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "SLURM_STEP_NUM_TASKS", "SLURM_NTASKS",
+    static const char *const ranks[] = {"OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PMI_RANK", "SLURM_PROCID", NULL};
+    static const char *const tasks[] = {"OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "SLURM_STEP_NUM_TASKS", "SLURM_NTASKS",
                                         NULL};
-    return first_of(names, 1);
+    return (launch){first_of(ranks, 0), first_of(tasks, 1)};
 }
 
 static void print_error(gmv_status status)
@@ -46,14 +45,13 @@ static void print_error(gmv_status status)
 }
 
 /* Tasks that MPI does not connect all believe to be the whole run and write the same files. */
-static void warn_of_independent_copies(const gmv_comm *comm)
+static void warn_of_independent_copies(const gmv_comm *comm, launch launched)
 {
-    long tasks = launched_size();
-    if (comm->size == 1 && tasks > 1 && launched_rank() == 0) {
+    if (comm->size == 1 && launched.tasks > 1 && launched.rank == 0) {
         gmv_warn("%ld tasks were asked for, but MPI connects only this one; where every task starts gmvae_dist, "
                  "%ld independent copies write the same files; start with mpirun -np %ld gmvae_dist ..., or "
                  "srun --mpi=pmix gmvae_dist ...",
-                 tasks, tasks, tasks);
+                 launched.tasks, launched.tasks, launched.tasks);
     }
 }
 
@@ -83,7 +81,7 @@ static gmv_status prepare(gmv_run *run, const gmv_cli *cli)
 }
 
 /* Everything between the start and the end of MPI. `status` is what the command line gave. */
-static gmv_status run_ranks(const gmv_cli *cli, gmv_status status, int argc, char **argv)
+static gmv_status run_ranks(const gmv_cli *cli, gmv_status status, launch launched, int argc, char **argv)
 {
     gmv_run run = {.dry_run = cli->dry_run, .json = cli->json, .file = cli->file};
     gmv_status started = gmv_comm_init(&run.comm, &argc, &argv);
@@ -93,7 +91,7 @@ static gmv_status run_ranks(const gmv_cli *cli, gmv_status status, int argc, cha
     }
     gmv_log_init(run.comm.rank == 0);
     if (status == GMV_OK) {
-        warn_of_independent_copies(&run.comm);
+        warn_of_independent_copies(&run.comm, launched);
         status = prepare(&run, cli);
     }
     status = gmv_comm_agree(&run.comm, status);
@@ -118,18 +116,19 @@ static gmv_status run_ranks(const gmv_cli *cli, gmv_status status, int argc, cha
 int main(int argc, char **argv)
 {
     signal(SIGPIPE, SIG_IGN);
+    launch launched = read_launch();
     gmv_cli cli;
     gmv_status status = gmv_cli_parse(&cli, argc, argv);
     if (status == GMV_OK && gmv_cli_only_prints(&cli)) {
         /* without MPI: the first task of a launcher speaks, the others have nothing to add */
-        status = launched_rank() == 0 ? gmv_cli_print(&cli) : GMV_OK;
+        status = launched.rank == 0 ? gmv_cli_print(&cli) : GMV_OK;
         if (status != GMV_OK) {
             print_error(status);
         }
-    } else if (status != GMV_OK && launched_size() <= 1) {
+    } else if (status != GMV_OK && launched.tasks <= 1) {
         print_error(status);
     } else {
-        status = run_ranks(&cli, status, argc, argv);
+        status = run_ranks(&cli, status, launched, argc, argv);
     }
     gmv_cli_fini(&cli);
     return gmv_exit_code(status);

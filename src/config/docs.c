@@ -44,7 +44,8 @@ static void print_cell(const char *text, FILE *out)
 static void print_choices(const gmv_key *key, FILE *out)
 {
     for (int i = 0; i < gmv_key_choices(key); i++) {
-        fprintf(out, "%s`%s`", i > 0 ? ", " : "", gmv_config_choice(key->path, i));
+        bool needs_value = i > 0 && gmv_key_is_section(key->path);
+        fprintf(out, needs_value ? "%s`{%s: ...}`" : "%s`%s`", i > 0 ? ", " : "", gmv_config_choice(key->path, i));
     }
 }
 

@@ -120,11 +120,10 @@ static gmv_status read_real(const target *t, const gmv_node *node, double *value
     if (node->kind != GMV_NODE_SCALAR || !node->plain || !looks_like_real(node->text)) {
         return wrong_type(t, node, "a number");
     }
-    const char *dot_word = node->text + (*node->text == '+' || *node->text == '-');
-    bool is_word = strpbrk(dot_word, "nN") != NULL;
+    bool is_word = strpbrk(node->text, "nN") != NULL;
     errno = 0;
     double parsed = is_word ? (double)NAN : strtod(node->text, NULL);
-    bool lost = errno == ERANGE && fabs(parsed) < 1; /* too small for a double */
+    bool lost = errno == ERANGE && !(fabs(parsed) > 0); /* too small for a double */
     if (lost || !(parsed >= t->key->min && parsed <= t->key->max)) {
         return out_of_range(t, node);
     }
@@ -145,7 +144,7 @@ static gmv_status read_bool(const target *t, const gmv_node *node, bool *value)
     return wrong_type(t, node, "true or false");
 }
 
-/* "nb or nb_logit", "auto, cpu or cuda" */
+/* "nb or nb_logit", "auto, cpu or cuda"; "all, {n_top: ...} or {file: ...}" where a choice needs a value. */
 static void list_choices(const gmv_key *key, char *text, size_t size)
 {
     int n = gmv_key_choices(key);
@@ -153,7 +152,8 @@ static void list_choices(const gmv_key *key, char *text, size_t size)
     for (int i = 0; i < n; i++) {
         size_t used = strlen(text);
         const char *before = i == 0 ? "" : i == n - 1 ? " or " : ", ";
-        snprintf(text + used, size - used, "%s%s", before, gmv_config_choice(key->path, i));
+        const char *form = i > 0 && gmv_key_is_section(key->path) ? "%s{%s: ...}" : "%s%s";
+        snprintf(text + used, size - used, form, before, gmv_config_choice(key->path, i));
     }
 }
 

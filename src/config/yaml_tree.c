@@ -106,14 +106,26 @@ static gmv_status add_node(builder *b, gmv_node_kind kind, yaml_mark_t mark, int
     return GMV_OK;
 }
 
+/* Tags that only say what the value says anyway. */
+static bool is_core_tag(const char *tag)
+{
+    static const char *const core[] = {"!",          YAML_NULL_TAG,  YAML_BOOL_TAG, YAML_STR_TAG,
+                                       YAML_INT_TAG, YAML_FLOAT_TAG, YAML_SEQ_TAG,  YAML_MAP_TAG};
+    for (size_t i = 0; i < sizeof core / sizeof core[0]; i++) {
+        if (strcmp(tag, core[i]) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static gmv_status refuse_extras(const builder *b, yaml_mark_t mark, const unsigned char *anchor,
                                 const unsigned char *tag)
 {
-    static const char core[] = "tag:yaml.org,2002:";
     if (anchor != NULL) {
         return fail_at_mark(b, mark, "anchors (&NAME) are not supported; quote a text that starts with &");
     }
-    if (tag != NULL && strncmp((const char *)tag, core, sizeof core - 1) != 0 && strcmp((const char *)tag, "!") != 0) {
+    if (tag != NULL && !is_core_tag((const char *)tag)) {
         return fail_at_mark(b, mark, "tags (!NAME) are not supported; write the value, or quote the text");
     }
     return GMV_OK;
