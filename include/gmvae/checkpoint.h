@@ -28,6 +28,12 @@ gmv_status gmv_checkpoint_save(const gmv_trainer *trainer, unsigned as);
  * named in a warning and passed over. Collective. @param[out] path  "" when there is none; caller frees */
 gmv_status gmv_checkpoint_find_newest(const gmv_config *config, const gmv_comm *comm, char **path);
 
+/* Removes the checkpoints in output.dir, for a run that starts anew (rank 0). */
+gmv_status gmv_checkpoint_remove_all(const gmv_config *config);
+
+/* Makes a folder and those above it. */
+gmv_status gmv_make_folders(const char *path);
+
 /* Path for embed and eval: checkpoint.path, else best.h5, else last.h5 of output.dir. Collective.
  * Errors: GMV_ERR_DATA when there is none or it is damaged. Caller frees *path. */
 gmv_status gmv_checkpoint_choose(const gmv_config *config, const gmv_comm *comm, char **path);

@@ -11,8 +11,5 @@ void gmv_checkpoint_folder(const gmv_config *config, char *folder);
 /* Epoch of a file name epoch-NNNNNN.h5, -1 for other names. */
 int64_t gmv_checkpoint_epoch_of(const char *name);
 
-/* Makes a folder and those above it. */
-gmv_status gmv_make_folders(const char *path);
-
 /* Copies a file through a temporary name. */
 gmv_status gmv_checkpoint_copy(const char *from, const char *to);

@@ -174,39 +174,49 @@ static gmv_status rename_to(const char *from, const char *name, bool keep_from)
 
 static int newest_first(const void *a, const void *b)
 {
-    return -strcmp((const char *)a, (const char *)b);
+    int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
+    return (x < y) - (x > y);
 }
 
-/* Removes all but the newest checkpoint.keep epoch files. */
+/* Removes all but the newest `keep` epoch files. */
 static void prune(const char *folder, int64_t keep)
 {
-    char(*names)[GMV_CHECKPOINT_NAME] = NULL;
+    int64_t *epoch = NULL;
     int n = 0;
     DIR *dir = opendir(folder);
     struct dirent *entry;
     while (dir != NULL && (entry = readdir(dir)) != NULL) {
-        if (gmv_checkpoint_epoch_of(entry->d_name) < 0) {
-            continue;
+        if (gmv_checkpoint_epoch_of(entry->d_name) >= 0 && GMV_GROW(epoch, n, n + 1, "checkpoint names") == GMV_OK) {
+            epoch[n++] = gmv_checkpoint_epoch_of(entry->d_name);
         }
-        char(*grown)[GMV_CHECKPOINT_NAME] = realloc(names, (size_t)(n + 1) * sizeof *names);
-        if (grown == NULL) {
-            break;
-        }
-        names = grown;
-        snprintf(names[n++], sizeof *names, "%.30s", entry->d_name);
     }
     if (dir != NULL) {
         closedir(dir);
     }
     if (n > 0) {
-        qsort(names, (size_t)n, sizeof *names, newest_first);
+        qsort(epoch, (size_t)n, sizeof *epoch, newest_first);
     }
     for (int64_t i = keep; i < n; i++) {
         char path[GMV_PATH_ROOM];
-        snprintf(path, sizeof path, "%.4000s/%s", folder, names[i]);
+        snprintf(path, sizeof path, "%.4000s/epoch-%06" PRId64 ".h5", folder, epoch[i]);
         unlink(path);
     }
-    free(names);
+    gmv_free(epoch);
+}
+
+gmv_status gmv_checkpoint_remove_all(const gmv_config *config)
+{
+    char folder[GMV_PATH_ROOM], path[GMV_PATH_ROOM];
+    gmv_checkpoint_folder(config, folder);
+    prune(folder, 0);
+    const char *names[] = {"last.h5", "best.h5"};
+    for (int i = 0; i < 2; i++) {
+        snprintf(path, sizeof path, "%.4000s/%s", folder, names[i]);
+        if (unlink(path) != 0 && errno != ENOENT) {
+            return GMV_FAIL(GMV_ERR_ENVIRONMENT, "%s: cannot be replaced: %s", path, strerror(errno));
+        }
+    }
+    return GMV_OK;
 }
 
 static gmv_status save(const gmv_trainer *trainer, unsigned as)
