@@ -53,31 +53,46 @@ done:
     return status;
 }
 
-/* What a file without the matrix asked for is: other formats are named with their remedy. */
+/* The format of a file without obs and var, with its remedy; NULL when it is none that is known. */
+static const char *foreign_format(const gmv_h5 *file, const gmv_texts *names)
+{
+    if (gmv_h5_has(file, "row_attrs")) {
+        return "a Loom file; convert it: anndata.io.read_loom(path).write_h5ad('cells.h5ad')";
+    }
+    if (gmv_h5_has(file, "mod")) {
+        return "a MuData file; write one of its modalities as .h5ad";
+    }
+    for (int i = 0; i < names->n; i++) { /* "matrix", or in older files the name of the genome */
+        char path[600];
+        snprintf(path, sizeof path, "%.500s/barcodes", names->at[i]);
+        if (gmv_h5_has(file, path)) {
+            return "a 10x file; convert it: scanpy.read_10x_h5(path).write_h5ad('cells.h5ad')";
+        }
+    }
+    return NULL;
+}
+
 static gmv_status no_matrix(const gmv_h5 *file, const char *wanted)
 {
     gmv_texts names;
     char hint[700];
+    bool automatic = strcmp(wanted, "auto") == 0;
     if (!gmv_h5_has(file, "obs") || !gmv_h5_has(file, "var")) {
-        const char *kind =
-            gmv_h5_has(file, "matrix/barcodes") ? "a 10x file; convert it: scanpy.read_10x_h5(path).write_h5ad(...)"
-            : gmv_h5_has(file, "row_attrs")     ? "a Loom file; convert it: anndata.read_loom(path).write_h5ad(...)"
-            : gmv_h5_has(file, "mod")           ? "a MuData file; write one of its modalities as .h5ad"
-                                                : NULL;
-        if (kind != NULL) {
-            return GMV_FAIL(GMV_ERR_DATA, "%s: not an h5ad but %s", file->path, kind);
-        }
         GMV_TRY(gmv_h5_children(file, "/", &names));
-        gmv_names_hint(&names, wanted, hint, sizeof hint);
+        const char *format = foreign_format(file, &names);
+        gmv_names_hint(&names, "obs", hint, sizeof hint);
         gmv_texts_free(&names);
-        return GMV_FAIL(GMV_ERR_DATA, "%s: not an h5ad: obs and var are missing; %s", file->path, hint);
+        if (format != NULL) {
+            return GMV_FAIL(GMV_ERR_DATA, "%s: not an h5ad but %s", file->path, format);
+        }
+        return GMV_FAIL(GMV_ERR_DATA, "%s: not an h5ad: %s is missing; %s", file->path,
+                        gmv_h5_has(file, "obs") ? "var" : "obs", hint);
     }
     GMV_TRY(gmv_matrix_list(file, &names));
     gmv_names_hint(&names, wanted, hint, sizeof hint);
     gmv_texts_free(&names);
-    return GMV_FAIL(strcmp(wanted, "auto") == 0 ? GMV_ERR_DATA : GMV_ERR_CONFIG,
-                    "%s: no matrix '%s' (data.matrix) in the file; %s", file->path,
-                    strcmp(wanted, "auto") == 0 ? "X" : gmv_shown(wanted).at, hint);
+    return GMV_FAIL(automatic ? GMV_ERR_DATA : GMV_ERR_CONFIG, "%s: no matrix '%s' in the file (data.matrix); %s",
+                    file->path, automatic ? "X" : gmv_shown(wanted).at, hint);
 }
 
 gmv_status gmv_frame_index(const gmv_h5 *file, const char *frame, char **path, int64_t *length)
