@@ -119,6 +119,7 @@ static gmv_status read_on_root(const char *file, char **text)
 {
     int64_t length = 0;
     GMV_TRY(gmv_config_read_file(file, text, &length));
+    GMV_CHECK(*text != NULL);
     if (memchr(*text, '\0', (size_t)length) == NULL) {
         return GMV_OK;
     }

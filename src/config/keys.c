@@ -49,16 +49,16 @@ bool gmv_key_is_section(const char *path)
 }
 
 /* The choices with their separators turned into zeros, so that a single word can be handed out. */
-static char words[key_count][word_bytes];
+static char choice_words[key_count][word_bytes];
 
 static void split_choices(void)
 {
     for (int i = 0; i < key_count; i++) {
         const char *choices = keys[i].choices != NULL ? keys[i].choices : "";
         for (size_t j = 0; choices[j] != '\0' && j + 2 < word_bytes; j++) {
-            words[i][j] = choices[j];
+            choice_words[i][j] = choices[j];
             if (choices[j] == '|') {
-                words[i][j] = '\0';
+                choice_words[i][j] = '\0';
             }
         }
     }
@@ -68,7 +68,7 @@ static const char *choice_word(const gmv_key *key, int index)
 {
     static pthread_once_t once = PTHREAD_ONCE_INIT;
     pthread_once(&once, split_choices);
-    const char *word = words[key - keys];
+    const char *word = choice_words[key - keys];
     for (int i = 0; i < index; i++) {
         word += strlen(word) + 1;
     }
@@ -139,15 +139,15 @@ int gmv_edit_limit(const char *word)
     return length > word_limit ? 0 : (int)(length + 2) / 3;
 }
 
-const char *gmv_nearest(const char *word, int n, const char *const *candidates)
+const char *gmv_nearest(const char *word, int n, const char *const *words)
 {
     const char *nearest = NULL;
     int fewest = gmv_edit_limit(word);
     for (int i = 0; i < n; i++) {
-        int edits = gmv_edit_distance(word, candidates[i]);
+        int edits = gmv_edit_distance(word, words[i]);
         if (edits < fewest || (edits == fewest && nearest == NULL)) {
             fewest = edits;
-            nearest = candidates[i];
+            nearest = words[i];
         }
     }
     return nearest;

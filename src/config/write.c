@@ -272,7 +272,7 @@ static gmv_status print_difference(const gmv_config *theirs, const gmv_config *o
     gmv_status status = GMV_OK;
     GMV_GO(value_text(theirs, key, &a));
     GMV_GO(value_text(ours, key, &b));
-    if (strcmp(a, b) != 0) {
+    if (a != NULL && b != NULL && strcmp(a, b) != 0) {
         fprintf(out, "%s: %s, here %s\n", key->path, a, b);
     }
 done:
