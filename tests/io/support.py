@@ -35,7 +35,7 @@ def main():
     """Runs the tests; the arguments are the folders of gmvae_dist and of the test tools."""
     _tools.extend(os.path.abspath(folder) for folder in sys.argv[1:3])
     del sys.argv[1:3]
-    unittest.main()
+    unittest.main(warnings="ignore")
 
 
 def checks():
