@@ -50,6 +50,9 @@ void gmv_h5_last_error(char *text, size_t size)
 {
     char words[160] = "";
     H5Ewalk2(H5E_DEFAULT, H5E_WALK_UPWARD, take_innermost, words);
+    for (char *c = words; *c != '\0'; c++) { /* HDF5 puts line breaks into some of its messages */
+        *c = *c == '\n' ? ' ' : *c;
+    }
     snprintf(text, size, "%s", words[0] != '\0' ? words : "no reason given");
 }
 
