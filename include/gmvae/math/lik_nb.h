@@ -14,7 +14,14 @@
 /* Counts up to here are summed term by term: 98 % of the non-zeros of single-cell data. */
 enum { GMV_NB_SUM_MAX = 16 };
 
-/* log p(y) - log p(0) of NB(r, odds) with share = mu / (theta + mu) = sigmoid(logit), for y >= 1.
+/* log of one factor (r + j) share / (j + 1); in two parts where the product would leave the normal floats. */
+GMV_HD float gmv_nb_log_factor(float rising, float j, float share, float log_share)
+{
+    float factor = rising * share / (j + 1.0f);
+    return factor > 1e-30f ? gmv_logf(factor) : gmv_logf(rising / (j + 1.0f)) + log_share;
+}
+
+/* log p(y) - log p(0) of NB(r, odds) with share = mu / (r + mu) = sigmoid(logit), for y >= 1.
  * @param[in]  log_share   log(share)
  * @param[out] d_r         sum_{j<y} 1 / (r + j), the derivative of the gamma part in r */
 GMV_HD float gmv_nb_count_part(float y, float r, float share, float log_share, float *d_r)
@@ -23,9 +30,7 @@ GMV_HD float gmv_nb_count_part(float y, float r, float share, float log_share, f
         float value = 0.0f, slope = 0.0f;
         for (int j = 0; j < (int)y; j++) {
             float rising = r + (float)j;
-            float factor = rising * share / ((float)j + 1.0f);
-            /* a share below the smallest normal float would make the product 0 */
-            value += factor > 1e-30f ? gmv_logf(factor) : gmv_logf(rising / ((float)j + 1.0f)) + log_share;
+            value += gmv_nb_log_factor(rising, (float)j, share, log_share);
             slope += 1.0f / rising;
         }
         *d_r = slope;
@@ -35,6 +40,20 @@ GMV_HD float gmv_nb_count_part(float y, float r, float share, float log_share, f
     gmv_log_rising_large((double)r, (double)y, &value, &slope);
     *d_r = (float)slope;
     return (float)(value + (double)y * (double)log_share);
+}
+
+/* The same for 1 <= y <= most, `most` a small constant: no branches, so that loops over many counts vectorise. */
+GMV_HD float gmv_nb_few_part(float y, int most, float r, float share, float log_share, float *d_r)
+{
+    float value = 0.0f, slope = 0.0f;
+    GMV_UNROLL
+    for (int j = 0; j < most; j++) {
+        float rising = r + (float)j, on = (float)j < y ? 1.0f : 0.0f;
+        value += on * gmv_nb_log_factor(rising, (float)j, share, log_share);
+        slope += on / rising;
+    }
+    *d_r = slope;
+    return value;
 }
 
 /* Raw dispersion is kept within +-30 (theta 1e-13 .. 1e13); the gradient is 0 beyond. */
@@ -55,25 +74,48 @@ GMV_HD float gmv_lik_nb_zero(const float *p, float *g)
     return -theta * log_ratio;
 }
 
+/* Everything but the sum over j, shared by the two functions below. `lowered`: sum_j (mu - j) / (theta + j). */
+GMV_HD void gmv_nb_add_gradient(float y, const float *p, float mu, float theta, float lowered, float share, float *g)
+{
+    bool inside = p[1] > -30.0f && p[1] < 30.0f;
+    g[0] += y / (1.0f + mu / theta);
+    g[1] += inside ? lowered * (1.0f - share) : 0.0f;
+}
+
+/* log(mu / theta) with theta as kept. */
+GMV_HD float gmv_nb_logit(const float *p)
+{
+    return p[0] - (p[1] < -30.0f ? -30.0f : (p[1] > 30.0f ? 30.0f : p[1]));
+}
+
 /* log p(y) - log p(0) for y >= 1; adds its gradient to g. */
 GMV_HD float gmv_lik_nb_count(float y, const float *p, float *g)
 {
-    float mu = gmv_expf(p[0]), theta = gmv_nb_theta(p[1]);
-    float s = p[0] - (p[1] < -30.0f ? -30.0f : (p[1] > 30.0f ? 30.0f : p[1]));
-    float share = gmv_sigmoidf(s), log_share = -gmv_softplusf(-s);
-    float d_theta;
-    float value = gmv_nb_count_part(y, theta, share, log_share, &d_theta);
-    bool inside = p[1] > -30.0f && p[1] < 30.0f;
-    g[0] += y / (1.0f + mu / theta);
-    if (inside && y <= (float)GMV_NB_SUM_MAX) {
-        /* sum_j theta/(theta+j) - y theta/(theta+mu), without its cancellation */
-        float sum = 0.0f;
+    float mu = gmv_expf(p[0]), theta = gmv_nb_theta(p[1]), s = gmv_nb_logit(p);
+    float share = gmv_sigmoidf(s), d_theta, lowered = 0.0f;
+    float value = gmv_nb_count_part(y, theta, share, -gmv_softplusf(-s), &d_theta);
+    if (y <= (float)GMV_NB_SUM_MAX) {
         for (int j = 0; j < (int)y; j++) {
-            sum += (mu - (float)j) / (theta + (float)j);
+            lowered += (mu - (float)j) / (theta + (float)j);
         }
-        g[1] += sum * (1.0f - share);
-    } else if (inside) {
-        g[1] += theta * d_theta - y * (1.0f - share);
+    } else {
+        /* sum_j (mu - j)/(theta + j) = (mu + theta) sum_j 1/(theta + j) - y */
+        lowered = (mu + theta) * d_theta - y;
     }
+    gmv_nb_add_gradient(y, p, mu, theta, lowered, share, g);
+    return value;
+}
+
+/* The same for 1 <= y <= most, without branches. */
+GMV_HD float gmv_lik_nb_few(float y, int most, const float *p, float *g)
+{
+    float mu = gmv_expf(p[0]), theta = gmv_nb_theta(p[1]), s = gmv_nb_logit(p);
+    float share = gmv_sigmoidf(s), d_theta, lowered = 0.0f;
+    float value = gmv_nb_few_part(y, most, theta, share, -gmv_softplusf(-s), &d_theta);
+    GMV_UNROLL
+    for (int j = 0; j < most; j++) {
+        lowered += (float)j < y ? (mu - (float)j) / (theta + (float)j) : 0.0f;
+    }
+    gmv_nb_add_gradient(y, p, mu, theta, lowered, share, g);
     return value;
 }
