@@ -13,12 +13,3 @@
 #else
 #define GMV_RESTRICT restrict
 #endif
-
-/* Before a loop of few, known iterations: unroll it whole. */
-#if defined(__CUDACC__)
-#define GMV_UNROLL _Pragma("unroll")
-#elif defined(__clang__)
-#define GMV_UNROLL _Pragma("clang loop unroll(full)")
-#else
-#define GMV_UNROLL _Pragma("GCC unroll 16")
-#endif

@@ -170,39 +170,45 @@ typedef struct count_list {
     float y[list_room];
 } count_list;
 
+/* One count's part and its gradient. A function of its own because arrays declared inside a simd loop would stay
+ * in memory and keep the loop from vectorising. */
+INLINED float one_count(likelihood_functions f, int most, float y, float p0, float p1, float p2, float p3, float *g0,
+                        float *g1, float *g2, float *g3)
+{
+    float p[GMV_MAX_HEADS + 1] = {p0, p1, p2, p3}, g[GMV_MAX_HEADS + 1] = {0.0f, 0.0f, 0.0f, 0.0f};
+    float value = most > 0 ? f.few(y, most, p, g) : f.count(y, p, g);
+    *g0 = g[0];
+    *g1 = g[1];
+    *g2 = g[2];
+    *g3 = g[3];
+    return value;
+}
+
 /* Adds what the listed non-zeros have beyond their zero part. most: 1 or few_most for counts up to it, 0 for
  * any count. */
 INLINED void add_counts(likelihood_functions f, int most, unsigned want, const head_work *work, const head_tile *tile,
                         count_list *list, double *ll)
 {
-    float p[GMV_MAX_HEADS + 1][list_room], g[GMV_MAX_HEADS + 1][list_room], value[list_room];
-    for (int e = 0; e < list->n; e++) {
+    float p0[list_room], p1[list_room], p2[list_room], p3[list_room];
+    float g0[list_room], g1[list_room], g2[list_room], g3[list_room], value[list_room];
+    float *p[GMV_MAX_HEADS + 1] = {p0, p1, p2, p3}, *g[GMV_MAX_HEADS + 1] = {g0, g1, g2, g3};
+    const float *GMV_RESTRICT y = list->y;
+    int n = list->n, predictors = f.heads + (f.gene_param ? 1 : 0);
+    for (int e = 0; e < n; e++) {
         size_t entry = (size_t)list->row[e] * (size_t)tile->genes + (size_t)list->gene[e];
         for (int h = 0; h < f.heads; h++) {
             p[h][e] = tile->value[h][entry];
         }
-        p[0][e] += work->shift[list->row[e]];
+        p0[e] += work->shift[list->row[e]];
         if (f.gene_param) {
             p[f.heads][e] = work->args->gene_param.at[tile->first + list->gene[e]];
         }
     }
 #pragma omp simd
-    for (int e = 0; e < list->n; e++) {
-        float mine[GMV_MAX_HEADS + 1] = {p[0][e], 0.0f, 0.0f, 0.0f}, d[GMV_MAX_HEADS + 1] = {0.0f, 0.0f, 0.0f, 0.0f};
-        if (f.heads + (f.gene_param ? 1 : 0) > 1) {
-            mine[1] = p[1][e];
-        }
-        if (f.heads + (f.gene_param ? 1 : 0) > 2) {
-            mine[2] = p[2][e];
-        }
-        if (f.heads + (f.gene_param ? 1 : 0) > 3) {
-            mine[3] = p[3][e];
-        }
-        value[e] = most > 0 ? f.few(list->y[e], most, mine, d) : f.count(list->y[e], mine, d);
-        g[0][e] = d[0];
-        g[1][e] = d[1];
-        g[2][e] = d[2];
-        g[3][e] = d[3];
+    for (int e = 0; e < n; e++) {
+        float q0 = p0[e], q1 = predictors > 1 ? p1[e] : 0.0f, q2 = predictors > 2 ? p2[e] : 0.0f;
+        float q3 = predictors > 3 ? p3[e] : 0.0f;
+        value[e] = one_count(f, most, y[e], q0, q1, q2, q3, &g0[e], &g1[e], &g2[e], &g3[e]);
     }
     for (int e = 0; e < list->n; e++) {
         size_t entry = (size_t)list->row[e] * (size_t)tile->genes + (size_t)list->gene[e];

@@ -42,58 +42,51 @@ GMV_HD float gmv_nb_count_part(float y, float r, float share, float log_share, f
     return (float)(value + (double)y * (double)log_share);
 }
 
-/* The same for 1 <= y <= most, `most` a small constant: no branches, so that loops over many counts vectorise. */
+/* Term j of the sum above when j < y, else 0; its slope in r is added to *slope. */
+GMV_HD float gmv_nb_term(float y, float j, float r, float share, float log_share, float *slope)
+{
+    float on = j < y ? 1.0f : 0.0f;
+    *slope += on / (r + j);
+    return on * gmv_nb_log_factor(r + j, j, share, log_share);
+}
+
+/* The same for 1 <= y <= most, most 1 or 4: neither loops nor branches, so that loops over many counts vectorise. */
 GMV_HD float gmv_nb_few_part(float y, int most, float r, float share, float log_share, float *d_r)
 {
-    float value = 0.0f, slope = 0.0f;
-    GMV_UNROLL
-    for (int j = 0; j < most; j++) {
-        float rising = r + (float)j, on = (float)j < y ? 1.0f : 0.0f;
-        value += on * gmv_nb_log_factor(rising, (float)j, share, log_share);
-        slope += on / rising;
+    *d_r = 0.0f;
+    float value = gmv_nb_term(y, 0.0f, r, share, log_share, d_r);
+    if (most > 1) {
+        value += gmv_nb_term(y, 1.0f, r, share, log_share, d_r);
+        value += gmv_nb_term(y, 2.0f, r, share, log_share, d_r);
+        value += gmv_nb_term(y, 3.0f, r, share, log_share, d_r);
     }
-    *d_r = slope;
     return value;
 }
 
 /* Raw dispersion is kept within +-30 (theta 1e-13 .. 1e13); the gradient is 0 beyond. */
-GMV_HD float gmv_nb_theta(float raw)
+GMV_HD float gmv_nb_kept(float raw)
 {
-    return gmv_expf(raw < -30.0f ? -30.0f : (raw > 30.0f ? 30.0f : raw));
+    return raw < -30.0f ? -30.0f : (raw > 30.0f ? 30.0f : raw);
 }
 
 /* Predictors: p[0] = log mu, p[1] = raw theta, theta = exp(raw). g: gradient of log p in p. */
 GMV_HD float gmv_lik_nb_zero(const float *p, float *g)
 {
-    float mu = gmv_expf(p[0]), theta = gmv_nb_theta(p[1]);
+    float log_mu = p[0], raw = p[1], kept = gmv_nb_kept(raw);
+    float mu = gmv_expf(log_mu), theta = gmv_expf(kept);
     float t = mu / theta;
-    bool inside = p[1] > -30.0f && p[1] < 30.0f;
-    float log_ratio = gmv_log1pf(t);
     g[0] = -mu / (1.0f + t);
-    g[1] = inside ? -theta * gmv_log1p_excessf(t) : 0.0f;
-    return -theta * log_ratio;
-}
-
-/* Everything but the sum over j, shared by the two functions below. `lowered`: sum_j (mu - j) / (theta + j). */
-GMV_HD void gmv_nb_add_gradient(float y, const float *p, float mu, float theta, float lowered, float share, float *g)
-{
-    bool inside = p[1] > -30.0f && p[1] < 30.0f;
-    g[0] += y / (1.0f + mu / theta);
-    g[1] += inside ? lowered * (1.0f - share) : 0.0f;
-}
-
-/* log(mu / theta) with theta as kept. */
-GMV_HD float gmv_nb_logit(const float *p)
-{
-    return p[0] - (p[1] < -30.0f ? -30.0f : (p[1] > 30.0f ? 30.0f : p[1]));
+    g[1] = kept == raw ? -theta * gmv_log1p_excessf(t) : 0.0f;
+    return -theta * gmv_log1pf(t);
 }
 
 /* log p(y) - log p(0) for y >= 1; adds its gradient to g. */
 GMV_HD float gmv_lik_nb_count(float y, const float *p, float *g)
 {
-    float mu = gmv_expf(p[0]), theta = gmv_nb_theta(p[1]), s = gmv_nb_logit(p);
-    float share = gmv_sigmoidf(s), d_theta, lowered = 0.0f;
-    float value = gmv_nb_count_part(y, theta, share, -gmv_softplusf(-s), &d_theta);
+    float log_mu = p[0], raw = p[1], kept = gmv_nb_kept(raw);
+    float mu = gmv_expf(log_mu), theta = gmv_expf(kept), logit = log_mu - kept;
+    float share = gmv_sigmoidf(logit), d_theta, lowered = 0.0f;
+    float value = gmv_nb_count_part(y, theta, share, -gmv_softplusf(-logit), &d_theta);
     if (y <= (float)GMV_NB_SUM_MAX) {
         for (int j = 0; j < (int)y; j++) {
             lowered += (mu - (float)j) / (theta + (float)j);
@@ -102,20 +95,25 @@ GMV_HD float gmv_lik_nb_count(float y, const float *p, float *g)
         /* sum_j (mu - j)/(theta + j) = (mu + theta) sum_j 1/(theta + j) - y */
         lowered = (mu + theta) * d_theta - y;
     }
-    gmv_nb_add_gradient(y, p, mu, theta, lowered, share, g);
+    g[0] += y / (1.0f + mu / theta);
+    g[1] += kept == raw ? lowered * (1.0f - share) : 0.0f;
     return value;
 }
 
-/* The same for 1 <= y <= most, without branches. */
+/* The same for 1 <= y <= most, most 1 or 4, without branches. */
 GMV_HD float gmv_lik_nb_few(float y, int most, const float *p, float *g)
 {
-    float mu = gmv_expf(p[0]), theta = gmv_nb_theta(p[1]), s = gmv_nb_logit(p);
-    float share = gmv_sigmoidf(s), d_theta, lowered = 0.0f;
-    float value = gmv_nb_few_part(y, most, theta, share, -gmv_softplusf(-s), &d_theta);
-    GMV_UNROLL
-    for (int j = 0; j < most; j++) {
-        lowered += (float)j < y ? (mu - (float)j) / (theta + (float)j) : 0.0f;
+    float log_mu = p[0], raw = p[1], kept = gmv_nb_kept(raw);
+    float mu = gmv_expf(log_mu), theta = gmv_expf(kept), logit = log_mu - kept;
+    float share = gmv_sigmoidf(logit), d_theta;
+    float value = gmv_nb_few_part(y, most, theta, share, -gmv_softplusf(-logit), &d_theta);
+    float lowered = mu / theta;
+    if (most > 1) {
+        lowered += y > 1.0f ? (mu - 1.0f) / (theta + 1.0f) : 0.0f;
+        lowered += y > 2.0f ? (mu - 2.0f) / (theta + 2.0f) : 0.0f;
+        lowered += y > 3.0f ? (mu - 3.0f) / (theta + 3.0f) : 0.0f;
     }
-    gmv_nb_add_gradient(y, p, mu, theta, lowered, share, g);
+    g[0] += y / (1.0f + mu / theta);
+    g[1] += kept == raw ? lowered * (1.0f - share) : 0.0f;
     return value;
 }
