@@ -102,12 +102,14 @@ typedef struct gmv_mixture_args {
     gmv_mat d_weight;      /* added to [2 K D, H] */
     gmv_vec d_bias;        /* added to [2 K D] */
     gmv_mat d_x;           /* added to [R, D] */
+    /* x must be mean + sd * noise of the posterior: log q(x|y) then depends on the posterior's variance alone,
+     * and its gradient goes to d_posterior whole, none of it to d_x. */
     gmv_mat d_posterior;   /* added to [B, 2 D]: the part that does not pass through x */
 } gmv_mixture_args;
 
 /* Likelihoods, one row each in likelihoods.def. */
 typedef enum gmv_likelihood {
-#define GMV_LIKELIHOOD(name, heads, softmax, gene_params, description) GMV_LIKELIHOOD_##name,
+#define GMV_LIKELIHOOD(name, heads, softmax, gene_params, names, description) GMV_LIKELIHOOD_##name,
 #include "gmvae/likelihoods.def"
 #undef GMV_LIKELIHOOD
     GMV_LIKELIHOODS

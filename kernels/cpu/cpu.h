@@ -3,6 +3,9 @@
 #pragma once
 
 #include "gmvae/backend.h"
+#include "gmvae/hd.h"
+
+#include <string.h>
 
 #define GMV_CPU_PASTE_(isa, name) gmv_cpu_##isa##_##name
 #define GMV_CPU_PASTE(isa, name)  GMV_CPU_PASTE_(isa, name)
@@ -23,6 +26,13 @@ typedef struct gmv_cpu_state {
 
 /* At least `bytes` of 64-byte aligned scratch, contents undefined; valid until the next call. */
 gmv_status GMV_CPU(scratch)(gmv_backend *backend, int64_t bytes, void **scratch);
+
+/* Single-threaded c[m,n] = alpha op(a) op(b2) + beta c; any dimension may be 0. */
+void GMV_CPU(sgemm)(gmv_trans ta, gmv_trans tb, int m, int n, int k, float alpha, const float *a, int lda,
+                    const float *b2, int ldb, float beta, float *c, int ldc);
+
+/* total[n] += the rows of partial [pieces, n], in order. */
+void GMV_CPU(add_partials)(const float *partial, int pieces, int n, float *total);
 
 /* Work is cut into pieces of this many rows or columns: fixed, so that sums do not depend on threads. */
 enum { GMV_CPU_ROWS = 64 };

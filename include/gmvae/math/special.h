@@ -9,6 +9,7 @@
 #include "gmvae/hd.h"
 
 #include <math.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <string.h>
 
@@ -131,7 +132,7 @@ GMV_HD float gmv_log1p_excessf(float t)
     series = series * u + 1.0f / 4.0f;
     series = series * u + 1.0f / 3.0f;
     series = series * u + 1.0f / 2.0f;
-    return u < 0.15f ? series * u * u : gmv_log1pf(t) - u;
+    return u < 0.25f ? series * u * u : gmv_log1pf(t) - u;
 }
 
 /* sin and cos of 2 pi u, u in [0, 1). Absolute error <= 2e-7.

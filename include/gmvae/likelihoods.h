@@ -1,0 +1,35 @@
+/* All likelihoods: one include line and one row of likelihoods.def each.
+ *
+ * For likelihood NAME with predictors p = {values of its heads..., raw per-gene parameter}:
+ *   float gmv_lik_NAME_zero(p, g)      log p(0), g = gradient in p
+ *   float gmv_lik_NAME_count(y, p, g)  log p(y) - log p(0) for y >= 1, its gradient added to g
+ */
+#pragma once
+
+#include "gmvae/ops.h"
+
+#include "gmvae/math/lik_nb.h"
+#include "gmvae/math/lik_nb_logit.h"
+
+/* Facts of a likelihood, from its table row. */
+typedef struct gmv_likelihood_info {
+    const char *name;
+    int heads;
+    const char *head[GMV_MAX_HEADS]; /* names in checkpoints */
+    bool softmax;    /* head 0 is a log mean that observed libraries normalise over genes */
+    bool gene_param; /* has decoder.theta */
+    const char *description;
+} gmv_likelihood_info;
+
+#define GMV_HEAD_NAMES(...) {__VA_ARGS__}
+
+static inline gmv_likelihood_info gmv_likelihood_of(gmv_likelihood which)
+{
+    static const gmv_likelihood_info table[] = {
+#define GMV_LIKELIHOOD(name, heads, softmax, gene_params, names, description)                                                 \
+    {#name, heads, GMV_HEAD_NAMES names, (softmax) != 0, (gene_params) != 0, description},
+#include "gmvae/likelihoods.def"
+#undef GMV_LIKELIHOOD
+    };
+    return table[which];
+}

@@ -1,0 +1,124 @@
+/* Gathering the rows of a batch from the packed shard: CSR with encoder input, and its transpose. */
+#include "cpu.h"
+
+#include "gmvae/math/special.h"
+
+enum { transpose_parts = 8 };
+
+static float overflow_count(const gmv_packed *shard, gmv_nnz at)
+{
+    int64_t low = 0, high = shard->overflows;
+    while (low < high) {
+        int64_t middle = low + (high - low) / 2;
+        if (shard->overflow_at[middle] < at) {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+    }
+    return (float)shard->overflow_count[low];
+}
+
+static float input_value(float count, gmv_input input)
+{
+    switch (input.kind) {
+    case GMV_INPUT_LOG1P:
+    case GMV_INPUT_UNIT_SPHERE:
+        return gmv_log1pf(count);
+    case GMV_INPUT_STANDARDIZE:
+        return count / input.std;
+    case GMV_INPUT_NONE:
+        break;
+    }
+    return count;
+}
+
+/* Row i of the batch from row `row` of the shard; `count` gets the counts in CSR order. */
+static void fetch_row(const gmv_packed *shard, int64_t row, gmv_input input, int i, const gmv_batch *batch,
+                      float *count)
+{
+    gmv_nnz from = shard->indptr[row];
+    int32_t at = batch->indptr[i], end = batch->indptr[i + 1];
+    double library = 0.0;
+    float norm = 0.0f;
+    for (; at < end; at++, from++) {
+        float y = shard->count8[from] < 255 ? (float)shard->count8[from] : overflow_count(shard, from);
+        batch->gene[at] = shard->gene16 != NULL ? (int32_t)shard->gene16[from] : (int32_t)shard->gene32[from];
+        count[at] = y;
+        batch->x[at] = input_value(y, input);
+        norm += batch->x[at] * batch->x[at];
+        library += (double)y;
+    }
+    if (input.kind == GMV_INPUT_UNIT_SPHERE && norm > 0.0f) {
+        float scale = 1.0f / sqrtf(norm);
+        for (at = batch->indptr[i]; at < end; at++) {
+            batch->x[at] *= scale;
+        }
+    }
+    batch->library[i] = (float)library;
+    batch->cell_id[i] = shard->first_cell + row;
+    for (int c = 0; c < shard->covariates; c++) {
+        batch->level[i * shard->covariates + c] = shard->level[row * shard->covariates + c];
+    }
+}
+
+/* Counting sort by gene, in parts of whole rows so that cells ascend within a gene whoever sorts them.
+ * `start` [parts, G] is scratch. */
+static void transpose(const gmv_batch *batch, const float *count, int32_t *start)
+{
+    int genes = batch->genes, parts = transpose_parts, cells = batch->cells;
+#pragma omp parallel for schedule(static)
+    for (int p = 0; p < parts; p++) {
+        int32_t *mine = start + (size_t)p * (size_t)genes;
+        memset(mine, 0, (size_t)genes * sizeof *mine);
+        int32_t end = batch->indptr[(int64_t)cells * (p + 1) / parts];
+        for (int32_t at = batch->indptr[(int64_t)cells * p / parts]; at < end; at++) {
+            mine[batch->gene[at]]++;
+        }
+    }
+    int32_t running = 0;
+    for (int g = 0; g < genes; g++) {
+        batch->colptr[g] = running;
+        for (int p = 0; p < parts; p++) {
+            int32_t n = start[(size_t)p * (size_t)genes + (size_t)g];
+            start[(size_t)p * (size_t)genes + (size_t)g] = running;
+            running += n;
+        }
+    }
+    batch->colptr[genes] = running;
+#pragma omp parallel for schedule(static)
+    for (int p = 0; p < parts; p++) {
+        int32_t *next = start + (size_t)p * (size_t)genes;
+        for (int i = (int)((int64_t)cells * p / parts); i < (int)((int64_t)cells * (p + 1) / parts); i++) {
+            for (int32_t at = batch->indptr[i]; at < batch->indptr[i + 1]; at++) {
+                int32_t to = next[batch->gene[at]]++;
+                batch->cell[to] = i;
+                batch->col_x[to] = batch->x[at];
+                batch->col_count[to] = count[at];
+            }
+        }
+    }
+}
+
+gmv_status GMV_CPU(batch_fetch)(gmv_backend *b, const gmv_packed *shard, const int64_t *rows, int n, gmv_input input,
+                                gmv_batch *batch)
+{
+    batch->cells = n;
+    batch->genes = shard->genes;
+    batch->covariates = shard->covariates;
+    batch->indptr[0] = 0;
+    for (int i = 0; i < n; i++) {
+        batch->indptr[i + 1] = batch->indptr[i] + (int32_t)(shard->indptr[rows[i] + 1] - shard->indptr[rows[i]]);
+    }
+    int64_t start_bytes = (int64_t)transpose_parts * shard->genes * (int64_t)sizeof(int32_t);
+    start_bytes = (start_bytes + 63) / 64 * 64;
+    char *scratch;
+    GMV_TRY(GMV_CPU(scratch)(b, start_bytes + (int64_t)batch->indptr[n] * (int64_t)sizeof(float), (void **)&scratch));
+    float *count = (float *)(void *)(scratch + start_bytes);
+#pragma omp parallel for schedule(dynamic, 16)
+    for (int i = 0; i < n; i++) {
+        fetch_row(shard, rows[i], input, i, batch, count);
+    }
+    transpose(batch, count, (int32_t *)(void *)scratch);
+    return GMV_OK;
+}

@@ -1,0 +1,31 @@
+/* The op table of this instruction set, and opening it. */
+#include "cpu.h"
+
+#include "gmvae/mem.h"
+
+#include <cblas.h>
+
+static const gmv_ops table = {
+#define GMV_OP(name, parameters) .name = GMV_CPU(name),
+#include "gmvae/ops.def"
+#undef GMV_OP
+};
+
+static void close_backend(gmv_backend *backend)
+{
+    gmv_cpu_state *state = backend->state;
+    GMV_FREE(state->scratch);
+    GMV_FREE(state);
+    backend->state = NULL;
+}
+
+gmv_status GMV_CPU(open)(gmv_backend *backend)
+{
+    gmv_cpu_state *state;
+    GMV_TRY(GMV_NEW(state, 1, "the CPU backend"));
+    backend->state = state;
+    backend->op = &table;
+    backend->close = close_backend;
+    openblas_set_num_threads(1); /* threads are ours, over pieces of fixed size */
+    return GMV_OK;
+}
