@@ -30,7 +30,7 @@ static float evaluate(gmv_likelihood which, float y, const float *p, float *g)
 {
     float value = NAN;
     switch (which) {
-#define GMV_LIKELIHOOD(name, heads, softmax, gene_params, description)                                                 \
+#define GMV_LIKELIHOOD(name, heads, softmax, gene_params, names, description)                                          \
     case GMV_LIKELIHOOD_##name:                                                                                        \
         value = gmv_lik_##name##_zero(p, g);                                                                           \
         value += y > 0.0f ? gmv_lik_##name##_count(y, p, g) : 0.0f;                                                    \
