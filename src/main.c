@@ -1,8 +1,135 @@
-#include "gmvae/app.h"
+#include "app/cli.h"
+
+#include "gmvae/log.h"
+
+#include <omp.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+static long number_in_environment(const char *name)
+{
+    const char *text = getenv(name);
+    return text != NULL ? strtol(text, NULL, 10) : 0;
+}
+
+/* The first of these variables that is set; `fallback` when none is. */
+static long first_of(const char *const *names, long fallback)
+{
+    for (; *names != NULL; names++) {
+        if (getenv(*names) != NULL) {
+            return number_in_environment(*names);
+        }
+    }
+    return fallback;
+}
+
+/* What the launcher says, read before MPI starts: a process without a launcher gets such variables from MPI. */
+typedef struct launch {
+    long rank, tasks;
+} launch;
+
+static launch read_launch(void)
+{
+    static const char *const ranks[] = {"OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PMI_RANK", "SLURM_PROCID", NULL};
+    static const char *const tasks[] = {"OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "SLURM_STEP_NUM_TASKS", "SLURM_NTASKS",
+                                        NULL};
+    return (launch){first_of(ranks, 0), first_of(tasks, 1)};
+}
+
+static void print_error(gmv_status status)
+{
+    const char *message = gmv_error_message();
+    const char *kind = status == GMV_STOPPED ? "" : "error: "; /* a stop that was asked for is no error */
+    fprintf(stderr, "gmvae_dist: %s%s\n", kind, message[0] != '\0' ? message : gmv_status_sentence(status));
+}
+
+/* Tasks that MPI does not connect all believe to be the whole run and write the same files. */
+static void warn_of_independent_copies(const gmv_comm *comm, launch launched)
+{
+    if (comm->size == 1 && launched.tasks > 1 && launched.rank == 0) {
+        gmv_warn("%ld tasks were asked for, but MPI connects only this one; where every task starts gmvae_dist, "
+                 "%ld independent copies write the same files; start with mpirun -np %ld gmvae_dist ..., or "
+                 "srun --mpi=pmix gmvae_dist ...",
+                 launched.tasks, launched.tasks, launched.tasks);
+    }
+}
+
+static gmv_status prepare(gmv_run *run, const gmv_cli *cli)
+{
+    if (cli->file != NULL && !cli->command->takes_file) {
+        GMV_TRY(gmv_config_load(&run->config, &run->comm, cli->file, cli->overrides, cli->override));
+    } else {
+        GMV_TRY(gmv_config_parse(&run->config, "defaults", "", 0, cli->overrides, cli->override));
+    }
+    gmv_status status = cli->command->needs_config ? gmv_config_check(&run->config) : GMV_OK;
+    if (status == GMV_OK && cli->command->trains && run->config.data_train.n == 0) {
+        status = GMV_FAIL(GMV_ERR_CONFIG, "data.train is empty; name the files to train on, such as "
+                                          "data.train=atlas.h5ad");
+    }
+    if (status != GMV_OK) {
+        char message[2048];
+        snprintf(message, sizeof message, "%.500s: %s", cli->file, gmv_error_message());
+        gmv_error_set(message);
+        return status;
+    }
+    if (run->config.runtime_threads > 0) {
+        run->comm.cores = (int)run->config.runtime_threads;
+        omp_set_num_threads(run->comm.cores);
+    }
+    return GMV_OK;
+}
+
+/* Everything between the start and the end of MPI. `status` is what the command line gave. */
+static gmv_status run_ranks(const gmv_cli *cli, gmv_status status, launch launched, int argc, char **argv)
+{
+    gmv_run run = {.dry_run = cli->dry_run, .json = cli->json, .file = cli->file};
+    gmv_status started = gmv_comm_init(&run.comm, &argc, &argv);
+    if (started != GMV_OK) {
+        print_error(started);
+        return started;
+    }
+    gmv_log_init(run.comm.rank == 0);
+    if (status == GMV_OK) {
+        warn_of_independent_copies(&run.comm, launched);
+        status = prepare(&run, cli);
+    }
+    status = gmv_comm_agree(&run.comm, status);
+    if (status == GMV_OK) {
+        status = cli->command->run(&run);
+        if (status != GMV_OK && run.comm.rank != 0) {
+            char message[2048];
+            snprintf(message, sizeof message, "[rank %d] %.2000s", run.comm.rank, gmv_error_message());
+            gmv_error_set(message);
+        }
+        status = gmv_comm_agree(&run.comm, status);
+    }
+    if (status != GMV_OK && run.comm.rank == 0) {
+        fflush(stdout);
+        print_error(status);
+    }
+    gmv_config_fini(&run.config);
+    gmv_comm_fini(&run.comm);
+    return status;
+}
 
 int main(int argc, char **argv)
 {
-    (void)argc;
-    (void)argv;
-    return 1;
+    signal(SIGPIPE, SIG_IGN);
+    launch launched = read_launch();
+    gmv_cli cli;
+    gmv_status status = gmv_cli_parse(&cli, argc, argv);
+    if (status == GMV_OK && gmv_cli_only_prints(&cli)) {
+        /* without MPI: the first task of a launcher speaks, the others have nothing to add */
+        status = launched.rank == 0 ? gmv_cli_print(&cli) : GMV_OK;
+        if (status != GMV_OK) {
+            print_error(status);
+        }
+    } else if (status != GMV_OK && launched.tasks <= 1) {
+        print_error(status);
+    } else {
+        status = run_ranks(&cli, status, launched, argc, argv);
+    }
+    gmv_cli_fini(&cli);
+    return gmv_exit_code(status);
 }

@@ -11,6 +11,7 @@ struct gmv_backend {
     const char *name;      /* "cpu", "cuda" */
     const gmv_ops *op;
     const gmv_comm *comm;  /* borrowed */
+    bool host_memory;      /* backend memory is host memory: data already there need no copy */
     void *state;           /* the backend's own */
     void (*close)(gmv_backend *backend);
 };

@@ -40,6 +40,10 @@ void gmv_comm_broadcast(const gmv_comm *comm, void *buffer, int64_t bytes, int r
  * Ownership: the caller frees *text with gmv_free on every rank but root, where it stays as it was. */
 gmv_status gmv_comm_broadcast_text(const gmv_comm *comm, char **text, int root);
 
+/* A list of strings from `root`; other ranks receive a new list.
+ * Ownership: on every rank but root the caller frees each string and the list with gmv_free. */
+gmv_status gmv_comm_broadcast_texts(const gmv_comm *comm, char ***texts, int *n, int root);
+
 /* In-place sums over all ranks of host arrays. n may exceed 2^31. The float sum gives the same bits on
  * every rank, and the same bits each time for the same number of ranks. */
 void gmv_comm_sum_f32(const gmv_comm *comm, float *values, int64_t n);

@@ -30,7 +30,7 @@ typedef struct gmv_config {
 #define GMV_KEY_BOOL(field, path, def, help) bool field;
 #define GMV_KEY_TEXT(field, path, def, help) char *field;
 #define GMV_KEY_ENUM(field, path, def, choices, help) int field;
-#define GMV_KEY_INTS(field, path, def, min, max, help) gmv_ints field;
+#define GMV_KEY_INTS(field, path, def, least, min, max, help) gmv_ints field;
 #define GMV_KEY_TEXTS(field, path, def, help) gmv_texts field;
 #define GMV_KEY_SPLIT(field, path, def, min, max, help) gmv_split field;
 #include "gmvae/config.def"
@@ -63,6 +63,10 @@ gmv_status gmv_config_load(gmv_config *config, const gmv_comm *comm, const char 
 /* The same from text in memory, on this rank alone. `name` stands for the file in messages. */
 gmv_status gmv_config_parse(gmv_config *config, const char *name, const char *text, int64_t length, int overrides,
                             const char *const *override);
+
+/* The bytes of a config file on this rank alone, for gmv_config_parse.
+ * Ownership: caller frees *text with gmv_free. Errors: GMV_ERR_CONFIG when it cannot be read. */
+gmv_status gmv_config_read_file(const char *file, char **text, int64_t *length);
 
 /* Checks what single bounds cannot: keys that contradict each other, files missing for training. */
 gmv_status gmv_config_check(const gmv_config *config);

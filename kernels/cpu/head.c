@@ -247,8 +247,9 @@ static void run_group(const head_work *work, head_pass pass, int group)
     size_t at = (size_t)group * (size_t)work->rows;
     int end = (int)((int64_t)work->tiles * (group + 1) / work->groups);
     double *ll = work->ll + at, *e = work->e + at;
-    float *d_hidden = work->d_hidden + at * (size_t)work->hidden.cols;
+    float *d_hidden = NULL;
     if (pass == pass_gradient) {
+        d_hidden = work->d_hidden + at * (size_t)work->hidden.cols;
         memset(d_hidden, 0, (size_t)work->rows * (size_t)work->hidden.cols * sizeof *d_hidden);
     }
     for (int r = 0; r < work->rows; r++) {
@@ -349,25 +350,29 @@ static void finish_block(const head_work *work)
     }
 }
 
-/* Lays the block's arrays out in the backend's scratch memory. */
-static gmv_status arrange(gmv_backend *b, head_work *work, int rows)
+/* A cursor through scratch memory in whole cache lines. */
+static void *take(char *base, int64_t *used, int64_t bytes)
 {
-    int64_t n = (int64_t)work->groups * rows, width = work->hidden.cols;
-    work->tile_floats = (int64_t)2 * work->heads * block_rows * tile_genes + tile_genes;
-    int64_t doubles = 2 * n;
-    int64_t floats = 2 * n + 3 * (int64_t)rows + n * width + (int64_t)omp_get_max_threads() * work->tile_floats;
-    char *scratch;
-    GMV_TRY(GMV_CPU(scratch)(b, doubles * (int64_t)sizeof(double) + floats * (int64_t)sizeof(float), (void **)&scratch));
-    work->ll = (double *)(void *)scratch;
-    work->e = work->ll + n;
-    work->top = (float *)(work->e + n);
-    work->sum = work->top + n;
-    work->shift = work->sum + n;
-    work->log_norm = work->shift + rows;
-    work->total_e = work->log_norm + rows;
-    work->d_hidden = work->total_e + rows;
-    work->tile = work->d_hidden + n * width;
-    return GMV_OK;
+    void *at = base == NULL ? NULL : base + *used;
+    *used += (bytes + 63) / 64 * 64;
+    return at;
+}
+
+/* Lays the block's arrays out at `base` (NULL: only counts) and returns the bytes they take. */
+static int64_t arrange(head_work *work, int64_t rows, char *base)
+{
+    int64_t n = (int64_t)work->groups * rows, used = 0, one = (int64_t)sizeof(float);
+    work->tile_floats = ((int64_t)2 * work->heads * block_rows * tile_genes + tile_genes + 15) / 16 * 16;
+    work->ll = take(base, &used, n * (int64_t)sizeof(double));
+    work->e = take(base, &used, n * (int64_t)sizeof(double));
+    work->top = take(base, &used, n * one);
+    work->sum = take(base, &used, n * one);
+    work->shift = take(base, &used, rows * one);
+    work->log_norm = take(base, &used, rows * one);
+    work->total_e = take(base, &used, rows * one);
+    work->d_hidden = take(base, &used, work->gradients ? n * work->hidden.cols * one : 0);
+    work->tile = take(base, &used, omp_get_max_threads() * work->tile_floats * one);
+    return used;
 }
 
 gmv_status GMV_CPU(head_likelihood)(gmv_backend *b, const gmv_head_args *args)
@@ -385,7 +390,9 @@ gmv_status GMV_CPU(head_likelihood)(gmv_backend *b, const gmv_head_args *args)
     work.groups = work.tiles < max_groups ? work.tiles : max_groups;
     work.hidden = args->hidden;
     int most = (batch->cells < cells_of_block ? batch->cells : cells_of_block) * draws;
-    GMV_TRY(arrange(b, &work, most));
+    void *scratch;
+    GMV_TRY(GMV_CPU(scratch)(b, arrange(&work, most, NULL), &scratch));
+    arrange(&work, most, scratch);
     for (int first = 0; first < batch->cells; first += cells_of_block) {
         int cells = batch->cells - first < cells_of_block ? batch->cells - first : cells_of_block;
         work.first_cell = first;

@@ -25,6 +25,7 @@ gmv_status GMV_CPU(open)(gmv_backend *backend)
     GMV_TRY(GMV_NEW(state, 1, "the CPU backend"));
     backend->state = state;
     backend->op = &table;
+    backend->host_memory = true;
     backend->close = close_backend;
     openblas_set_num_threads(1); /* threads are ours, over pieces of fixed size */
     return GMV_OK;

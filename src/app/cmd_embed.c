@@ -1,7 +1,24 @@
-#include "gmvae/app.h"
+/* embed: latent means and cluster probabilities of any cells under a checkpoint. */
+#include "session.h"
+
+#include "gmvae/log.h"
+
+#include <inttypes.h>
 
 gmv_status gmv_cmd_embed(gmv_run *run)
 {
-    (void)run;
-    return GMV_FAIL(GMV_ERR_INTERNAL, "embed is not there yet");
+    gmv_session session;
+    gmv_evaluation evaluation;
+    gmv_status status = gmv_session_open(&session, run, false);
+    if (status == GMV_OK) {
+        status = gmv_write_embedding(&run->config, &run->comm, session.model, &session.feed, session.cells, session.path,
+                                     session.checkpoint.progress.epoch, &evaluation);
+    }
+    if (status == GMV_OK) {
+        gmv_log("wrote %s/embedding.h5ad: %" PRId64 " cells, %d latent dimensions, %d of %d clusters in use",
+                run->config.output_dir, session.cells->total, session.model->latent_dim, evaluation.active_clusters,
+                session.model->clusters);
+    }
+    gmv_session_close(&session);
+    return status;
 }

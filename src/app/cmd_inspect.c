@@ -1,7 +1,8 @@
 #include "gmvae/app.h"
+#include "gmvae/data.h"
 
 gmv_status gmv_cmd_inspect(gmv_run *run)
 {
-    (void)run;
-    return GMV_FAIL(GMV_ERR_INTERNAL, "inspect is not there yet");
+    gmv_status status = run->comm.rank == 0 ? gmv_inspect(run->file, run->json) : GMV_OK;
+    return gmv_comm_agree(&run->comm, status);
 }

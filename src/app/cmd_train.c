@@ -1,7 +1,225 @@
-#include "gmvae/app.h"
+/* train: from files to checkpoints, metrics, embedding and evaluation. */
+#include "session.h"
+
+#include "gmvae/log.h"
+#include "gmvae/mem.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+/* Everything a training run holds. */
+typedef struct training {
+    gmv_run *run;
+    char *resume_path; /* "" when the run starts anew */
+    gmv_checkpoint resume;
+    gmv_cells *cells, *validation; /* validation NULL: held out by a fraction */
+    gmv_backend *backend;
+    gmv_model *model;
+    gmv_trainer trainer;
+} training;
+
+/* The checkpoint to continue from, if any; refused when it belongs to another model. */
+static gmv_status find_start(training *t)
+{
+    const gmv_config *config = &t->run->config;
+    const gmv_comm *comm = &t->run->comm;
+    if (config->checkpoint_resume == GMV_RESUME_NEVER) {
+        return GMV_NEW(t->resume_path, 1, "a path");
+    }
+    GMV_TRY(gmv_checkpoint_find_newest(config, comm, &t->resume_path));
+    if (t->resume_path[0] == '\0') {
+        return config->checkpoint_resume == GMV_RESUME_AUTO
+                   ? GMV_OK
+                   : GMV_FAIL(GMV_ERR_DATA, "%s/checkpoints: there is no good checkpoint to resume from; "
+                                            "checkpoint.resume=auto starts anew", config->output_dir);
+    }
+    GMV_TRY(gmv_checkpoint_read(t->resume_path, comm, &t->resume));
+    gmv_config theirs;
+    char *differences = NULL;
+    const char *text = t->resume.config;
+    GMV_TRY(gmv_comm_agree(comm, gmv_config_parse(&theirs, t->resume_path, text, (int64_t)strlen(text), 0, NULL)));
+    gmv_status status = gmv_config_differences(&theirs, config, &differences);
+    gmv_config_fini(&theirs);
+    if (status == GMV_OK && differences[0] != '\0') {
+        status = GMV_FAIL(GMV_ERR_CONFIG,
+                          "%s belongs to another model or order of cells (%s); set another output.dir, or "
+                          "checkpoint.resume=never to replace it", t->resume_path, differences);
+    }
+    GMV_FREE(differences);
+    return status;
+}
+
+static gmv_status read_data(training *t)
+{
+    const gmv_config *config = &t->run->config;
+    const gmv_comm *comm = &t->run->comm;
+    bool resumed = t->resume_path[0] != '\0';
+    GMV_TRY(gmv_read_cells(&t->cells, config, comm, &config->data_train, config->data_validation.fraction,
+                           resumed ? &t->resume : NULL));
+    if (config->data_validation.paths.n == 0) {
+        return GMV_OK;
+    }
+    gmv_checkpoint like = {.genes = t->cells->genes, .gene = t->cells->gene, .factors = t->cells->covariates,
+                           .factor = t->cells->covariate};
+    return gmv_read_cells(&t->validation, config, comm, &config->data_validation.paths, 0.0, &like);
+}
+
+/* Scalars of `input: standardize`: the checkpoint's, else those of the training cells. */
+static gmv_status input_of(training *t, gmv_input *input)
+{
+    const gmv_config *config = &t->run->config;
+    double mean = t->resume.input_mean, std = t->resume.input_std;
+    if (t->resume_path[0] == '\0') {
+        mean = 0.0;
+        std = 1.0;
+        if (config->model_input == GMV_INPUT_STANDARDIZE) {
+            GMV_TRY(gmv_cells_scalar_statistics(t->cells, &t->run->comm, (uint64_t)config->seed,
+                                                config->data_validation.fraction, &mean, &std));
+        }
+    }
+    *input = (gmv_input){(gmv_input_kind)config->model_input, (float)mean, (float)std};
+    return GMV_OK;
+}
+
+static gmv_status build(training *t)
+{
+    const gmv_config *config = &t->run->config;
+    const gmv_comm *comm = &t->run->comm;
+    gmv_input input;
+    GMV_TRY(input_of(t, &input));
+    GMV_TRY(gmv_comm_agree(comm, gmv_backend_open(&t->backend, gmv_config_choice("backend", config->backend), comm)));
+    GMV_TRY(gmv_comm_agree(comm, gmv_model_create(&t->model, config, t->backend, t->cells->genes, t->cells->levels, input)));
+    GMV_TRY(gmv_trainer_init(&t->trainer, config, comm, t->model, t->cells));
+    if (t->resume_path[0] != '\0') {
+        GMV_TRY(gmv_checkpoint_load_params(t->resume_path, comm, t->model, true));
+        t->trainer.progress = t->resume.progress;
+    }
+    return GMV_OK;
+}
+
+static void show_plan(const training *t)
+{
+    const gmv_config *config = &t->run->config;
+    const gmv_trainer *trainer = &t->trainer;
+    char backend[128];
+    gmv_backend_describe(t->backend, backend, sizeof backend);
+    double megabyte = 1024.0 * 1024.0;
+    gmv_log("model   %s, %s objective, %s: %" PRId64 " parameters, D %d, W %d, K %d",
+            gmv_config_choice("model.family", config->model_family),
+            gmv_config_choice("model.objective", config->model_objective),
+            gmv_config_choice("model.likelihood", config->model_likelihood), t->model->params.count,
+            t->model->latent_dim, t->model->w_dim, t->model->clusters);
+    gmv_log("compute %d rank%s, %s", t->run->comm.size, t->run->comm.size == 1 ? "" : "s", backend);
+    gmv_log("train   %" PRId64 " cells in batches of %" PRId64 ": %" PRId64 " steps an epoch, %" PRId64
+            " epochs; KL warm-up over %" PRId64 " steps",
+            trainer->sampler.total, config->train_batch_size, trainer->sampler.batches, config->train_epochs,
+            trainer->warmup_steps);
+    int64_t nonzeros = t->cells->packed.indptr[t->cells->packed.rows];
+    gmv_log("memory  of rank 0: matrix %.1f MB, parameters with gradients and Adam %.1f MB, activations %.1f MB",
+            (double)nonzeros * (t->cells->packed.gene16 != NULL ? 3.0 : 5.0) / megabyte,
+            (double)t->model->params.total * 16.0 / megabyte,
+            (double)gmv_model_workspace_bytes(t->model, t->model->max_cells,
+                                              t->model->max_rows / t->model->max_cells, true) / megabyte);
+}
+
+/* Makes output.dir ready: folders, resolved config, metrics up to where the run starts. */
+static gmv_status prepare_output(const training *t)
+{
+    const gmv_config *config = &t->run->config;
+    if (t->run->comm.rank != 0) {
+        return GMV_OK;
+    }
+    char path[4200];
+    GMV_TRY(gmv_make_folders(config->output_dir));
+    if (t->resume_path[0] == '\0') {
+        GMV_TRY(gmv_checkpoint_remove_all(config));
+    }
+    GMV_TRY(gmv_metrics_rewind(config, t->resume_path[0] != '\0' ? t->trainer.progress.step : -1));
+    snprintf(path, sizeof path, "%.4000s/config.resolved.yaml", config->output_dir);
+    FILE *out = fopen(path, "w");
+    if (out == NULL) {
+        return GMV_FAIL(GMV_ERR_ENVIRONMENT, "%s: cannot be written: %s; check output.dir", path, strerror(errno));
+    }
+    gmv_status status = gmv_config_write(config, out);
+    if (fclose(out) != 0 && status == GMV_OK) {
+        status = GMV_FAIL(GMV_ERR_ENVIRONMENT, "%s: cannot be written: %s", path, strerror(errno));
+    }
+    return status;
+}
+
+/* After the last epoch: back to the best parameters, then what `output` asks for. */
+static gmv_status write_results(training *t)
+{
+    const gmv_config *config = &t->run->config;
+    const gmv_comm *comm = &t->run->comm;
+    gmv_evaluation e = {0};
+    char *path;
+    GMV_TRY(gmv_checkpoint_choose(config, comm, &path));
+    gmv_checkpoint best;
+    gmv_status status;
+    GMV_GO(gmv_checkpoint_read(path, comm, &best));
+    GMV_GO(gmv_checkpoint_load_params(path, comm, t->model, false));
+    const gmv_cells *held = t->validation != NULL ? t->validation : t->cells;
+    if (t->validation != NULL || config->data_validation.fraction > 0.0) {
+        gmv_feed own = {0}, *feed = &t->trainer.feed;
+        if (t->validation != NULL) {
+            feed = &own;
+            GMV_GO(gmv_comm_agree(comm, gmv_feed_open(&own, t->backend, held, GMV_EVAL_CELLS)));
+        }
+        status = gmv_evaluate(t->model, feed, held, comm, t->validation != NULL ? GMV_CELLS_ALL : GMV_CELLS_HELD_OUT,
+                              (uint64_t)config->seed, config->data_validation.fraction, (int)config->eval_samples, NULL, &e);
+        gmv_feed_close(&own);
+        GMV_GO(status);
+        GMV_GO(gmv_write_evaluation(config, comm, &e, path, best.progress.epoch));
+        gmv_log("held-out -ELBO %.2f +- %.2f nats per cell on %" PRId64 " cells (best epoch %" PRId64 "), %d of %d clusters in use",
+                e.neg_elbo, e.neg_elbo_se, e.cells, best.progress.epoch, e.active_clusters, t->model->clusters);
+    }
+    if (config->output_embedding) {
+        GMV_GO(gmv_write_embedding(config, comm, t->model, &t->trainer.feed, t->cells, path, best.progress.epoch, &e));
+    }
+    gmv_log("wrote %s: checkpoints/, metrics.jsonl, config.resolved.yaml%s", config->output_dir,
+            config->output_embedding ? ", embedding.h5ad" : "");
+done:
+    gmv_checkpoint_fini(&best);
+    GMV_FREE(path);
+    return status;
+}
+
+static gmv_status run_training(training *t)
+{
+    const gmv_comm *comm = &t->run->comm;
+    GMV_TRY(find_start(t));
+    GMV_TRY(read_data(t));
+    GMV_TRY(gmv_comm_agree(comm, build(t)));
+    show_plan(t);
+    if (t->run->dry_run) {
+        gmv_log("dry run: config, data and memory are in order; nothing was trained or written");
+        return GMV_OK;
+    }
+    GMV_TRY(gmv_comm_agree(comm, prepare_output(t)));
+    if (t->resume_path[0] != '\0') {
+        gmv_log("resuming from %s: epoch %" PRId64 ", step %" PRId64, t->resume_path, t->trainer.progress.epoch,
+                t->trainer.progress.step);
+    }
+    gmv_signals_install();
+    GMV_TRY(gmv_train_loop(&t->trainer, t->validation));
+    return write_results(t);
+}
 
 gmv_status gmv_cmd_train(gmv_run *run)
 {
-    (void)run;
-    return GMV_FAIL(GMV_ERR_INTERNAL, "train is not there yet");
+    training t = {.run = run};
+    gmv_status status = run_training(&t);
+    gmv_trainer_fini(&t.trainer);
+    gmv_model_destroy(&t.model);
+    gmv_backend_close(&t.backend);
+    gmv_cells_destroy(&t.cells);
+    gmv_cells_destroy(&t.validation);
+    gmv_checkpoint_fini(&t.resume);
+    GMV_FREE(t.resume_path);
+    return status;
 }

@@ -153,6 +153,20 @@ gmv_status gmv_comm_broadcast_text(const gmv_comm *comm, char **text, int root)
     return GMV_OK;
 }
 
+gmv_status gmv_comm_broadcast_texts(const gmv_comm *comm, char ***texts, int *n, int root)
+{
+    gmv_comm_broadcast(comm, n, sizeof *n, root);
+    gmv_status status = GMV_OK;
+    if (comm->rank != root) {
+        status = GMV_NEW(*texts, *n, "texts from another rank");
+    }
+    GMV_TRY(gmv_comm_agree(comm, status));
+    for (int i = 0; i < *n; i++) {
+        GMV_TRY(gmv_comm_broadcast_text(comm, &(*texts)[i], root));
+    }
+    return GMV_OK;
+}
+
 static void reduce(const gmv_comm *comm, void *values, int64_t n, size_t size, MPI_Datatype type, MPI_Op op)
 {
     for (int64_t at = 0; at < n; at += piece) {

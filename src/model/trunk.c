@@ -35,11 +35,18 @@ gmv_status gmv_trunk_declare(gmv_trunk *trunk, gmv_params *params, const char *n
     return GMV_OK;
 }
 
+/* Every matrix starts on a cache line, whatever the number of rows: vectorised sums then do not depend on
+ * how much was reserved. */
+static int64_t whole_lines(int64_t floats)
+{
+    return (floats + 15) / 16 * 16;
+}
+
 int64_t gmv_trunk_workspace(const gmv_trunk *trunk, int rows)
 {
     int64_t floats = 0;
     for (int i = 0; i < trunk->layers; i++) {
-        floats += (int64_t)rows * (2 * trunk->layer[i].width + 2);
+        floats += 2 * whole_lines((int64_t)rows * trunk->layer[i].width) + whole_lines((int64_t)rows * 2);
     }
     return floats;
 }
@@ -49,11 +56,11 @@ float *gmv_trunk_arrange(gmv_trunk *trunk, int rows, float *at)
     for (int i = 0; i < trunk->layers; i++) {
         gmv_trunk_layer *layer = &trunk->layer[i];
         layer->pre = gmv_mat_of(at, rows, layer->width);
-        at += (int64_t)rows * layer->width;
+        at += whole_lines((int64_t)rows * layer->width);
         layer->out = gmv_mat_of(at, rows, layer->width);
-        at += (int64_t)rows * layer->width;
+        at += whole_lines((int64_t)rows * layer->width);
         layer->stats = gmv_mat_of(at, rows, 2);
-        at += (int64_t)rows * 2;
+        at += whole_lines((int64_t)rows * 2);
     }
     return at;
 }

@@ -1,0 +1,50 @@
+/* Checkpoints: one HDF5 file any tool can read (DESIGN section 5, docs/formats.md). */
+#pragma once
+
+#include "gmvae/train.h"
+
+/* What a checkpoint says besides its tensors. */
+typedef struct gmv_checkpoint {
+    char *config;         /* resolved YAML of its run */
+    int64_t seed;
+    gmv_progress progress;
+    int genes;
+    char **gene;
+    int factors;          /* covariates, in the order of their one-hots */
+    gmv_factor *factor;   /* key and levels; no codes */
+    double input_mean, input_std;
+} gmv_checkpoint;
+
+/* Names under which a checkpoint is kept in output.dir/checkpoints: epoch-NNNNNN.h5 (which also becomes last.h5,
+ * and of which the newest checkpoint.keep stay), last.h5 alone (inside an epoch), best.h5. */
+enum { GMV_CHECKPOINT_EPOCH = 1, GMV_CHECKPOINT_LAST = 2, GMV_CHECKPOINT_BEST = 4 };
+
+/* Writes one file, under a temporary name, verifies it by reading it back, syncs it and renames it to all names
+ * in `as`. Collective; rank 0 writes.
+ * Errors: GMV_ERR_ENVIRONMENT when it cannot be written; older checkpoints stay as they are. */
+gmv_status gmv_checkpoint_save(const gmv_trainer *trainer, unsigned as);
+
+/* Finds a checkpoint to continue from in output.dir: the newest that passes verification; a damaged one is
+ * named in a warning and passed over. Collective. @param[out] path  "" when there is none; caller frees */
+gmv_status gmv_checkpoint_find_newest(const gmv_config *config, const gmv_comm *comm, char **path);
+
+/* Removes the checkpoints in output.dir, for a run that starts anew (rank 0). */
+gmv_status gmv_checkpoint_remove_all(const gmv_config *config);
+
+/* Makes a folder and those above it. */
+gmv_status gmv_make_folders(const char *path);
+
+/* Path for embed and eval: checkpoint.path, else best.h5, else last.h5 of output.dir. Collective.
+ * Errors: GMV_ERR_DATA when there is none or it is damaged. Caller frees *path. */
+gmv_status gmv_checkpoint_choose(const gmv_config *config, const gmv_comm *comm, char **path);
+
+/* Reads everything but the tensors, on every rank. Collective. Free with gmv_checkpoint_fini. */
+gmv_status gmv_checkpoint_read(const char *path, const gmv_comm *comm, gmv_checkpoint *checkpoint);
+void gmv_checkpoint_fini(gmv_checkpoint *checkpoint);
+
+/* Reads the tensors into the model, with Adam's state when `adam`. Collective; rank 0 reads.
+ * Errors: GMV_ERR_DATA for missing tensors, other shapes, or a checksum that does not match. */
+gmv_status gmv_checkpoint_load_params(const char *path, const gmv_comm *comm, gmv_model *model, bool adam);
+
+/* Checks every checksum. Not collective. Errors: GMV_ERR_DATA, saying what is damaged. */
+gmv_status gmv_checkpoint_verify(const char *path);

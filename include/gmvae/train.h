@@ -1,0 +1,154 @@
+/* Training: order of the cells, batches, the step, the loop, evaluation. */
+#pragma once
+
+#include "gmvae/data.h"
+#include "gmvae/model.h"
+
+/* ---- sampler: which cells make up which batch ---- */
+
+/* Order of the training cells. Every global batch takes from every logical shard in proportion (Webster's
+ * apportionment), from each in its own shuffled order, so batch t of an epoch holds the same cells for
+ * every number of ranks; every eligible cell comes once an epoch; only the last batch is shorter. */
+typedef struct gmv_sampler {
+    int shards;                 /* S */
+    int first_shard, end_shard; /* hosted here */
+    int64_t *count;             /* [S] eligible cells of each shard, all shards */
+    int64_t total;              /* sum of count */
+    int64_t batch_size, batches;
+    uint64_t seed;
+    int64_t *start;             /* [hosted + 1] where each hosted shard starts in `row` */
+    int64_t *row;               /* local rows of eligible cells, ascending */
+    int64_t *taken, *taken_after; /* [S] scratch: cells of each shard before and after a batch */
+} gmv_sampler;
+
+/* Eligible are local rows with counts that are not held out. Collective.
+ * Errors: GMV_ERR_DATA when no cell is left. */
+gmv_status gmv_sampler_init(gmv_sampler *sampler, const gmv_comm *comm, const gmv_cells *cells, uint64_t seed,
+                            double held_out, int64_t batch_size);
+void gmv_sampler_fini(gmv_sampler *sampler);
+
+/* Cells of batch t, all ranks together. */
+int64_t gmv_sampler_batch_cells(const gmv_sampler *sampler, int64_t t);
+
+/* Local rows of batch t of an epoch that lie in shards [first, end), a part of those hosted here.
+ * @param[out] rows  room for gmv_sampler_most(sampler, first, end)
+ * @return number of rows */
+int gmv_sampler_rows(const gmv_sampler *sampler, int64_t epoch, int64_t t, int first, int end, int64_t *rows);
+
+/* Largest number of rows that shards [first, end) give to any batch. */
+int gmv_sampler_most(const gmv_sampler *sampler, int first, int end);
+
+/* A bijection of 0 .. n-1 that depends on (seed, epoch, shard): where the i-th visited cell is. */
+int64_t gmv_permute(int64_t i, int64_t n, uint64_t seed, int64_t epoch, int shard);
+
+/* ---- feed: local rows to batches in backend memory ---- */
+
+typedef struct gmv_feed {
+    gmv_backend *backend;
+    gmv_packed resident; /* pointers into backend memory; borrowed from the cells where that is host memory */
+    bool owns_resident;
+    gmv_batch batch;
+    int64_t *rows;       /* backend memory [max_cells] */
+    int max_cells;
+    void *block;         /* the batch's arrays */
+} gmv_feed;
+
+/* Makes the local rows of `cells` resident and reserves batches of up to `max_cells`. `cells` must outlive it. */
+gmv_status gmv_feed_open(gmv_feed *feed, gmv_backend *backend, const gmv_cells *cells, int max_cells);
+void gmv_feed_close(gmv_feed *feed);
+
+/* Fills feed->batch with local rows (host array). Allocates nothing. */
+gmv_status gmv_feed_fetch(gmv_feed *feed, const int64_t *rows, int n, gmv_input input);
+
+/* ---- evaluation ---- */
+
+/* Means over cells and standard errors of the means, nats per cell; the same for every number of ranks. */
+typedef struct gmv_evaluation {
+    int64_t cells, samples;
+    double neg_elbo, neg_elbo_se; /* exact (marginal) bound */
+    double objective, objective_se;
+    double term[GMV_TERMS], term_se[GMV_TERMS];
+    int active_clusters; /* components with more than 0.5 % of the mass */
+} gmv_evaluation;
+
+/* What embed and eval want of every local row; NULL parts are not wanted. Host memory, [count, ...]. */
+typedef struct gmv_row_output {
+    float *latent;      /* [count, D] posterior means */
+    float *probability; /* [count, K] p(z | x, w) at the posterior means */
+    float *neg_elbo;    /* [count] exact bound, NaN for cells without counts */
+} gmv_row_output;
+
+/* Cells of a batch of evaluation and embedding: feeds for them need room for so many. */
+enum { GMV_EVAL_CELLS = 128, GMV_EVAL_DRAWS = 16 };
+
+typedef enum gmv_which_cells { GMV_CELLS_ALL, GMV_CELLS_HELD_OUT } gmv_which_cells;
+
+/* Evaluates local rows (with counts), `samples` draws each. Collective.
+ * @param[in] seed, held_out  which cells GMV_CELLS_HELD_OUT means */
+gmv_status gmv_evaluate(gmv_model *model, gmv_feed *feed, const gmv_cells *cells, const gmv_comm *comm,
+                        gmv_which_cells which, uint64_t seed, double held_out, int samples,
+                        const gmv_row_output *output, gmv_evaluation *evaluation);
+
+/* Posterior means and cluster probabilities of all local rows. */
+gmv_status gmv_embed_rows(gmv_model *model, gmv_feed *feed, const gmv_cells *cells, const gmv_row_output *output);
+
+/* ---- training ---- */
+
+/* Position and statistics of a run; saved in checkpoints. */
+typedef struct gmv_progress {
+    int64_t epoch;         /* completed epochs */
+    int64_t batch;         /* batches done of the epoch under way */
+    int64_t step;          /* optimiser steps done */
+    double sum[GMV_TERMS]; /* of the epoch under way: sums over cells of the terms */
+    double best;           /* lowest held-out -ELBO so far, +infinity before the first */
+} gmv_progress;
+
+typedef struct gmv_trainer {
+    const gmv_config *config;
+    const gmv_comm *comm;
+    gmv_backend *backend;
+    gmv_model *model;
+    const gmv_cells *cells;
+    gmv_sampler sampler;
+    gmv_feed feed;
+    gmv_progress progress;
+    int64_t planned_steps, warmup_steps;
+    int pieces, first_piece, end_piece; /* micro-batches, and those of this rank */
+    int64_t *rows;           /* host, rows of a piece */
+    int64_t *fixed;          /* backend [P + extra] fixed-point gradient sums, NULL for fast */
+    int64_t *overflow;       /* backend */
+    float *cluster_mass;     /* backend [K]: sum of probabilities of the epoch, this rank */
+    double last[GMV_TERMS];  /* terms of the last step, means over its cells */
+    double last_norm;        /* gradient norm of the last step */
+    bool stop;               /* a signal reached some rank; all ranks know after the step */
+} gmv_trainer;
+
+gmv_status gmv_trainer_init(gmv_trainer *trainer, const gmv_config *config, const gmv_comm *comm, gmv_model *model,
+                            const gmv_cells *cells);
+void gmv_trainer_fini(gmv_trainer *trainer);
+
+/* One optimiser step on the next batch of the epoch under way. Collective.
+ * Errors: GMV_ERR_NUMERIC when the loss or a gradient is not finite; parameters are then unchanged. */
+gmv_status gmv_train_step(gmv_trainer *trainer);
+
+/* From trainer->progress to the last epoch: steps, metrics, evaluation, checkpoints.
+ * @param[in] validation  cells of data.validation paths, NULL when cells are held out by a fraction
+ * Errors: GMV_STOPPED after a signal, with a checkpoint written. */
+gmv_status gmv_train_loop(gmv_trainer *trainer, const gmv_cells *validation);
+
+/* Learning rate and KL weight in force at a step. */
+double gmv_learning_rate(const gmv_config *config, int64_t epoch);
+double gmv_kl_weight(const gmv_trainer *trainer);
+
+/* Appends one line to output.dir/metrics.jsonl (rank 0). */
+gmv_status gmv_metrics_append(const gmv_trainer *trainer, const char *split, const gmv_evaluation *evaluation,
+                              double cells_per_s);
+
+/* Drops lines of metrics.jsonl that lie behind `step` (rank 0): a resumed run writes them again. */
+gmv_status gmv_metrics_rewind(const gmv_config *config, int64_t step);
+
+/* ---- signals ---- */
+
+/* Makes SIGINT, SIGTERM and SIGUSR1 set a flag; a second SIGINT or SIGTERM ends the process at once. */
+void gmv_signals_install(void);
+bool gmv_signal_seen(void);

@@ -1,0 +1,98 @@
+/* What a run leaves besides checkpoints: embedding.h5ad and evaluation.json. */
+#include "session.h"
+
+#include "gmvae/log.h"
+#include "gmvae/mem.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { path_room = 4200 };
+
+gmv_status gmv_write_embedding(const gmv_config *config, const gmv_comm *comm, gmv_model *model, gmv_feed *feed,
+                               const gmv_cells *cells, const char *checkpoint, int64_t epoch, gmv_evaluation *evaluation)
+{
+    gmv_row_output rows = {0};
+    char *text = NULL, path[path_room];
+    gmv_status status;
+    GMV_GO(GMV_NEW(rows.latent, cells->count * model->latent_dim, "the embedding"));
+    GMV_GO(GMV_NEW(rows.probability, cells->count * model->clusters, "cluster probabilities"));
+    GMV_GO(GMV_NEW(rows.neg_elbo, cells->count, "bounds of cells"));
+    GMV_GO(gmv_config_text(config, &text));
+    GMV_GO(gmv_embed_rows(model, feed, cells, &rows));
+done:
+    status = gmv_comm_agree(comm, status);
+    if (status == GMV_OK) {
+        status = gmv_evaluate(model, feed, cells, comm, GMV_CELLS_ALL, (uint64_t)config->seed, 0.0,
+                              (int)config->eval_samples, &rows, evaluation);
+    }
+    if (status == GMV_OK) {
+        gmv_embedding embedding = {.dim = model->latent_dim, .latent = rows.latent, .clusters = model->clusters,
+                                   .probability = rows.probability, .neg_elbo = rows.neg_elbo, .config = text,
+                                   .checkpoint = checkpoint, .epoch = epoch};
+        snprintf(path, sizeof path, "%.4000s/embedding.h5ad", config->output_dir);
+        status = gmv_embedding_write(path, cells, comm, &embedding);
+    }
+    GMV_FREE(rows.latent);
+    GMV_FREE(rows.probability);
+    GMV_FREE(rows.neg_elbo);
+    GMV_FREE(text);
+    return status;
+}
+
+/* A JSON string: quotes, backslashes and control characters escaped. */
+static void put_text(FILE *out, const char *text)
+{
+    fputc('"', out);
+    for (const unsigned char *at = (const unsigned char *)text; *at != '\0'; at++) {
+        if (*at == '"' || *at == '\\') {
+            fprintf(out, "\\%c", *at);
+        } else if (*at < 0x20) {
+            fprintf(out, "\\u%04x", (unsigned)*at);
+        } else {
+            fputc(*at, out);
+        }
+    }
+    fputc('"', out);
+}
+
+static void put_term(FILE *out, const char *name, double mean, double error)
+{
+    fprintf(out, "  \"%s\": %.10g,\n  \"%s_se\": %.6g,\n", name, mean, name, error);
+}
+
+static gmv_status write_json(const char *path, const gmv_evaluation *e, const char *checkpoint, int64_t epoch)
+{
+    char temporary[path_room + 8];
+    snprintf(temporary, sizeof temporary, "%s.tmp", path);
+    FILE *out = fopen(temporary, "w");
+    if (out == NULL) {
+        return GMV_FAIL(GMV_ERR_ENVIRONMENT, "%s: cannot be written: %s", temporary, strerror(errno));
+    }
+    fprintf(out, "{\n  \"cells\": %" PRId64 ",\n  \"samples\": %" PRId64 ",\n", e->cells, e->samples);
+    put_term(out, "neg_elbo", e->neg_elbo, e->neg_elbo_se);
+    put_term(out, "neg_elbo_objective", e->objective, e->objective_se);
+    put_term(out, "reconstruction", e->term[GMV_TERM_RECONSTRUCTION], e->term_se[GMV_TERM_RECONSTRUCTION]);
+    put_term(out, "kl_w", e->term[GMV_TERM_KL_W], e->term_se[GMV_TERM_KL_W]);
+    put_term(out, "kl_z", e->term[GMV_TERM_KL_Z], e->term_se[GMV_TERM_KL_Z]);
+    put_term(out, "kl_x", e->term[GMV_TERM_KL_X], e->term_se[GMV_TERM_KL_X]);
+    fprintf(out, "  \"active_clusters\": %d,\n  \"epoch\": %" PRId64 ",\n  \"checkpoint\": ", e->active_clusters, epoch);
+    put_text(out, checkpoint);
+    fprintf(out, "\n}\n");
+    if (fclose(out) != 0 || rename(temporary, path) != 0) {
+        return GMV_FAIL(GMV_ERR_ENVIRONMENT, "%s: cannot be written: %s", path, strerror(errno));
+    }
+    return GMV_OK;
+}
+
+gmv_status gmv_write_evaluation(const gmv_config *config, const gmv_comm *comm, const gmv_evaluation *evaluation,
+                                const char *checkpoint, int64_t epoch)
+{
+    char path[path_room];
+    snprintf(path, sizeof path, "%.4000s/evaluation.json", config->output_dir);
+    gmv_status status = comm->rank == 0 ? write_json(path, evaluation, checkpoint, epoch) : GMV_OK;
+    return gmv_comm_agree(comm, status);
+}

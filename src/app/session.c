@@ -1,0 +1,91 @@
+#include "session.h"
+
+#include "gmvae/log.h"
+#include "gmvae/mem.h"
+
+#include <string.h>
+
+gmv_status gmv_read_cells(gmv_cells **cells, const gmv_config *config, const gmv_comm *comm, const gmv_texts *paths,
+                          double held_out, const gmv_checkpoint *like)
+{
+    gmv_cells_request request = {.paths = paths,
+                                 .matrix = config->data_matrix,
+                                 .batch_keys = &config->data_batch_keys,
+                                 .label_key = config->data_label_key,
+                                 .genes_mode = config->data_genes,
+                                 .n_top = config->data_genes_n_top,
+                                 .genes_file = config->data_genes_file,
+                                 .shards = (int)config->data_shards,
+                                 .driver = config->data_driver,
+                                 .seed = (uint64_t)config->seed,
+                                 .held_out = held_out};
+    if (like != NULL) {
+        request.known_genes = like->genes;
+        request.known_gene = like->gene;
+        request.known_factors = like->factors;
+        request.known_factor = like->factor;
+    }
+    return gmv_cells_load(cells, comm, &request);
+}
+
+/* Which files, and which of their cells: data.predict, or the command's default. */
+static const gmv_texts *choose_paths(gmv_session *session, const gmv_run *run, bool held_out_only)
+{
+    const gmv_config *config = &run->config;
+    session->which = GMV_CELLS_ALL;
+    if (config->data_predict.n > 0) {
+        return &config->data_predict;
+    }
+    if (held_out_only && config->data_validation.paths.n > 0) {
+        return &config->data_validation.paths;
+    }
+    session->which = held_out_only ? GMV_CELLS_HELD_OUT : GMV_CELLS_ALL;
+    return &config->data_train;
+}
+
+/* Where cells and their columns are is this run's matter; what the model is, is the checkpoint's. */
+static gmv_status read_session_cells(gmv_session *session, gmv_run *run, const gmv_texts *paths)
+{
+    gmv_config config = run->config;
+    config.data_batch_keys = session->config.data_batch_keys;
+    config.data_shards = session->config.data_shards;
+    return gmv_read_cells(&session->cells, &config, &run->comm, paths, 0.0, &session->checkpoint);
+}
+
+gmv_status gmv_session_open(gmv_session *session, gmv_run *run, bool held_out_only)
+{
+    const gmv_comm *comm = &run->comm;
+    memset(session, 0, sizeof *session);
+    const gmv_texts *paths = choose_paths(session, run, held_out_only);
+    if (paths->n == 0) {
+        return GMV_FAIL(GMV_ERR_CONFIG, "no cells to work on; set data.predict or data.train");
+    }
+    GMV_TRY(gmv_checkpoint_choose(&run->config, comm, &session->path));
+    GMV_TRY(gmv_checkpoint_read(session->path, comm, &session->checkpoint));
+    const char *text = session->checkpoint.config;
+    GMV_TRY(gmv_comm_agree(comm, gmv_config_parse(&session->config, session->path, text, (int64_t)strlen(text), 0, NULL)));
+    if (session->which == GMV_CELLS_HELD_OUT && session->config.data_validation.fraction == 0.0) {
+        return GMV_FAIL(GMV_ERR_CONFIG, "the checkpoint's run held no cells out; set data.predict to the cells to evaluate");
+    }
+    GMV_TRY(read_session_cells(session, run, paths));
+    GMV_TRY(gmv_backend_open(&session->backend, gmv_config_choice("backend", run->config.backend), comm));
+    gmv_input input = {(gmv_input_kind)session->config.model_input, (float)session->checkpoint.input_mean,
+                       (float)session->checkpoint.input_std};
+    GMV_TRY(gmv_comm_agree(comm, gmv_model_create(&session->model, &session->config, session->backend,
+                                                  session->cells->genes, session->cells->levels, input)));
+    GMV_TRY(gmv_checkpoint_load_params(session->path, comm, session->model, false));
+    GMV_TRY(gmv_comm_agree(comm, gmv_feed_open(&session->feed, session->backend, session->cells, GMV_EVAL_CELLS)));
+    gmv_log("checkpoint %s, epoch %lld", session->path, (long long)session->checkpoint.progress.epoch);
+    return GMV_OK;
+}
+
+void gmv_session_close(gmv_session *session)
+{
+    gmv_feed_close(&session->feed);
+    gmv_model_destroy(&session->model);
+    gmv_backend_close(&session->backend);
+    gmv_cells_destroy(&session->cells);
+    gmv_checkpoint_fini(&session->checkpoint);
+    gmv_config_fini(&session->config);
+    GMV_FREE(session->path);
+}

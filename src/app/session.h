@@ -1,0 +1,36 @@
+/* What train, embed and eval share: reading cells for a config, opening a model from a checkpoint. */
+#pragma once
+
+#include "gmvae/app.h"
+#include "gmvae/checkpoint.h"
+
+/* A trained model with cells that match it. */
+typedef struct gmv_session {
+    gmv_backend *backend;
+    gmv_model *model;
+    gmv_cells *cells;
+    gmv_feed feed;
+    char *path;                /* of the checkpoint */
+    gmv_checkpoint checkpoint;
+    gmv_config config;         /* the checkpoint's: model, genes, seed, split */
+    gmv_which_cells which;     /* eval: which of the cells count */
+} gmv_session;
+
+/* Chooses a checkpoint, builds its model, reads data.predict (or its default for the command: all training
+ * files; for eval the held-out cells) matched to the checkpoint's genes and covariate levels.
+ * Collective. Close with gmv_session_close also after a failure. */
+gmv_status gmv_session_open(gmv_session *session, gmv_run *run, bool held_out_only);
+void gmv_session_close(gmv_session *session);
+
+/* Reads `paths` as the config says; with `like` (may be NULL) matched to its genes and levels.
+ * @param[in] held_out  fraction kept out of the choice of genes */
+gmv_status gmv_read_cells(gmv_cells **cells, const gmv_config *config, const gmv_comm *comm, const gmv_texts *paths,
+                          double held_out, const gmv_checkpoint *like);
+
+/* Writes output.dir/embedding.h5ad for the local rows of `cells`, with the bound of every cell. Collective. */
+gmv_status gmv_write_embedding(const gmv_config *config, const gmv_comm *comm, gmv_model *model, gmv_feed *feed,
+                               const gmv_cells *cells, const char *checkpoint, int64_t epoch, gmv_evaluation *evaluation);
+
+/* Writes output.dir/evaluation.json (rank 0). `agreement` < 0 entries are left out. */
+gmv_status gmv_write_evaluation(const gmv_config *config, const gmv_comm *comm, const gmv_evaluation *evaluation,
+                                const char *checkpoint, int64_t epoch);

@@ -1,0 +1,122 @@
+/* What single bounds cannot say: keys that contradict each other. */
+#include "gmvae/config.h"
+
+#include <inttypes.h>
+#include <string.h>
+
+static gmv_status check_matrix(const char *matrix)
+{
+    bool layer = strncmp(matrix, "layers/", 7) == 0 && matrix[7] != '\0';
+    if (!layer && strcmp(matrix, "auto") != 0 && strcmp(matrix, "X") != 0 && strcmp(matrix, "raw/X") != 0) {
+        return GMV_FAIL(GMV_ERR_CONFIG, "data.matrix must be auto, X, raw/X or layers/NAME, not \"%.200s\"", matrix);
+    }
+    return GMV_OK;
+}
+
+static gmv_status check_batch_keys(const gmv_config *config)
+{
+    const gmv_texts *keys = &config->data_batch_keys;
+    for (int i = 0; i < keys->n; i++) {
+        if (strcmp(keys->at[i], config->data_label_key) == 0) {
+            return GMV_FAIL(GMV_ERR_CONFIG,
+                            "\"%.200s\" is in data.batch_keys and is data.label_key, which training must not see; "
+                            "remove it from one",
+                            keys->at[i]);
+        }
+        for (int j = 0; j < i; j++) {
+            if (strcmp(keys->at[i], keys->at[j]) == 0) {
+                return GMV_FAIL(GMV_ERR_CONFIG, "\"%.200s\" is in data.batch_keys twice; keep one", keys->at[i]);
+            }
+        }
+    }
+    return GMV_OK;
+}
+
+static gmv_status check_files(const gmv_config *config)
+{
+    const gmv_texts *train = &config->data_train, *held_out = &config->data_validation.paths;
+    if (train->n == 0 && config->data_predict.n == 0) {
+        return GMV_FAIL(GMV_ERR_CONFIG, "data.train is empty; name the files to train on, such as "
+                                        "data.train=atlas.h5ad");
+    }
+    for (int i = 0; i < held_out->n; i++) {
+        for (int j = 0; j < train->n; j++) {
+            if (strcmp(held_out->at[i], train->at[j]) == 0) {
+                return GMV_FAIL(GMV_ERR_CONFIG,
+                                "\"%.200s\" is in data.train and in data.validation; hold out other files, or give "
+                                "data.validation a fraction",
+                                held_out->at[i]);
+            }
+        }
+    }
+    return GMV_OK;
+}
+
+static gmv_status check_exact_sums(const gmv_config *config)
+{
+    int64_t shards = config->data_shards, pieces = config->train_micro_batches;
+    if (config->train_reduction != GMV_REDUCTION_EXACT) {
+        return GMV_OK;
+    }
+    if (shards % pieces != 0) {
+        return GMV_FAIL(GMV_ERR_CONFIG,
+                        "data.shards (%" PRId64 ") must be a multiple of train.micro_batches (%" PRId64
+                        ") with train.reduction: exact; take %" PRId64 " shards",
+                        shards, pieces, (shards / pieces + 1) * pieces);
+    }
+    if (config->train_batch_size < pieces) {
+        return GMV_FAIL(GMV_ERR_CONFIG,
+                        "train.batch_size (%" PRId64 ") is smaller than train.micro_batches (%" PRId64
+                        ") with train.reduction: exact; make it at least as large",
+                        config->train_batch_size, pieces);
+    }
+    return GMV_OK;
+}
+
+static gmv_status check_training(const gmv_config *config)
+{
+    if (config->train_lr_schedule_after > 0 && !(config->train_lr_schedule_factor > 0)) {
+        return GMV_FAIL(GMV_ERR_CONFIG,
+                        "train.lr_schedule.factor 0 stops learning after epoch %" PRId64 "; give a factor, or "
+                        "train.lr_schedule: 0 for none",
+                        config->train_lr_schedule_after);
+    }
+    const char *objective = gmv_config_choice("model.objective", config->model_objective);
+    if (config->train_z_free_nats > 0 && strcmp(objective, "marginal") == 0) {
+        return GMV_FAIL(GMV_ERR_CONFIG,
+                        "train.z_free_nats has no meaning with model.objective: marginal; set it to 0, or take the "
+                        "objective published or mc");
+    }
+    return GMV_OK;
+}
+
+static gmv_status check_device(const gmv_config *config)
+{
+    const char *backend = gmv_config_choice("backend", config->backend);
+    const char *residence = gmv_config_choice("data.residence", config->data_residence);
+    const char *precision = gmv_config_choice("train.precision", config->train_precision);
+    if (strcmp(backend, "cpu") != 0) {
+        return GMV_OK;
+    }
+    if (strcmp(residence, "device") == 0) {
+        return GMV_FAIL(GMV_ERR_CONFIG, "data.residence: device needs a GPU, but backend is cpu; take host or auto");
+    }
+    if (strcmp(precision, "tf32") == 0) {
+        return GMV_FAIL(GMV_ERR_CONFIG, "train.precision: tf32 exists on GPUs only, but backend is cpu; take fp32");
+    }
+    return GMV_OK;
+}
+
+gmv_status gmv_config_check(const gmv_config *config)
+{
+    GMV_TRY(check_files(config));
+    GMV_TRY(check_matrix(config->data_matrix));
+    GMV_TRY(check_batch_keys(config));
+    GMV_TRY(check_exact_sums(config));
+    GMV_TRY(check_training(config));
+    GMV_TRY(check_device(config));
+    if (config->output_dir[0] == '\0') {
+        return GMV_FAIL(GMV_ERR_CONFIG, "output.dir is empty; name a folder, such as out/run");
+    }
+    return GMV_OK;
+}

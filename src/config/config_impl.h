@@ -1,0 +1,118 @@
+/* Shared by the files of src/config: the key table, where a text comes from, and its YAML as a tree. */
+#pragma once
+
+#include "gmvae/config.h"
+
+#include <stddef.h>
+
+typedef enum gmv_key_kind {
+    GMV_KIND_INT,
+    GMV_KIND_REAL,
+    GMV_KIND_BOOL,
+    GMV_KIND_TEXT,
+    GMV_KIND_ENUM,
+    GMV_KIND_INTS,
+    GMV_KIND_TEXTS,
+    GMV_KIND_SPLIT
+} gmv_key_kind;
+
+/* A row of config.def. Integer bounds fit a double exactly: none exceeds 2^53. */
+typedef struct gmv_key {
+    const char *path;
+    const char *preset; /* the default, as YAML */
+    const char *choices;
+    const char *help;
+    double min, max;
+    size_t offset; /* of the field in gmv_config */
+    gmv_key_kind kind;
+    int least; /* fewest elements of a list */
+} gmv_key;
+
+/* @param[out] n  rows of the table */
+const gmv_key *gmv_keys(int *n);
+
+/* NULL when there is no such key. */
+const gmv_key *gmv_key_find(const char *path);
+
+/* Whether other keys live below `path` ("train", "data.genes"). "" is the root, a section too. */
+bool gmv_key_is_section(const char *path);
+
+/* Index of `word` among the key's choices, -1 when it is none of them. */
+int gmv_key_choice_index(const gmv_key *key, const char *word);
+int gmv_key_choices(const gmv_key *key);
+
+/* The known key or section that a wrong `path` probably means, NULL when none is near. Looks at the
+ * neighbours in the same section, at the same name in other sections and at the whole dotted path.
+ * @param[out] near  storage of `size` bytes for the answer */
+const char *gmv_key_nearest(const char *path, char *near, size_t size);
+
+/* Edits (insert, delete, replace, swap of neighbours) that turn a into b, and how many still count as near. */
+int gmv_edit_distance(const char *a, const char *b);
+int gmv_edit_limit(const char *word);
+
+/* Text being parsed. In messages a file is NAME:line:column, an override is itself. */
+typedef struct gmv_source {
+    const char *name;
+    const char *text;
+    size_t length;
+    bool is_override;
+} gmv_source;
+
+/* Records GMV_ERR_CONFIG: "NAME:line:column: " and the message, one line, control characters replaced. */
+gmv_status gmv_source_fail(const gmv_source *source, int line, int column, const char *format, ...)
+    __attribute__((format(printf, 4, 5)));
+
+/* Refuses bytes that are not UTF-8 text. */
+gmv_status gmv_source_check_text(const gmv_source *source);
+
+typedef enum gmv_node_kind { GMV_NODE_SCALAR, GMV_NODE_LIST, GMV_NODE_MAP } gmv_node_kind;
+
+/* Children of a mapping alternate: key, value, key, value. Indices into gmv_tree.at, -1 for none. */
+typedef struct gmv_node {
+    char *text; /* scalars only; owned by the tree */
+    int line, column;
+    int child, next;
+    gmv_node_kind kind;
+    bool plain; /* neither quoted nor tagged as a string */
+} gmv_node;
+
+typedef struct gmv_tree {
+    gmv_node *at;
+    int n, capacity;
+} gmv_tree;
+
+/* Parses one YAML document; an empty text gives a tree without nodes.
+ * Ownership: caller frees with gmv_tree_fini, also after an error. */
+gmv_status gmv_tree_parse(gmv_tree *tree, const gmv_source *source);
+
+/* A tree of one scalar with this text. */
+gmv_status gmv_tree_from_scalar(gmv_tree *tree, const char *text);
+void gmv_tree_fini(gmv_tree *tree);
+
+/* The node of an unquoted nothing: empty, ~ or null. */
+bool gmv_node_is_null(const gmv_node *node);
+
+/* Sets one key from a node, with type and bounds checked. */
+gmv_status gmv_value_set(gmv_config *config, const gmv_key *key, const gmv_source *source, const gmv_tree *tree,
+                         const gmv_node *node);
+
+/* Sets everything `node` says about `path`, a key or a section. */
+gmv_status gmv_config_apply(gmv_config *config, const gmv_source *source, const gmv_tree *tree, const char *path,
+                            const gmv_node *node);
+
+/* A new copy of a text. Ownership: caller frees with gmv_free. */
+gmv_status gmv_text_copy(char **copy, const char *text);
+void gmv_texts_fini(gmv_texts *texts);
+
+/* Writes a key's value as YAML flow. */
+void gmv_value_print(const gmv_config *config, const gmv_key *key, FILE *out);
+
+static inline void *gmv_key_field(gmv_config *config, const gmv_key *key)
+{
+    return (char *)config + key->offset;
+}
+
+static inline const void *gmv_key_value(const gmv_config *config, const gmv_key *key)
+{
+    return (const char *)config + key->offset;
+}

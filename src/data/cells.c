@@ -1,0 +1,340 @@
+#include "gmvae/data.h"
+
+#include "genes.h"
+#include "inputs.h"
+#include "pack.h"
+
+#include "gmvae/log.h"
+#include "gmvae/mem.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+/* What gmv_cells_load works with until the cells are complete. */
+typedef struct loader {
+    const gmv_comm *comm;
+    const gmv_cells_request *request;
+    gmv_cells *cells;
+    gmv_source *source; /* [cells->files] */
+    bool mpio;
+} loader;
+
+static gmv_status open_source(loader *load, gmv_source *source, const char *path)
+{
+    gmv_texts raw = {NULL, 0};
+    char *index = NULL;
+    int64_t length = 0;
+    gmv_status status = GMV_OK;
+    source->index = -1;
+    GMV_TRY(gmv_h5_open(&source->file, path, load->mpio ? load->comm : NULL));
+    GMV_TRY(gmv_matrix_choose(&source->matrix, &source->file, load->request->matrix));
+    GMV_GO(gmv_frame_index(&source->file, gmv_matrix_var(&source->matrix), &index, &length));
+    GMV_GO(gmv_h5_texts_at(&source->file, index, NULL, &raw));
+    GMV_GO(gmv_genes_read(&source->genes, path, &raw));
+    GMV_FREE(index);
+    GMV_GO(gmv_frame_index(&source->file, "obs", &index, &length));
+    if (!gmv_h5_is_group(&source->file, index)) {
+        source->index = H5Dopen2(source->file.id, index, H5P_DEFAULT);
+    }
+    if (source->matrix.rows == 0 || source->matrix.cols == 0) {
+        GMV_GO(GMV_FAIL(GMV_ERR_DATA, "%s: %s is empty (%" PRId64 " cells, %" PRId64 " genes)", path,
+                        source->matrix.name, source->matrix.rows, source->matrix.cols));
+    }
+done:
+    GMV_FREE(index);
+    gmv_texts_free(&raw);
+    return status;
+}
+
+static void close_source(gmv_source *source)
+{
+    if (source->index > 0) {
+        H5Dclose(source->index);
+    }
+    if (source->matrix.file != NULL) {
+        gmv_matrix_close(&source->matrix);
+    }
+    gmv_h5_close(&source->file);
+    gmv_names_fini(&source->genes);
+    GMV_FREE(source->map);
+}
+
+static gmv_status open_sources(loader *load)
+{
+    gmv_cells *cells = load->cells;
+    gmv_texts files;
+    GMV_TRY(gmv_paths_expand(&files, load->comm, load->request->paths));
+    cells->files = files.n;
+    cells->file = files.at;
+    gmv_status status = GMV_NEW(load->source, files.n, "input files");
+    if (status == GMV_OK) {
+        status = GMV_NEW(cells->file_start, files.n + 1, "input files");
+    }
+    GMV_TRY(gmv_comm_agree(load->comm, status));
+    for (int f = 0; f < cells->files; f++) {
+        gmv_source *source = &load->source[f];
+        GMV_TRY(gmv_comm_agree(load->comm, open_source(load, source, cells->file[f])));
+        source->first = cells->file_start[f];
+        cells->file_start[f + 1] = cells->file_start[f] + source->matrix.rows;
+        bool switched = f > 0 && strcmp(source->matrix.name, load->source[0].matrix.name) != 0;
+        if (f == 0 || switched) {
+            gmv_log("%s: counts from %s", cells->file[f], source->matrix.name);
+        }
+    }
+    cells->total = cells->file_start[cells->files];
+    return gmv_comm_agree(load->comm, gmv_copy_text(&cells->matrix, load->source[0].matrix.name));
+}
+
+/* Every file must have the genes of the first one, in any order. */
+static gmv_status check_same_genes(const loader *load)
+{
+    const gmv_names *first = &load->source[0].genes;
+    for (int f = 1; f < load->cells->files; f++) {
+        const gmv_names *genes = &load->source[f].genes;
+        for (int64_t j = 0; j < genes->n; j++) {
+            if (gmv_names_find(first, genes->at[j]) < 0) {
+                return GMV_FAIL(GMV_ERR_DATA,
+                                "%s: its %" PRId64 " genes are not the %" PRId64
+                                " of %s, which has no '%s'; write the files with the same genes",
+                                load->cells->file[f], genes->n, first->n, load->cells->file[0],
+                                gmv_shown(genes->at[j]).at);
+            }
+        }
+        for (int64_t j = 0; j < first->n && genes->n != first->n; j++) {
+            if (gmv_names_find(genes, first->at[j]) < 0) {
+                return GMV_FAIL(GMV_ERR_DATA, "%s: has no gene '%s', unlike %s; write the files with the same genes",
+                                load->cells->file[f], gmv_shown(first->at[j]).at, load->cells->file[0]);
+            }
+        }
+    }
+    return GMV_OK;
+}
+
+static gmv_status map_sources(const loader *load, const gmv_names *used)
+{
+    for (int f = 0; f < load->cells->files; f++) {
+        gmv_source *source = &load->source[f];
+        bool same = false;
+        GMV_TRY(GMV_NEW(source->map, source->genes.n, "the map of genes"));
+        GMV_TRY(gmv_genes_map(&source->genes, used, source->map, &same));
+        if (same) {
+            GMV_FREE(source->map);
+        }
+    }
+    return GMV_OK;
+}
+
+/* The genes in use before n_top has chosen, and every file's map to them. Collective. */
+static gmv_status choose_genes(loader *load)
+{
+    gmv_cells *cells = load->cells;
+    const gmv_cells_request *request = load->request;
+    gmv_names used = {0};
+    gmv_status status = gmv_comm_agree(load->comm, check_same_genes(load));
+    if (status == GMV_OK && request->known_gene != NULL) {
+        status = gmv_genes_known(&used, request, &load->source[0].genes, cells->file[0]);
+    } else if (status == GMV_OK && request->genes_mode == GMV_GENES_FILE) {
+        status = gmv_genes_from_file(&used, load->comm, request->genes_file, &load->source[0].genes, cells->file[0]);
+    } else {
+        for (int64_t j = 0; j < load->source[0].genes.n && status == GMV_OK; j++) {
+            status = gmv_names_add(&used, load->source[0].genes.at[j], NULL, NULL);
+        }
+    }
+    if (status == GMV_OK) {
+        status = map_sources(load, &used);
+    }
+    cells->genes = (int32_t)used.n;
+    cells->gene = gmv_names_take(&used);
+    return gmv_comm_agree(load->comm, status);
+}
+
+/* Rows of this rank: whole logical shards. */
+static gmv_status assign_rows(loader *load)
+{
+    gmv_cells *cells = load->cells;
+    int shards = load->request->shards, rank = load->comm->rank, size = load->comm->size;
+    cells->shards = shards;
+    GMV_TRY(GMV_NEW(cells->shard_start, shards + 1, "shards"));
+    for (int s = 0; s <= shards; s++) { /* s * N / S without overflow: N < 2^40, S <= 65536 */
+        cells->shard_start[s] = cells->total / shards * s + cells->total % shards * s / shards;
+    }
+    cells->first_shard = (int)((int64_t)rank * shards / size);
+    cells->end_shard = (int)((int64_t)(rank + 1) * shards / size);
+    cells->first = cells->shard_start[cells->first_shard];
+    cells->count = cells->shard_start[cells->end_shard] - cells->first;
+    return GMV_OK;
+}
+
+/* Stored values in the local rows: an upper bound of the packed ones. Dense matrices grow instead. */
+static gmv_status count_values(const loader *load, gmv_nnz *values)
+{
+    const gmv_cells *cells = load->cells;
+    *values = 0;
+    for (int f = 0; f < cells->files; f++) {
+        const gmv_source *source = &load->source[f];
+        int64_t first = cells->first - source->first, end = first + cells->count, ends[2];
+        first = first < 0 ? 0 : first;
+        end = end > source->matrix.rows ? source->matrix.rows : end;
+        if (source->matrix.kind != GMV_MATRIX_CSR || end <= first) {
+            continue;
+        }
+        GMV_TRY(gmv_h5_read_i64(&source->file, source->matrix.indptr, first, 1, &ends[0]));
+        GMV_TRY(gmv_h5_read_i64(&source->file, source->matrix.indptr, end, 1, &ends[1]));
+        if (ends[0] < 0 || ends[1] < ends[0] || ends[1] > source->matrix.nnz) {
+            return GMV_FAIL(GMV_ERR_DATA,
+                            "%s: %s/indptr does not ascend between rows %" PRId64 " and %" PRId64
+                            "; the file is damaged",
+                            source->file.path, source->matrix.name, first, end);
+        }
+        *values += ends[1] - ends[0];
+    }
+    return GMV_OK;
+}
+
+static gmv_status read_source(const loader *load, const gmv_source *source, gmv_packer *packer)
+{
+    const gmv_cells *cells = load->cells;
+    int64_t first = cells->first - source->first, end = first + cells->count;
+    first = first < 0 ? 0 : first;
+    end = end > source->matrix.rows ? source->matrix.rows : end;
+    if (end < first) {
+        end = first;
+    }
+    gmv_row_source rows = {&source->matrix, source->genes.at, source->map, source->index};
+    gmv_block_reader reader;
+    gmv_status status = gmv_block_reader_init(&reader, &source->matrix, first, end);
+    while (status == GMV_OK && reader.next < reader.end) {
+        status = gmv_block_reader_next(&reader);
+        if (status == GMV_OK) {
+            status = gmv_packer_add(packer, &rows, &reader.block);
+        }
+        gmv_log_progress(false, "reading %s: %.0f%%", source->file.path,
+                         100.0 * (double)packer->rows / (double)(cells->count > 0 ? cells->count : 1));
+    }
+    gmv_block_reader_fini(&reader);
+    return status;
+}
+
+static gmv_status read_rows(loader *load)
+{
+    gmv_packer packer = {0};
+    gmv_nnz values = 0;
+    gmv_cells *cells = load->cells;
+    gmv_status status = GMV_OK;
+    GMV_GO(count_values(load, &values));
+    GMV_GO(gmv_packer_init(&packer, cells->genes, cells->count, values));
+    for (int f = 0; f < cells->files; f++) {
+        GMV_GO(read_source(load, &load->source[f], &packer));
+    }
+    GMV_CHECK(packer.rows == cells->count);
+    GMV_GO(gmv_packer_finish(&packer, &cells->packed));
+    cells->packed.first_cell = cells->first;
+done:
+    gmv_packer_fini(&packer);
+    return status;
+}
+
+static gmv_status keep_top_genes(loader *load)
+{
+    gmv_cells *cells = load->cells;
+    int32_t *map = NULL, kept = 0;
+    gmv_status status = GMV_OK;
+    GMV_GO(gmv_comm_agree(load->comm, GMV_NEW(map, cells->genes, "the choice of genes")));
+    GMV_GO(gmv_genes_top(&cells->packed, load->comm, load->request, map, &kept));
+    GMV_GO(gmv_comm_agree(load->comm, gmv_packed_keep_genes(&cells->packed, map, kept)));
+    cells->packed.first_cell = cells->first;
+    for (int32_t g = 0; g < cells->genes; g++) {
+        if (map[g] < 0) {
+            GMV_FREE(cells->gene[g]);
+        } else {
+            cells->gene[map[g]] = cells->gene[g];
+        }
+    }
+    gmv_log("genes: the %d of %d with the largest variance of log(1 + count)", (int)kept, (int)cells->genes);
+    cells->genes = kept;
+done:
+    GMV_FREE(map);
+    return status;
+}
+
+static void log_totals(const loader *load)
+{
+    const gmv_cells *cells = load->cells;
+    int64_t sum[2] = {cells->packed.indptr[cells->count], 0};
+    for (int64_t i = 0; i < cells->count; i++) {
+        sum[1] += cells->packed.indptr[i + 1] == cells->packed.indptr[i];
+    }
+    gmv_comm_sum_i64(load->comm, sum, 2);
+    double entries = (double)cells->total * (double)cells->genes;
+    gmv_log("cells: %" PRId64 " in %d file%s, %d genes, %" PRId64 " counts (%.2f%% zeros)", cells->total, cells->files,
+            cells->files == 1 ? "" : "s", (int)cells->genes, sum[0],
+            entries > 0 ? 100.0 * (1.0 - (double)sum[0] / entries) : 0.0);
+    if (sum[1] > 0) {
+        gmv_warn("%" PRId64 " cells have no count in the genes in use; they do not contribute to training", sum[1]);
+    }
+}
+
+static gmv_status load_all(loader *load)
+{
+    const gmv_cells_request *request = load->request;
+    GMV_TRY(open_sources(load));
+    GMV_TRY(choose_genes(load));
+    GMV_TRY(gmv_comm_agree(load->comm, assign_rows(load)));
+    GMV_TRY(gmv_comm_agree(load->comm, read_rows(load)));
+    if (request->known_gene == NULL && request->genes_mode == GMV_GENES_N_TOP) {
+        GMV_TRY(keep_top_genes(load));
+    }
+    GMV_TRY(gmv_factors_load(load->cells, load->comm, request, load->source));
+    log_totals(load);
+    return GMV_OK;
+}
+
+gmv_status gmv_cells_load(gmv_cells **cells, const gmv_comm *comm, const gmv_cells_request *request)
+{
+    *cells = NULL;
+    GMV_CHECK(request->shards >= 1);
+    loader load = {.comm = comm, .request = request};
+    load.mpio = request->driver == GMV_DRIVER_MPIO || (request->driver == GMV_DRIVER_AUTO && comm->size > 1);
+    GMV_TRY(gmv_comm_agree(comm, GMV_NEW(load.cells, 1, "the cells")));
+    gmv_status status = load_all(&load);
+    for (int f = 0; load.source != NULL && f < load.cells->files; f++) {
+        close_source(&load.source[f]);
+    }
+    GMV_FREE(load.source);
+    if (status != GMV_OK) {
+        gmv_cells_destroy(&load.cells);
+    }
+    *cells = load.cells;
+    return status;
+}
+
+static void free_factor(gmv_factor *factor)
+{
+    GMV_FREE(factor->key);
+    GMV_FREE(factor->code);
+    gmv_name_array_free(factor->level, factor->levels);
+}
+
+void gmv_cells_destroy(gmv_cells **cells)
+{
+    gmv_cells *c = *cells;
+    if (c == NULL) {
+        return;
+    }
+    for (int k = 0; k < c->covariates; k++) {
+        free_factor(&c->covariate[k]);
+    }
+    GMV_FREE(c->covariate);
+    if (c->label != NULL) {
+        free_factor(c->label);
+        GMV_FREE(c->label);
+    }
+    gmv_name_array_free(c->gene, c->genes);
+    gmv_name_array_free(c->file, c->files);
+    gmv_packed_fini(&c->packed);
+    GMV_FREE(c->shard_start);
+    GMV_FREE(c->file_start);
+    GMV_FREE(c->matrix);
+    GMV_FREE(*cells);
+}

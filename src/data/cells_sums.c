@@ -1,0 +1,78 @@
+/* Quantities of the cells that are the same for every number of ranks. */
+#include "gmvae/data.h"
+
+#include "gmvae/mem.h"
+#include "gmvae/rng.h"
+
+#include <math.h>
+
+uint32_t gmv_packed_count(const gmv_packed *packed, gmv_nnz at)
+{
+    uint32_t count = packed->count8[at];
+    if (count < 255) {
+        return count;
+    }
+    int64_t low = 0, high = packed->overflows - 1;
+    while (low < high) {
+        int64_t middle = low + (high - low) / 2;
+        if (packed->overflow_at[middle] < at) {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+    }
+    return packed->overflow_count[low];
+}
+
+bool gmv_is_held_out(uint64_t seed, gmv_gidx row, double fraction)
+{
+    if (fraction <= 0.0) {
+        return false;
+    }
+    gmv_philox block = gmv_random_block(seed, GMV_STREAM_HOLDOUT, 0, row, 0, 0);
+    uint64_t bits = (uint64_t)block.word[0] << 21 | block.word[1] >> 11; /* 53 bits: exact in a double */
+    return (double)bits < fraction * 9007199254740992.0;
+}
+
+/* Per shard: rows that count, sum and sum of squares. Whole numbers below 2^53 add up exactly in any order;
+ * larger sums keep their bits because a shard is always added by one rank, in row order. */
+static void add_shard(const gmv_cells *cells, int shard, uint64_t seed, double held_out, double *sums)
+{
+    const gmv_packed *packed = &cells->packed;
+    for (gmv_gidx row = cells->shard_start[shard]; row < cells->shard_start[shard + 1]; row++) {
+        if (gmv_is_held_out(seed, row, held_out)) {
+            continue;
+        }
+        sums[0] += 1.0;
+        gmv_gidx i = row - cells->first;
+        for (gmv_nnz at = packed->indptr[i]; at < packed->indptr[i + 1]; at++) {
+            double count = gmv_packed_count(packed, at);
+            sums[1] += count;
+            sums[2] += count * count;
+        }
+    }
+}
+
+gmv_status gmv_cells_scalar_statistics(const gmv_cells *cells, const gmv_comm *comm, uint64_t seed, double held_out,
+                                       double *mean, double *std)
+{
+    double *sums = NULL, rows = 0, sum = 0, square = 0;
+    GMV_TRY(gmv_comm_agree(comm, GMV_NEW(sums, 3 * (int64_t)cells->shards, "sums of shards")));
+    for (int s = cells->first_shard; s < cells->end_shard; s++) {
+        add_shard(cells, s, seed, held_out, sums + (int64_t)3 * s);
+    }
+    gmv_comm_share_f64(comm, sums, 3 * (int64_t)cells->shards);
+    for (int64_t s = 0; s < cells->shards; s++) {
+        rows += sums[3 * s];
+        sum += sums[3 * s + 1];
+        square += sums[3 * s + 2];
+    }
+    GMV_FREE(sums);
+    double n = rows * (double)cells->genes;
+    if (n == 0 || sum == 0) {
+        return GMV_FAIL(GMV_ERR_DATA, "there is no count in the training cells, so their mean and deviation are zero");
+    }
+    *mean = sum / n;
+    *std = sqrt(square / n - *mean * *mean);
+    return GMV_OK;
+}

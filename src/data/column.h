@@ -1,0 +1,46 @@
+/* A column of obs, whatever the encoding: one typed view for covariates, copying and inspection. */
+#pragma once
+
+#include "h5.h"
+
+typedef enum gmv_column_kind {
+    GMV_COLUMN_CATEGORICAL, /* codes into levels */
+    GMV_COLUMN_STRING,
+    GMV_COLUMN_INT,
+    GMV_COLUMN_FLOAT,
+    GMV_COLUMN_BOOL,
+    GMV_COLUMN_OTHER /* compound fields and what else there may be: not read */
+} gmv_column_kind;
+
+typedef struct gmv_column {
+    const gmv_h5 *file;
+    char *name;
+    gmv_column_kind kind;
+    int64_t length;
+    hid_t values; /* codes for categorical */
+    hid_t mask;   /* nullable columns: true where missing; else -1 */
+    bool ordered;
+    bool is_unsigned;
+    size_t size;                /* bytes of a stored number */
+    gmv_column_kind level_kind; /* STRING, INT, FLOAT or BOOL: what the levels are */
+    gmv_texts level;            /* categorical: names of the levels, as text */
+} gmv_column;
+
+const char *gmv_column_kind_name(gmv_column_kind kind);
+
+/* Names of the columns of obs, in the file's order, without the index. Ownership: gmv_texts_free. */
+gmv_status gmv_column_names(const gmv_h5 *file, gmv_texts *names);
+
+/* Opens obs/NAME, which must exist (else GMV_ERR_CONFIG with the names there are; `key` is the config's).
+ * Ownership: gmv_column_close, also after an error. */
+gmv_status gmv_column_open(gmv_column *column, const gmv_h5 *file, const char *name, const char *key);
+void gmv_column_close(gmv_column *column);
+
+/* Categorical: codes of rows [first, first + count), -1 for missing; checked against the levels. Independent. */
+gmv_status gmv_column_codes(const gmv_column *column, int64_t first, int64_t count, int32_t *code);
+
+/* Others: the values as text, NULL where missing. Independent. Ownership: gmv_free each. */
+gmv_status gmv_column_texts(const gmv_column *column, int64_t first, int64_t count, char **text);
+
+/* missing[i] != 0 where row first + i has no value; all 0 for columns without a mask. */
+gmv_status gmv_column_missing(const gmv_column *column, int64_t first, int64_t count, uint8_t *missing);

@@ -1,0 +1,265 @@
+#include "h5.h"
+
+#include "lzf.h"
+
+#include "gmvae/mem.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <mpi.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+
+gmv_shown_text gmv_shown(const char *name)
+{
+    gmv_shown_text shown;
+    size_t n = 0;
+    for (; name[n] != '\0' && n + 1 < sizeof shown.at; n++) {
+        unsigned char c = (unsigned char)name[n];
+        shown.at[n] = c < 0x20 || c == 0x7F ? '?' : name[n];
+    }
+    shown.at[n] = '\0';
+    if (name[n] != '\0') {
+        memcpy(shown.at + n - 3, "...", 3);
+    }
+    return shown;
+}
+
+void gmv_h5_prepare(void)
+{
+    static bool ready;
+    if (!ready) {
+        ready = true;
+        H5dont_atexit(); /* after a failed write HDF5's own exit handler crashes */
+        H5open();
+        gmv_lzf_register();
+    }
+    H5Eset_auto2(H5E_DEFAULT, NULL, NULL);
+}
+
+static herr_t take_innermost(unsigned n, const H5E_error2_t *error, void *text)
+{
+    if (n == 0 && error->desc != NULL) {
+        snprintf(text, 160, "%s", error->desc);
+    }
+    return 0;
+}
+
+void gmv_h5_last_error(char *text, size_t size)
+{
+    char words[160] = "";
+    H5Ewalk2(H5E_DEFAULT, H5E_WALK_UPWARD, take_innermost, words);
+    snprintf(text, size, "%s", words[0] != '\0' ? words : "no reason given");
+}
+
+gmv_status gmv_h5_fail(const gmv_h5 *file, const char *what)
+{
+    char words[160];
+    gmv_h5_last_error(words, sizeof words);
+    return GMV_FAIL(GMV_ERR_DATA, "%s: %s cannot be read (HDF5: %s); the file may be damaged, copy it again",
+                    file->path, what, words);
+}
+
+/* What a path that HDF5 may not open is. GMV_OK when it looks like HDF5. */
+static gmv_status look_at_file(const char *path)
+{
+    struct stat info;
+    if (stat(path, &info) != 0) {
+        return GMV_FAIL(GMV_ERR_DATA, "%s: %s; check the path", path, strerror(errno));
+    }
+    if (S_ISDIR(info.st_mode)) {
+        return GMV_FAIL(GMV_ERR_DATA,
+                        "%s: a directory, not a file; if it is a Zarr store, convert it: python -c \"import anndata; "
+                        "anndata.read_zarr('%s').write_h5ad('cells.h5ad')\"",
+                        path, path);
+    }
+    FILE *in = fopen(path, "rb");
+    if (in == NULL) {
+        return GMV_FAIL(GMV_ERR_DATA, "%s: cannot be opened: %s", path, strerror(errno));
+    }
+    static const unsigned char signature[8] = {0x89, 'H', 'D', 'F', '\r', '\n', 0x1A, '\n'};
+    unsigned char start[8] = {0};
+    bool is_hdf5 = false, is_gzip = false;
+    size_t got = 0;
+    /* the signature may follow a user block of 512, 1024, 2048 ... bytes */
+    for (int64_t at = 0; at < info.st_size && !is_hdf5; at = at == 0 ? 512 : 2 * at) {
+        if (fseek(in, (long)at, SEEK_SET) != 0) {
+            break;
+        }
+        got = fread(start, 1, sizeof start, in);
+        is_hdf5 = got == sizeof start && memcmp(start, signature, sizeof signature) == 0;
+        is_gzip = is_gzip || (at == 0 && got > 2 && start[0] == 0x1F && start[1] == 0x8B);
+    }
+    fclose(in);
+    if (is_hdf5) {
+        return GMV_OK;
+    }
+    const char *what = info.st_size == 0 ? "an empty file"
+                       : is_gzip         ? "a gzip file; unpack it with gunzip"
+                                         : "not an HDF5 file; give .h5ad files";
+    return GMV_FAIL(GMV_ERR_DATA, "%s: %s", path, what);
+}
+
+static hid_t reading_properties(const gmv_comm *comm)
+{
+    hid_t access = H5Pcreate(H5P_FILE_ACCESS);
+    if (access < 0) {
+        return access;
+    }
+    H5Pset_fclose_degree(access, H5F_CLOSE_STRONG);
+    if (comm != NULL) {
+        H5Pset_fapl_mpio(access, (MPI_Comm)comm->world, MPI_INFO_NULL);
+        H5Pset_all_coll_metadata_ops(access, true);
+    } else {
+        H5Pset_file_locking(access, true, true);
+    }
+    return access;
+}
+
+gmv_status gmv_h5_open(gmv_h5 *file, const char *path, const gmv_comm *comm)
+{
+    gmv_h5_prepare();
+    memset(file, 0, sizeof *file);
+    gmv_status status = look_at_file(path);
+    if (comm != NULL) {
+        status = gmv_comm_agree(comm, status); /* H5Fopen is collective then */
+    }
+    GMV_TRY(status);
+    GMV_TRY(gmv_copy_text(&file->path, path));
+    file->shared = comm != NULL;
+    hid_t access = reading_properties(comm);
+    file->id = H5Fopen(path, H5F_ACC_RDONLY, access);
+    if (file->id < 0) {
+        char words[160];
+        gmv_h5_last_error(words, sizeof words);
+        bool locked = strstr(words, "lock") != NULL;
+        bool cut = strstr(words, "truncated") != NULL;
+        status = GMV_FAIL(GMV_ERR_DATA, "%s: %s (HDF5: %s)%s", path,
+                          cut ? "the file is truncated" : "cannot be opened as HDF5", words,
+                          locked ? "; it is open for writing elsewhere"
+                                 : "; it was not written completely or is damaged, copy it again");
+        GMV_FREE(file->path);
+        file->id = 0;
+    }
+    H5Pclose(access);
+    return status;
+}
+
+void gmv_h5_close(gmv_h5 *file)
+{
+    if (file->id > 0) {
+        H5Fclose(file->id);
+    }
+    file->id = 0;
+    GMV_FREE(file->path);
+}
+
+bool gmv_h5_has(const gmv_h5 *file, const char *path)
+{
+    char part[1024];
+    size_t length = strlen(path);
+    if (length == 0 || length >= sizeof part) {
+        return false;
+    }
+    if (strcmp(path, "/") == 0) {
+        return true;
+    }
+    for (size_t end = 1; end <= length; end++) {
+        if (path[end] != '/' && path[end] != '\0') {
+            continue;
+        }
+        memcpy(part, path, end);
+        part[end] = '\0';
+        H5L_info_t link;
+        if (H5Lexists(file->id, part, H5P_DEFAULT) <= 0 || H5Lget_info(file->id, part, &link, H5P_DEFAULT) < 0 ||
+            link.type == H5L_TYPE_EXTERNAL || H5Oexists_by_name(file->id, part, H5P_DEFAULT) <= 0) {
+            return false;
+        }
+    }
+    return true;
+}
+
+bool gmv_h5_is_group(const gmv_h5 *file, const char *path)
+{
+    if (!gmv_h5_has(file, path)) {
+        return false;
+    }
+    H5O_info_t info;
+    return H5Oget_info_by_name(file->id, path, &info, H5P_DEFAULT) >= 0 && info.type == H5O_TYPE_GROUP;
+}
+
+typedef struct name_list {
+    gmv_texts *names;
+    int capacity;
+    gmv_status status;
+} name_list;
+
+static herr_t add_name(hid_t group, const char *name, const H5L_info_t *info, void *data)
+{
+    (void)group;
+    (void)info;
+    name_list *list = data;
+    if (list->names->n == list->capacity) {
+        int capacity = list->capacity == 0 ? 16 : 2 * list->capacity;
+        list->status = GMV_GROW(list->names->at, list->capacity, capacity, "names in a group");
+        if (list->status != GMV_OK) {
+            return -1;
+        }
+        list->capacity = capacity;
+    }
+    list->status = gmv_copy_text(&list->names->at[list->names->n], name);
+    list->names->n += list->status == GMV_OK;
+    return list->status == GMV_OK ? 0 : -1;
+}
+
+gmv_status gmv_h5_children(const gmv_h5 *file, const char *path, gmv_texts *names)
+{
+    memset(names, 0, sizeof *names);
+    name_list list = {names, 0, GMV_OK};
+    hsize_t at = 0;
+    hid_t group = H5Gopen2(file->id, path, H5P_DEFAULT);
+    if (group < 0) {
+        return gmv_h5_fail(file, path);
+    }
+    herr_t result = H5Literate(group, H5_INDEX_NAME, H5_ITER_INC, &at, add_name, &list);
+    H5Gclose(group);
+    if (result < 0) {
+        gmv_texts_free(names);
+        return list.status != GMV_OK ? list.status : gmv_h5_fail(file, path);
+    }
+    return GMV_OK;
+}
+
+void gmv_texts_free(gmv_texts *texts)
+{
+    for (int i = 0; texts->at != NULL && i < texts->n; i++) {
+        gmv_free(texts->at[i]);
+    }
+    GMV_FREE(texts->at);
+    texts->n = 0;
+}
+
+void gmv_names_hint(const gmv_texts *names, const char *wanted, char *text, size_t size)
+{
+    enum { most = 12 };
+    size_t used = (size_t)snprintf(text, size, "there %s", names->n == 0 ? "are none" : "are ");
+    for (int i = 0; i < names->n && i < most && used < size; i++) {
+        used += (size_t)snprintf(text + used, size - used, "%s%s", i > 0 ? ", " : "", gmv_shown(names->at[i]).at);
+    }
+    if (names->n > most && used < size) {
+        used += (size_t)snprintf(text + used, size - used, " and %d more", names->n - most);
+    }
+    const char *nearest = gmv_nearest(wanted, names->n, (const char *const *)names->at);
+    if (nearest != NULL && used < size) {
+        snprintf(text + used, size - used, "; did you mean '%s'?", gmv_shown(nearest).at);
+    }
+}
+
+gmv_status gmv_copy_text(char **copy, const char *text)
+{
+    size_t length = strlen(text);
+    GMV_TRY(GMV_NEW(*copy, length + 1, "a name"));
+    memcpy(*copy, text, length);
+    return GMV_OK;
+}

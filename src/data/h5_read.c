@@ -1,0 +1,149 @@
+#include "h5.h"
+
+#include "gmvae/mem.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+/* Deflate cannot expand more than 1032 times: a declared size beyond that is a lie. */
+enum { most_expansion = 1100 };
+
+static gmv_status check_filters(const gmv_h5 *file, const char *path, hid_t properties)
+{
+    int filters = H5Pget_nfilters(properties);
+    for (int i = 0; i < filters; i++) {
+        unsigned flags = 0, configuration = 0;
+        size_t values = 0;
+        char name[64] = "";
+        H5Z_filter_t id =
+            H5Pget_filter2(properties, (unsigned)i, &flags, &values, NULL, sizeof name, name, &configuration);
+        if (id < 0 || H5Zfilter_avail(id) <= 0) {
+            return GMV_FAIL(GMV_ERR_DATA,
+                            "%s: %s is compressed with '%s' (filter %d), which is not installed; rewrite the file with "
+                            "gzip: adata.write_h5ad(path, compression='gzip')",
+                            file->path, path, gmv_shown(name).at, (int)id);
+        }
+    }
+    return GMV_OK;
+}
+
+static gmv_status check_storage(const gmv_h5 *file, const char *path, hid_t dataset, int ndims, const int64_t *dims)
+{
+    hid_t properties = H5Dget_create_plist(dataset);
+    if (properties < 0) {
+        return gmv_h5_fail(file, path);
+    }
+    H5D_layout_t layout = H5Pget_layout(properties);
+    gmv_status status = check_filters(file, path, properties);
+    if (status == GMV_OK && (layout == H5D_VIRTUAL || H5Pget_external_count(properties) > 0)) {
+        status = GMV_FAIL(GMV_ERR_DATA, "%s: %s takes its values from other files; rewrite it as one file", file->path,
+                          path);
+    }
+    H5Pclose(properties);
+    GMV_TRY(status);
+    hid_t type = H5Dget_type(dataset);
+    double bytes = (double)H5Tget_size(type);
+    H5Tclose(type);
+    for (int i = 0; i < ndims; i++) {
+        bytes *= (double)dims[i];
+    }
+    double stored = (double)H5Dget_storage_size(dataset);
+    if (bytes > 4096 && bytes > most_expansion * stored) {
+        return GMV_FAIL(GMV_ERR_DATA, "%s: %s declares %.3g bytes but holds only %.0f; the file is damaged", file->path,
+                        path, bytes, stored);
+    }
+    return GMV_OK;
+}
+
+gmv_status gmv_h5_open_dataset(const gmv_h5 *file, const char *path, int ndims, hid_t *dataset, int64_t *dims)
+{
+    *dataset = -1;
+    if (!gmv_h5_has(file, path)) {
+        return GMV_FAIL(GMV_ERR_DATA, "%s: %s is missing or a link to nowhere", file->path, path);
+    }
+    *dataset = H5Dopen2(file->id, path, H5P_DEFAULT);
+    if (*dataset < 0) {
+        return gmv_h5_fail(file, path);
+    }
+    hid_t space = H5Dget_space(*dataset);
+    int found = H5Sget_simple_extent_ndims(space);
+    hsize_t size[2] = {0, 0};
+    gmv_status status = GMV_OK;
+    if (found != ndims) {
+        status = GMV_FAIL(GMV_ERR_DATA, "%s: %s has %d dimensions, expected %d", file->path, path, found, ndims);
+    } else {
+        H5Sget_simple_extent_dims(space, size, NULL);
+    }
+    H5Sclose(space);
+    for (int i = 0; i < ndims && status == GMV_OK; i++) {
+        dims[i] = (int64_t)size[i];
+        if (dims[i] < 0 || (i == 1 && dims[0] > 0 && dims[1] > INT64_MAX / dims[0])) {
+            status =
+                GMV_FAIL(GMV_ERR_DATA, "%s: %s declares an impossible size; the file is damaged", file->path, path);
+        }
+    }
+    if (status == GMV_OK) {
+        status = check_storage(file, path, *dataset, ndims, dims);
+    }
+    if (status != GMV_OK) {
+        H5Dclose(*dataset);
+        *dataset = -1;
+    }
+    return status;
+}
+
+gmv_status gmv_h5_read(const gmv_h5 *file, hid_t dataset, int ndims, const int64_t *first, const int64_t *count,
+                       hid_t type, void *out)
+{
+    hsize_t start[2] = {0, 0}, size[2] = {0, 0};
+    for (int i = 0; i < ndims; i++) {
+        start[i] = (hsize_t)first[i];
+        size[i] = (hsize_t)count[i];
+        if (count[i] == 0) {
+            return GMV_OK;
+        }
+    }
+    hid_t there = H5Dget_space(dataset), here = H5Screate_simple(ndims, size, NULL);
+    herr_t result = H5Sselect_hyperslab(there, H5S_SELECT_SET, start, NULL, size, NULL);
+    if (result >= 0) {
+        result = H5Dread(dataset, type, here, there, H5P_DEFAULT, out);
+    }
+    gmv_status status = GMV_OK;
+    if (result < 0) {
+        char name[256] = "a dataset", words[160];
+        gmv_h5_last_error(words, sizeof words);
+        H5Iget_name(dataset, name, sizeof name);
+        status = GMV_FAIL(GMV_ERR_DATA, "%s: %s cannot be read (HDF5: %s); the file may be damaged, copy it again",
+                          file->path, name[0] == '/' ? name + 1 : name, words);
+    }
+    H5Sclose(there);
+    H5Sclose(here);
+    return status;
+}
+
+gmv_status gmv_h5_read_i64(const gmv_h5 *file, hid_t dataset, int64_t first, int64_t count, int64_t *out)
+{
+    return gmv_h5_read(file, dataset, 1, &first, &count, H5T_NATIVE_INT64, out);
+}
+
+gmv_status gmv_h5_read_f64(const gmv_h5 *file, hid_t dataset, int ndims, const int64_t *first, const int64_t *count,
+                           double *out)
+{
+    hid_t type = H5Dget_type(dataset);
+    bool is_bool = H5Tget_class(type) == H5T_ENUM && H5Tget_size(type) == 1;
+    if (!is_bool) {
+        H5Tclose(type);
+        return gmv_h5_read(file, dataset, ndims, first, count, H5T_NATIVE_DOUBLE, out);
+    }
+    /* HDF5 does not convert enums to numbers: read the bytes into the end of `out`, widen from the front */
+    int64_t n = ndims == 2 ? count[0] * count[1] : count[0];
+    int8_t *bytes = (int8_t *)out + 7 * n;
+    gmv_status status = gmv_h5_read(file, dataset, ndims, first, count, type, bytes);
+    H5Tclose(type);
+    for (int64_t i = 0; i < n && status == GMV_OK; i++) {
+        int8_t byte = bytes[i];
+        out[i] = byte;
+    }
+    return status;
+}

@@ -1,0 +1,287 @@
+#include "inspect.h"
+
+#include "names.h"
+
+#include "gmvae/data.h"
+#include "gmvae/mem.h"
+
+#include <string.h>
+
+enum { scanned_values = 1 << 22, column_rows = 1 << 18, levels_kept = 1000 };
+
+static void dtype_of(hid_t dataset, char *text, size_t size)
+{
+    hid_t type = H5Dget_type(dataset);
+    H5T_class_t class = H5Tget_class(type);
+    const char *name = class == H5T_FLOAT                               ? "float"
+                       : class == H5T_ENUM                              ? "bool"
+                       : class == H5T_INTEGER && H5Tget_sign(type) != 0 ? "int"
+                                                                        : "uint";
+    if (class == H5T_ENUM) {
+        snprintf(text, size, "%s", name);
+    } else {
+        snprintf(text, size, "%s%zu", name, 8 * H5Tget_size(type));
+    }
+    H5Tclose(type);
+}
+
+/* Sums over every stored value, whatever the order of storage: cells and genes do not matter here. */
+static gmv_status scan_values(gmv_inspect_matrix *seen, const gmv_matrix *m)
+{
+    bool dense = m->kind == GMV_MATRIX_DENSE;
+    int64_t units = dense ? m->rows : m->nnz, width = dense ? m->cols : 1;
+    int64_t piece = scanned_values / (width > 0 ? width : 1);
+    piece = piece < 1 ? 1 : piece < units ? piece : units;
+    double *value = NULL;
+    gmv_status status = GMV_OK;
+    GMV_TRY(GMV_NEW(value, piece * width, "a block of the matrix"));
+    seen->is_count = true;
+    for (int64_t at = 0; at < units; at += piece) {
+        int64_t first[2] = {at, 0}, count[2] = {units - at < piece ? units - at : piece, width};
+        GMV_GO(gmv_h5_read_f64(m->file, m->data, dense ? 2 : 1, first, count, value));
+        for (int64_t i = 0; i < count[0] * width; i++) {
+            seen->is_count = seen->is_count && gmv_is_count(value[i]);
+            seen->nnz += value[i] != 0.0;
+            seen->total += value[i];
+            seen->largest = value[i] > seen->largest ? value[i] : seen->largest;
+            seen->smallest = value[i] < seen->smallest ? value[i] : seen->smallest;
+        }
+    }
+done:
+    GMV_FREE(value);
+    return status;
+}
+
+static gmv_status look_at_matrix(gmv_inspect_matrix *seen, const gmv_h5 *file, const char *name)
+{
+    gmv_matrix matrix;
+    snprintf(seen->name, sizeof seen->name, "%s", name);
+    gmv_status status = gmv_matrix_open(&matrix, file, name);
+    if (status == GMV_OK) {
+        seen->kind = matrix.kind;
+        seen->rows = matrix.rows;
+        seen->cols = matrix.cols;
+        seen->stored = matrix.nnz;
+        dtype_of(matrix.data, seen->dtype, sizeof seen->dtype);
+        status = scan_values(seen, &matrix);
+        gmv_matrix_close(&matrix);
+    }
+    if (status == GMV_ERR_DATA || status == GMV_ERR_CONFIG) { /* one bad matrix does not hide the others */
+        snprintf(seen->problem, sizeof seen->problem, "%s", gmv_error_message());
+        gmv_error_clear();
+        status = GMV_OK;
+    }
+    return status;
+}
+
+/* The first readable matrix of `order` that holds counts, -1 when none does. */
+static int first_of(const gmv_inspected *found, const char *const *order, int n, bool counts)
+{
+    for (int k = 0; k < n; k++) {
+        for (int i = 0; i < found->matrices; i++) {
+            const gmv_inspect_matrix *m = &found->matrix[i];
+            if (m->problem[0] == '\0' && (m->is_count || !counts) && strcmp(m->name, order[k]) == 0) {
+                return i;
+            }
+        }
+    }
+    return -1;
+}
+
+static gmv_status look_at_matrices(gmv_inspected *found, const gmv_h5 *file)
+{
+    static const char *const trained[] = {"layers/counts", "raw/X", "X"}, *const own[] = {"layers/counts", "X",
+                                                                                          "raw/X"};
+    gmv_texts names;
+    GMV_TRY(gmv_matrix_list(file, &names));
+    gmv_status status = GMV_NEW(found->matrix, names.n, "matrices");
+    for (int i = 0; i < names.n && status == GMV_OK; i++) {
+        status = look_at_matrix(&found->matrix[i], file, names.at[i]);
+        found->matrices = i + 1;
+    }
+    gmv_texts_free(&names);
+    GMV_TRY(status);
+    found->automatic = first_of(found, trained, 3, true);
+    found->main = first_of(found, own, 3, true);
+    if (found->main < 0) {
+        found->main = first_of(found, own, 3, false);
+    }
+    if (found->main >= 0) {
+        found->cells = found->matrix[found->main].rows;
+        found->genes = found->matrix[found->main].cols;
+    }
+    return GMV_OK;
+}
+
+static gmv_status count_codes(gmv_inspect_column *seen, gmv_column *column)
+{
+    int32_t *code = NULL;
+    gmv_status status = GMV_OK;
+    seen->levels = column->level.n;
+    seen->level = column->level;
+    column->level = (gmv_texts){NULL, 0};
+    GMV_TRY(GMV_NEW(seen->cells, seen->level.n, "levels"));
+    GMV_TRY(GMV_NEW(code, column_rows, "codes"));
+    column->level.n = seen->level.n; /* the codes are checked against it */
+    for (int64_t at = 0; at < column->length; at += column_rows) {
+        int64_t n = column->length - at < column_rows ? column->length - at : column_rows;
+        GMV_GO(gmv_column_codes(column, at, n, code));
+        for (int64_t i = 0; i < n; i++) {
+            if (code[i] < 0) {
+                seen->missing++;
+            } else {
+                seen->cells[code[i]]++;
+            }
+        }
+    }
+done:
+    column->level.n = 0;
+    GMV_FREE(code);
+    return status;
+}
+
+/* Distinct values of a string or boolean column, as long as they are few. */
+static gmv_status count_texts(gmv_inspect_column *seen, const gmv_column *column)
+{
+    gmv_names names = {0};
+    char **text = NULL;
+    gmv_status status = GMV_OK;
+    GMV_GO(GMV_NEW(seen->cells, levels_kept, "levels"));
+    GMV_GO(GMV_NEW(text, column_rows, "a column"));
+    for (int64_t at = 0; at < column->length && names.n < levels_kept; at += column_rows) {
+        int64_t n = column->length - at < column_rows ? column->length - at : column_rows;
+        status = gmv_column_texts(column, at, n, text);
+        for (int64_t i = 0; i < n; i++) {
+            int64_t index = 0;
+            if (status == GMV_OK && text[i] == NULL) {
+                seen->missing++;
+            } else if (status == GMV_OK && names.n < levels_kept) {
+                status = gmv_names_add(&names, text[i], &index, NULL);
+                seen->cells[index]++;
+            }
+            GMV_FREE(text[i]);
+        }
+        GMV_GO(status);
+    }
+    if (names.n < levels_kept) {
+        seen->levels = names.n;
+        seen->level.n = (int)names.n;
+        seen->level.at = gmv_names_take(&names);
+    }
+done:
+    GMV_FREE(text);
+    gmv_names_fini(&names);
+    return status;
+}
+
+static gmv_status look_at_column(gmv_inspect_column *seen, const gmv_h5 *file, const char *name)
+{
+    gmv_column column;
+    seen->levels = -1;
+    seen->kind = "old layout";
+    GMV_TRY(gmv_copy_text(&seen->name, name));
+    if (!gmv_h5_is_group(file, "obs")) {
+        return GMV_OK;
+    }
+    gmv_status status = gmv_column_open(&column, file, name, "inspect");
+    if (status == GMV_OK) {
+        seen->kind = gmv_column_kind_name(column.kind);
+        if (column.kind == GMV_COLUMN_CATEGORICAL) {
+            status = count_codes(seen, &column);
+        } else if (column.kind == GMV_COLUMN_STRING || column.kind == GMV_COLUMN_BOOL) {
+            status = count_texts(seen, &column);
+        }
+    }
+    gmv_column_close(&column);
+    if (status == GMV_ERR_DATA || status == GMV_ERR_CONFIG) {
+        seen->kind = "unreadable";
+        gmv_error_clear();
+        status = GMV_OK;
+    }
+    return status;
+}
+
+static gmv_status look_at_obs(gmv_inspected *found, const gmv_h5 *file)
+{
+    gmv_texts names;
+    GMV_TRY(gmv_column_names(file, &names));
+    gmv_status status = GMV_NEW(found->column, names.n, "columns");
+    for (int i = 0; i < names.n && status == GMV_OK; i++) {
+        status = look_at_column(&found->column[i], file, names.at[i]);
+        found->columns = i + 1;
+    }
+    gmv_texts_free(&names);
+    return status;
+}
+
+static gmv_status look_at_encoding(gmv_inspected *found, const gmv_h5 *file)
+{
+    char *type = NULL, *version = NULL;
+    gmv_status status = gmv_h5_attribute_text(file, "/", "encoding-type", &type);
+    if (status == GMV_OK) {
+        status = gmv_h5_attribute_text(file, "/", "encoding-version", &version);
+    }
+    if (status == GMV_OK) {
+        const char *old = gmv_h5_is_group(file, "obs") ? "anndata 0.7" : "anndata 0.6";
+        snprintf(found->encoding, sizeof found->encoding, "%.30s %.30s", type != NULL ? gmv_shown(type).at : old,
+                 version != NULL ? gmv_shown(version).at : "");
+        size_t length = strlen(found->encoding);
+        if (length > 0 && found->encoding[length - 1] == ' ') {
+            found->encoding[length - 1] = '\0';
+        }
+    }
+    GMV_FREE(type);
+    GMV_FREE(version);
+    return status;
+}
+
+static gmv_status look_at_h5ad(gmv_inspected *found, const gmv_h5 *file)
+{
+    char *index = NULL;
+    if (!gmv_h5_has(file, "obs") || !gmv_h5_has(file, "var")) {
+        gmv_matrix none;
+        return gmv_matrix_open(&none, file, "X"); /* its message says what the file is instead */
+    }
+    GMV_TRY(look_at_encoding(found, file));
+    GMV_TRY(gmv_frame_index(file, "obs", &index, &found->cells));
+    GMV_FREE(index);
+    GMV_TRY(gmv_frame_index(file, "var", &index, &found->genes));
+    GMV_FREE(index);
+    GMV_TRY(look_at_matrices(found, file));
+    GMV_TRY(look_at_obs(found, file));
+    return gmv_h5_is_group(file, "obsm") ? gmv_h5_children(file, "obsm", &found->obsm) : GMV_OK;
+}
+
+static void free_found(gmv_inspected *found)
+{
+    for (int i = 0; i < found->columns; i++) {
+        GMV_FREE(found->column[i].name);
+        GMV_FREE(found->column[i].cells);
+        gmv_texts_free(&found->column[i].level);
+    }
+    GMV_FREE(found->column);
+    GMV_FREE(found->matrix);
+    gmv_texts_free(&found->obsm);
+}
+
+gmv_status gmv_inspect(const char *path, bool json)
+{
+    gmv_h5 file;
+    gmv_inspected found = {.path = path, .main = -1, .automatic = -1};
+    bool checkpoint = false;
+    GMV_TRY(gmv_h5_open(&file, path, NULL));
+    gmv_status status = gmv_h5_attribute_is(&file, "/", "format", "gmvae_dist checkpoint", &checkpoint);
+    if (status == GMV_OK && checkpoint) {
+        status = gmv_inspect_checkpoint(&file, json, stdout);
+    } else if (status == GMV_OK) {
+        status = look_at_h5ad(&found, &file);
+        if (status == GMV_OK && json) {
+            gmv_inspect_print_json(&found, stdout);
+        } else if (status == GMV_OK) {
+            gmv_inspect_print_text(&found, stdout);
+        }
+    }
+    free_found(&found);
+    gmv_h5_close(&file);
+    return status;
+}

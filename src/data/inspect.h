@@ -1,0 +1,48 @@
+/* What inspect found, for its two printers. */
+#pragma once
+
+#include "column.h"
+#include "matrix.h"
+
+#include <stdio.h>
+
+typedef struct gmv_inspect_matrix {
+    char name[256], dtype[24];
+    gmv_matrix_kind kind;
+    int64_t rows, cols, stored;
+    bool is_count; /* all values are counts */
+    int64_t nnz;   /* zeros stored on purpose do not count */
+    double total, largest, smallest;
+    char problem[400]; /* why it cannot be read, "" when it can */
+} gmv_inspect_matrix;
+
+typedef struct gmv_inspect_column {
+    char *name;
+    const char *kind;
+    int64_t levels;  /* -1: not a column of levels */
+    gmv_texts level; /* the first of them */
+    int64_t *cells;  /* [level.n] cells of each */
+    int64_t missing;
+} gmv_inspect_column;
+
+typedef struct gmv_inspected {
+    const char *path;
+    char encoding[64]; /* "anndata 0.1.0" */
+    int64_t cells, genes;
+    int main;      /* the matrix shown first: the counts of the file's own genes; -1: there is none */
+    int automatic; /* the matrix that data.matrix: auto takes; -1: none holds counts */
+    int matrices;
+    gmv_inspect_matrix *matrix;
+    int columns;
+    gmv_inspect_column *column;
+    gmv_texts obsm;
+} gmv_inspected;
+
+void gmv_inspect_print_text(const gmv_inspected *found, FILE *out);
+void gmv_inspect_print_json(const gmv_inspected *found, FILE *out);
+
+/* A checkpoint of ours. */
+gmv_status gmv_inspect_checkpoint(const gmv_h5 *file, bool json, FILE *out);
+
+/* A JSON string, quoted and escaped. */
+void gmv_print_json_text(FILE *out, const char *text);

@@ -1,0 +1,170 @@
+#include "inspect.h"
+
+#include "gmvae/mem.h"
+
+#include <inttypes.h>
+#include <string.h>
+
+enum { most_dimensions = 8, counters = 4 };
+
+static const char *const counter[counters] = {"version", "epoch", "step", "seed"};
+
+typedef struct tensor {
+    int ndims;
+    hsize_t dims[most_dimensions];
+    int64_t elements;
+} tensor;
+
+typedef struct checkpoint {
+    const gmv_h5 *file;
+    int64_t value[counters];
+    bool known[counters];
+    gmv_texts name; /* of the tensors */
+    tensor *tensor; /* [name.n] */
+    int64_t parameters, genes;
+    gmv_texts covariate;
+    int64_t *levels; /* [covariate.n] */
+} checkpoint;
+
+/* Shape of a dataset of any number of dimensions. */
+static gmv_status shape_of(const gmv_h5 *file, const char *path, tensor *shape)
+{
+    hid_t dataset = H5Dopen2(file->id, path, H5P_DEFAULT);
+    if (dataset < 0) {
+        return gmv_h5_fail(file, path);
+    }
+    hid_t space = H5Dget_space(dataset);
+    shape->ndims = H5Sget_simple_extent_ndims(space);
+    if (shape->ndims >= 0 && shape->ndims <= most_dimensions) {
+        H5Sget_simple_extent_dims(space, shape->dims, NULL);
+    }
+    shape->elements = (int64_t)H5Sget_simple_extent_npoints(space);
+    H5Sclose(space);
+    H5Dclose(dataset);
+    if (shape->ndims < 0 || shape->ndims > most_dimensions) {
+        return GMV_FAIL(GMV_ERR_DATA, "%s: %s has %d dimensions", file->path, path, shape->ndims);
+    }
+    return GMV_OK;
+}
+
+static gmv_status read_tensors(checkpoint *c)
+{
+    if (!gmv_h5_is_group(c->file, "params")) {
+        return GMV_FAIL(GMV_ERR_DATA, "%s: a checkpoint without params; it is damaged", c->file->path);
+    }
+    GMV_TRY(gmv_h5_children(c->file, "params", &c->name));
+    GMV_TRY(GMV_NEW(c->tensor, c->name.n, "tensors"));
+    for (int i = 0; i < c->name.n; i++) {
+        char path[600];
+        snprintf(path, sizeof path, "params/%s", c->name.at[i]);
+        GMV_TRY(shape_of(c->file, path, &c->tensor[i]));
+        c->parameters += c->tensor[i].elements;
+    }
+    return GMV_OK;
+}
+
+static gmv_status read_covariates(checkpoint *c)
+{
+    if (!gmv_h5_is_group(c->file, "covariates")) {
+        return GMV_OK;
+    }
+    if (H5Aexists_by_name(c->file->id, "covariates", "order", H5P_DEFAULT) > 0) {
+        GMV_TRY(gmv_h5_attribute_texts(c->file, "covariates", "order", &c->covariate));
+    } else {
+        GMV_TRY(gmv_h5_children(c->file, "covariates", &c->covariate));
+    }
+    GMV_TRY(GMV_NEW(c->levels, c->covariate.n, "covariates"));
+    for (int i = 0; i < c->covariate.n; i++) {
+        char path[600];
+        tensor shape;
+        snprintf(path, sizeof path, "covariates/%s", c->covariate.at[i]);
+        GMV_TRY(shape_of(c->file, path, &shape));
+        c->levels[i] = shape.elements;
+    }
+    return GMV_OK;
+}
+
+static gmv_status read_checkpoint(checkpoint *c)
+{
+    for (int i = 0; i < counters; i++) {
+        GMV_TRY(gmv_h5_attribute_i64(c->file, "/", counter[i], 1, &c->value[i], &c->known[i]));
+    }
+    tensor shape = {0};
+    if (gmv_h5_has(c->file, "genes")) {
+        GMV_TRY(shape_of(c->file, "genes", &shape));
+        c->genes = shape.elements;
+    }
+    GMV_TRY(read_tensors(c));
+    return read_covariates(c);
+}
+
+static void print_shape(const tensor *shape, FILE *out)
+{
+    fputc('[', out);
+    for (int d = 0; d < shape->ndims; d++) {
+        fprintf(out, "%s%" PRIu64, d > 0 ? ", " : "", (uint64_t)shape->dims[d]);
+    }
+    fputc(']', out);
+}
+
+static void print_json(const checkpoint *c, FILE *out)
+{
+    fputs("{\"file\": ", out);
+    gmv_print_json_text(out, c->file->path);
+    fputs(", \"format\": \"gmvae_dist checkpoint\"", out);
+    for (int i = 0; i < counters; i++) {
+        if (c->known[i]) {
+            fprintf(out, ", \"%s\": %" PRId64, counter[i], c->value[i]);
+        }
+    }
+    fprintf(out, ", \"parameters\": %" PRId64 ", \"genes\": %" PRId64 ", \"covariates\": {", c->parameters, c->genes);
+    for (int i = 0; i < c->covariate.n; i++) {
+        fputs(i > 0 ? ", " : "", out);
+        gmv_print_json_text(out, c->covariate.at[i]);
+        fprintf(out, ": %" PRId64, c->levels[i]);
+    }
+    fputs("}, \"tensors\": {", out);
+    for (int i = 0; i < c->name.n; i++) {
+        fputs(i > 0 ? ", " : "", out);
+        gmv_print_json_text(out, c->name.at[i]);
+        fputs(": ", out);
+        print_shape(&c->tensor[i], out);
+    }
+    fputs("}}\n", out);
+}
+
+static void print_text(const checkpoint *c, FILE *out)
+{
+    fprintf(out, "%s: gmvae_dist checkpoint", c->file->path);
+    for (int i = 0; i < counters; i++) {
+        if (c->known[i]) {
+            fprintf(out, ", %s %" PRId64, counter[i], c->value[i]);
+        }
+    }
+    fprintf(out, "\n%" PRId64 " parameters, %" PRId64 " genes\n", c->parameters, c->genes);
+    for (int i = 0; i < c->covariate.n; i++) {
+        fprintf(out, "covariate %s: %" PRId64 " levels\n", gmv_shown(c->covariate.at[i]).at, c->levels[i]);
+    }
+    fputs("tensors\n", out);
+    for (int i = 0; i < c->name.n; i++) {
+        fprintf(out, "  %-36s ", gmv_shown(c->name.at[i]).at);
+        print_shape(&c->tensor[i], out);
+        fputc('\n', out);
+    }
+}
+
+gmv_status gmv_inspect_checkpoint(const gmv_h5 *file, bool json, FILE *out)
+{
+    checkpoint c = {.file = file};
+    gmv_status status = read_checkpoint(&c);
+    if (status == GMV_OK && json) {
+        print_json(&c, out);
+    } else if (status == GMV_OK) {
+        print_text(&c, out);
+    }
+    gmv_texts_free(&c.name);
+    gmv_texts_free(&c.covariate);
+    GMV_FREE(c.tensor);
+    GMV_FREE(c.levels);
+    return status;
+}

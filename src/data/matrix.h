@@ -1,0 +1,68 @@
+/* A count matrix in an h5ad file: CSR, dense, or (recognised only) CSC. */
+#pragma once
+
+#include "h5.h"
+
+typedef enum gmv_matrix_kind { GMV_MATRIX_CSR, GMV_MATRIX_CSC, GMV_MATRIX_DENSE } gmv_matrix_kind;
+
+typedef struct gmv_matrix {
+    const gmv_h5 *file;
+    char name[256]; /* "X", "raw/X", "layers/counts" */
+    gmv_matrix_kind kind;
+    int64_t rows, cols;
+    int64_t nnz;                 /* stored values */
+    hid_t data, indices, indptr; /* dense: data alone */
+} gmv_matrix;
+
+/* Rows of a matrix as they are stored: nothing about the values has been checked, all lengths have. */
+typedef struct gmv_block {
+    int64_t first, rows; /* rows of the file */
+    int64_t *start;      /* [rows + 1] from 0 */
+    int64_t *column;     /* [start[rows]] */
+    double *value;
+} gmv_block;
+
+/* Reads a range of rows block by block with bounded buffers. */
+typedef struct gmv_block_reader {
+    const gmv_matrix *matrix;
+    int64_t next, end; /* rows still to come */
+    int64_t *indptr;   /* [end - first + 1] of the whole range; NULL for dense */
+    int64_t first;
+    int64_t capacity; /* of column and value */
+    int64_t row_capacity;
+    gmv_block block;
+} gmv_block_reader;
+
+/* Opens and checks one matrix by name. GMV_ERR_CONFIG with the names there are when it does not exist. */
+gmv_status gmv_matrix_open(gmv_matrix *matrix, const gmv_h5 *file, const char *name);
+void gmv_matrix_close(gmv_matrix *matrix);
+
+/* Names of all matrices in the file: X, raw/X, layers/... */
+gmv_status gmv_matrix_list(const gmv_h5 *file, gmv_texts *names);
+
+/* Opens the matrix named by `wanted`, or for "auto" the first of layers/counts, raw/X, X that holds counts. */
+gmv_status gmv_matrix_choose(gmv_matrix *matrix, const gmv_h5 *file, const char *wanted);
+
+/* Looks at all values, or at an even sample of a large matrix: the first one that is no count.
+ * @param[out] is_count  true when none was found */
+gmv_status gmv_matrix_probe(const gmv_matrix *matrix, bool *is_count, double *culprit);
+
+/* Path of the gene table that belongs to a matrix ("var" or "raw/var"). */
+const char *gmv_matrix_var(const gmv_matrix *matrix);
+
+/* Length of the index of obs or var (a group, or a compound dataset of old files), and its path for
+ * gmv_h5_texts_at. Ownership: caller frees *path with gmv_free. */
+gmv_status gmv_frame_index(const gmv_h5 *file, const char *frame, char **path, int64_t *length);
+
+/* Reader of rows [first, end). Independent. Every rank may read other rows.
+ * Ownership: gmv_block_reader_fini, also after an error. */
+gmv_status gmv_block_reader_init(gmv_block_reader *reader, const gmv_matrix *matrix, int64_t first, int64_t end);
+/* The next block in reader->block; block.rows == 0 at the end. */
+gmv_status gmv_block_reader_next(gmv_block_reader *reader);
+void gmv_block_reader_fini(gmv_block_reader *reader);
+
+/* Whether a value can be a count: a whole number in [0, 2^24). */
+static inline bool gmv_is_count(double value)
+{
+    return value >= 0.0 && value < 16777216.0 && value == (double)(int32_t)value;
+}

@@ -1,0 +1,151 @@
+#include "matrix.h"
+
+#include "gmvae/mem.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+/* Values read at a time: 64 MiB of buffers, and far more than a chunk, so that few are decoded twice. */
+enum { block_values = 1 << 22 };
+
+static gmv_status read_pointers(gmv_block_reader *reader)
+{
+    const gmv_matrix *m = reader->matrix;
+    int64_t rows = reader->end - reader->first;
+    GMV_TRY(GMV_NEW(reader->indptr, rows + 1, "row starts"));
+    GMV_TRY(gmv_h5_read_i64(m->file, m->indptr, reader->first, rows + 1, reader->indptr));
+    for (int64_t i = 0; i < rows; i++) {
+        int64_t from = reader->indptr[i], to = reader->indptr[i + 1];
+        if (from < 0 || to < from || to > m->nnz) {
+            return GMV_FAIL(GMV_ERR_DATA,
+                            "%s: %s/indptr: row %" PRId64 " starts at %" PRId64 " and ends at %" PRId64 " of %" PRId64
+                            " values; the file is damaged",
+                            m->file->path, m->name, reader->first + i, from, to, m->nnz);
+        }
+        if (to - from > m->cols) {
+            return GMV_FAIL(GMV_ERR_DATA,
+                            "%s: %s, row %" PRId64 " has %" PRId64 " values for %" PRId64
+                            " genes: a gene is repeated; run X.sum_duplicates() and write the file again",
+                            m->file->path, m->name, reader->first + i, to - from, m->cols);
+        }
+    }
+    return GMV_OK;
+}
+
+static gmv_status stored_by_genes(const gmv_matrix *matrix)
+{
+    bool layer = strncmp(matrix->name, "layers/", 7) == 0;
+    char place[300];
+    if (layer) {
+        snprintf(place, sizeof place, "layers['%s']", matrix->name + 7);
+    } else {
+        snprintf(place, sizeof place, "X");
+    }
+    return GMV_FAIL(GMV_ERR_DATA,
+                    "%s: %s is stored by genes (csc_matrix); rewrite it by cells: python -c \"import anndata; d = "
+                    "anndata.read_h5ad('%s'); d.%s = d.%s.tocsr(); d.write_h5ad('by_cells.h5ad')\"",
+                    matrix->file->path, matrix->name, matrix->file->path, place, place);
+}
+
+gmv_status gmv_block_reader_init(gmv_block_reader *reader, const gmv_matrix *matrix, int64_t first, int64_t end)
+{
+    memset(reader, 0, sizeof *reader);
+    reader->matrix = matrix;
+    reader->first = reader->next = first;
+    reader->end = end;
+    if (matrix->kind == GMV_MATRIX_CSC) {
+        return stored_by_genes(matrix);
+    }
+    return matrix->kind == GMV_MATRIX_CSR && end > first ? read_pointers(reader) : GMV_OK;
+}
+
+void gmv_block_reader_fini(gmv_block_reader *reader)
+{
+    GMV_FREE(reader->indptr);
+    GMV_FREE(reader->block.start);
+    GMV_FREE(reader->block.column);
+    GMV_FREE(reader->block.value);
+}
+
+static gmv_status reserve(gmv_block_reader *reader, int64_t rows, int64_t values)
+{
+    gmv_block *block = &reader->block;
+    if (rows > reader->row_capacity) {
+        GMV_FREE(block->start);
+        GMV_TRY(GMV_NEW(block->start, rows + 1, "row starts"));
+        reader->row_capacity = rows;
+    }
+    if (values > reader->capacity) {
+        GMV_FREE(block->column);
+        GMV_FREE(block->value);
+        reader->capacity = 0;
+        GMV_TRY(GMV_NEW(block->column, values, "a block of the matrix"));
+        GMV_TRY(GMV_NEW(block->value, values, "a block of the matrix"));
+        reader->capacity = values;
+    }
+    return GMV_OK;
+}
+
+static gmv_status next_sparse(gmv_block_reader *reader)
+{
+    const gmv_matrix *m = reader->matrix;
+    gmv_block *block = &reader->block;
+    const int64_t *from = reader->indptr + (reader->next - reader->first);
+    int64_t left = reader->end - reader->next, rows = 1;
+    while (rows < left && from[rows + 1] - from[0] <= block_values) {
+        rows++;
+    }
+    int64_t values = from[rows] - from[0], start = from[0];
+    GMV_TRY(reserve(reader, rows, values));
+    block->first = reader->next;
+    block->rows = rows;
+    for (int64_t i = 0; i <= rows; i++) {
+        block->start[i] = from[i] - from[0];
+    }
+    GMV_TRY(gmv_h5_read_i64(m->file, m->indices, start, values, block->column));
+    GMV_TRY(gmv_h5_read_f64(m->file, m->data, 1, &start, &values, block->value));
+    reader->next += rows;
+    return GMV_OK;
+}
+
+/* Squeezes the zeros out in place: targets never overtake sources. */
+static void drop_zeros(gmv_block *block, int64_t cols)
+{
+    int64_t to = 0;
+    for (int64_t i = 0; i < block->rows; i++) {
+        block->start[i] = to;
+        for (int64_t j = 0; j < cols; j++) {
+            double value = block->value[i * cols + j];
+            if (value != 0.0) { /* true for NaN */
+                block->column[to] = j;
+                block->value[to++] = value;
+            }
+        }
+    }
+    block->start[block->rows] = to;
+}
+
+static gmv_status next_dense(gmv_block_reader *reader)
+{
+    const gmv_matrix *m = reader->matrix;
+    int64_t left = reader->end - reader->next, rows = m->cols > 0 ? block_values / m->cols : left;
+    rows = rows < 1 ? 1 : rows > left ? left : rows;
+    GMV_TRY(reserve(reader, rows, rows * m->cols));
+    reader->block.first = reader->next;
+    reader->block.rows = rows;
+    int64_t first[2] = {reader->next, 0}, count[2] = {rows, m->cols};
+    GMV_TRY(gmv_h5_read_f64(m->file, m->data, 2, first, count, reader->block.value));
+    drop_zeros(&reader->block, m->cols);
+    reader->next += rows;
+    return GMV_OK;
+}
+
+gmv_status gmv_block_reader_next(gmv_block_reader *reader)
+{
+    reader->block.rows = 0;
+    if (reader->next == reader->end) {
+        return GMV_OK;
+    }
+    return reader->matrix->kind == GMV_MATRIX_DENSE ? next_dense(reader) : next_sparse(reader);
+}

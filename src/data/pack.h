@@ -1,0 +1,45 @@
+/* From rows as stored to packed counts: every value checked, genes mapped, sorted, zeros dropped. */
+#pragma once
+
+#include "matrix.h"
+
+#include "gmvae/ops.h"
+
+/* Packed rows while they grow. Becomes a gmv_packed with gmv_packer_finish. */
+typedef struct gmv_packer {
+    int32_t genes;
+    bool wide; /* 32-bit genes */
+    int64_t rows, row_capacity;
+    gmv_nnz *indptr; /* [row_capacity + 1] */
+    uint16_t *gene16;
+    uint32_t *gene32;
+    uint8_t *count8;
+    gmv_nnz nnz, capacity;
+    gmv_nnz *overflow_at;
+    uint32_t *overflow_count;
+    int64_t overflows, overflow_capacity;
+    uint64_t *row; /* [row_room] the row at hand: gene << 24 | count */
+    int64_t row_room;
+} gmv_packer;
+
+/* What messages need to name a place, and how genes of the file become genes in use. */
+typedef struct gmv_row_source {
+    const gmv_matrix *matrix;
+    char *const *gene;  /* [matrix->cols] names in the file's order */
+    const int32_t *map; /* [matrix->cols] gene in use or -1; NULL: the same */
+    hid_t index;        /* names of the cells, or -1 */
+} gmv_row_source;
+
+/* Room for `rows` rows and at first for `nnz` values; values beyond make it grow. */
+gmv_status gmv_packer_init(gmv_packer *packer, int32_t genes, int64_t rows, int64_t nnz);
+void gmv_packer_fini(gmv_packer *packer);
+
+/* Appends the rows of a block. Errors: GMV_ERR_DATA with file, row and gene. */
+gmv_status gmv_packer_add(gmv_packer *packer, const gmv_row_source *source, const gmv_block *block);
+
+/* Hands the arrays over, cut to their length. Ownership: gmv_packed_fini. */
+gmv_status gmv_packer_finish(gmv_packer *packer, gmv_packed *packed);
+void gmv_packed_fini(gmv_packed *packed);
+
+/* Keeps the genes with map[g] >= 0 (ascending), renumbered to map[g]; `genes` are left. In place. */
+gmv_status gmv_packed_keep_genes(gmv_packed *packed, const int32_t *map, int32_t genes);

@@ -1,0 +1,183 @@
+#include "h5ad_write.h"
+
+#include "../data/h5.h"
+
+#include <string.h>
+
+gmv_status gmv_h5ad_fail(const gmv_h5ad *out, const char *what)
+{
+    char words[160];
+    gmv_h5_last_error(words, sizeof words);
+    return GMV_FAIL(GMV_ERR_ENVIRONMENT, "%s: %s cannot be written (HDF5: %s); is the disk full?", out->path,
+                    gmv_shown(what).at, words);
+}
+
+static hid_t text_type(void)
+{
+    hid_t type = H5Tcopy(H5T_C_S1);
+    H5Tset_size(type, H5T_VARIABLE);
+    H5Tset_cset(type, H5T_CSET_UTF8);
+    return type;
+}
+
+hid_t gmv_h5ad_bool_type(void)
+{
+    hid_t type = H5Tenum_create(H5T_STD_I8LE);
+    int8_t value = 0;
+    H5Tenum_insert(type, "FALSE", &value);
+    value = 1;
+    H5Tenum_insert(type, "TRUE", &value);
+    return type;
+}
+
+hid_t gmv_h5ad_code_type(int64_t levels)
+{
+    return levels <= INT8_MAX ? H5T_STD_I8LE : levels <= INT16_MAX ? H5T_STD_I16LE : H5T_STD_I32LE;
+}
+
+/* Creates an attribute of the object at `path` and writes it. Closes `space`. */
+static gmv_status put_attribute(const gmv_h5ad *out, const char *path, const char *name, hid_t type, hid_t space,
+                                const void *values)
+{
+    hid_t attribute = H5Acreate_by_name(out->id, path, name, type, space, H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT);
+    bool written = attribute >= 0 && (values == NULL || H5Awrite(attribute, type, values) >= 0);
+    gmv_status status = written ? GMV_OK : gmv_h5ad_fail(out, name);
+    if (attribute >= 0 && H5Aclose(attribute) < 0 && status == GMV_OK) {
+        status = gmv_h5ad_fail(out, name);
+    }
+    H5Sclose(space);
+    return status;
+}
+
+gmv_status gmv_h5ad_attribute_text(const gmv_h5ad *out, const char *path, const char *name, const char *text)
+{
+    hid_t type = text_type();
+    gmv_status status = put_attribute(out, path, name, type, H5Screate(H5S_SCALAR), &text);
+    H5Tclose(type);
+    return status;
+}
+
+gmv_status gmv_h5ad_attribute_texts(const gmv_h5ad *out, const char *path, const char *name, int64_t n,
+                                    char *const *text)
+{
+    hsize_t size = (hsize_t)n;
+    hid_t space = H5Screate_simple(1, &size, NULL);
+    if (n == 0) { /* anndata writes "no columns" as an empty array of floats */
+        return put_attribute(out, path, name, H5T_IEEE_F64LE, space, NULL);
+    }
+    hid_t type = text_type();
+    gmv_status status = put_attribute(out, path, name, type, space, text);
+    H5Tclose(type);
+    return status;
+}
+
+gmv_status gmv_h5ad_attribute_bool(const gmv_h5ad *out, const char *path, const char *name, bool value)
+{
+    int8_t byte = value ? 1 : 0;
+    hid_t type = gmv_h5ad_bool_type();
+    gmv_status status = put_attribute(out, path, name, type, H5Screate(H5S_SCALAR), &byte);
+    H5Tclose(type);
+    return status;
+}
+
+static gmv_status set_encoding(const gmv_h5ad *out, const char *path, const char *encoding, const char *version)
+{
+    GMV_TRY(gmv_h5ad_attribute_text(out, path, "encoding-type", encoding));
+    return gmv_h5ad_attribute_text(out, path, "encoding-version", version);
+}
+
+gmv_status gmv_h5ad_group(const gmv_h5ad *out, const char *path, const char *encoding, const char *version)
+{
+    if (strcmp(path, "/") != 0) {
+        hid_t group = H5Gcreate2(out->id, path, H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT);
+        if (group < 0 || H5Gclose(group) < 0) {
+            return gmv_h5ad_fail(out, path);
+        }
+    }
+    return set_encoding(out, path, encoding, version);
+}
+
+/* Contiguous, with its space allocated now: ranks then write into it without touching metadata. */
+static gmv_status create(const gmv_h5ad *out, const char *path, hid_t type, hid_t space, const char *encoding)
+{
+    hid_t properties = H5Pcreate(H5P_DATASET_CREATE);
+    H5Pset_alloc_time(properties, H5D_ALLOC_TIME_EARLY);
+    hid_t dataset = H5Dcreate2(out->id, path, type, space, H5P_DEFAULT, properties, H5P_DEFAULT);
+    gmv_status status = dataset < 0 || H5Dclose(dataset) < 0 ? gmv_h5ad_fail(out, path) : GMV_OK;
+    H5Pclose(properties);
+    H5Sclose(space);
+    return status == GMV_OK ? set_encoding(out, path, encoding, "0.2.0") : status;
+}
+
+gmv_status gmv_h5ad_array(const gmv_h5ad *out, const char *path, hid_t type, int ndims, const int64_t *dims)
+{
+    hsize_t size[2] = {(hsize_t)dims[0], ndims > 1 ? (hsize_t)dims[1] : 0};
+    return create(out, path, type, H5Screate_simple(ndims, size, NULL), "array");
+}
+
+gmv_status gmv_h5ad_strings(const gmv_h5ad *out, const char *path, int64_t n)
+{
+    hsize_t size = (hsize_t)n;
+    hid_t type = text_type();
+    gmv_status status = create(out, path, type, H5Screate_simple(1, &size, NULL), "string-array");
+    H5Tclose(type);
+    return status;
+}
+
+gmv_status gmv_h5ad_write(const gmv_h5ad *out, const char *path, hid_t type, int64_t first, int64_t count,
+                          const void *values)
+{
+    if (count == 0) {
+        return GMV_OK;
+    }
+    hsize_t start = (hsize_t)first, size = (hsize_t)count;
+    hid_t dataset = H5Dopen2(out->id, path, H5P_DEFAULT);
+    if (dataset < 0) {
+        return gmv_h5ad_fail(out, path);
+    }
+    hid_t there = H5Dget_space(dataset), here = H5Screate_simple(1, &size, NULL);
+    herr_t result = H5Sselect_hyperslab(there, H5S_SELECT_SET, &start, NULL, &size, NULL);
+    result = result < 0 ? result : H5Dwrite(dataset, type, here, there, H5P_DEFAULT, values);
+    gmv_status status = result < 0 ? gmv_h5ad_fail(out, path) : GMV_OK;
+    H5Sclose(there);
+    H5Sclose(here);
+    if (H5Dclose(dataset) < 0 && status == GMV_OK) {
+        status = gmv_h5ad_fail(out, path);
+    }
+    return status;
+}
+
+gmv_status gmv_h5ad_write_strings(const gmv_h5ad *out, const char *path, int64_t first, int64_t count,
+                                  char *const *text)
+{
+    hid_t type = text_type();
+    gmv_status status = gmv_h5ad_write(out, path, type, first, count, text);
+    H5Tclose(type);
+    return status;
+}
+
+static gmv_status put_scalar(const gmv_h5ad *out, const char *path, hid_t type, const char *encoding, const void *value)
+{
+    hid_t space = H5Screate(H5S_SCALAR);
+    hid_t dataset = H5Dcreate2(out->id, path, type, space, H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT);
+    bool written = dataset >= 0 && H5Dwrite(dataset, type, H5S_ALL, H5S_ALL, H5P_DEFAULT, value) >= 0;
+    gmv_status status = written ? GMV_OK : gmv_h5ad_fail(out, path);
+    if (dataset >= 0 && H5Dclose(dataset) < 0 && status == GMV_OK) {
+        status = gmv_h5ad_fail(out, path);
+    }
+    H5Sclose(space);
+    return status == GMV_OK ? set_encoding(out, path, encoding, "0.2.0") : status;
+}
+
+gmv_status gmv_h5ad_scalar_text(const gmv_h5ad *out, const char *path, const char *text)
+{
+    hid_t type = text_type();
+    gmv_status status = put_scalar(out, path, type, "string", &text);
+    H5Tclose(type);
+    return status;
+}
+
+gmv_status gmv_h5ad_scalar_i64(const gmv_h5ad *out, const char *path, int64_t value)
+{
+    return put_scalar(out, path, H5T_NATIVE_INT64, "numeric-scalar", &value);
+}

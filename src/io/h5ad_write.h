@@ -1,0 +1,45 @@
+/* Writing the pieces of an h5ad file, encodings of anndata 0.8 and later. Not collective: one rank writes.
+ * Every function records GMV_ERR_ENVIRONMENT with the path when HDF5 fails. */
+#pragma once
+
+#include "gmvae/status.h"
+
+#include <hdf5.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+typedef struct gmv_h5ad {
+    hid_t id;
+    const char *path; /* for messages */
+} gmv_h5ad;
+
+/* "PATH: WHAT cannot be written (HDF5: ...)". */
+gmv_status gmv_h5ad_fail(const gmv_h5ad *out, const char *what);
+
+/* A group below the root with its encoding; parents exist. `path` "/" is the root itself. */
+gmv_status gmv_h5ad_group(const gmv_h5ad *out, const char *path, const char *encoding, const char *version);
+
+gmv_status gmv_h5ad_attribute_text(const gmv_h5ad *out, const char *path, const char *name, const char *text);
+gmv_status gmv_h5ad_attribute_texts(const gmv_h5ad *out, const char *path, const char *name, int64_t n,
+                                    char *const *text);
+gmv_status gmv_h5ad_attribute_bool(const gmv_h5ad *out, const char *path, const char *name, bool value);
+
+/* A contiguous dataset with its space allocated, encoding "array". `type` is a file type. */
+gmv_status gmv_h5ad_array(const gmv_h5ad *out, const char *path, hid_t type, int ndims, const int64_t *dims);
+/* Its elements [first, first + count), for one dimension. `type` is the memory's. */
+gmv_status gmv_h5ad_write(const gmv_h5ad *out, const char *path, hid_t type, int64_t first, int64_t count,
+                          const void *values);
+
+/* A dataset of n strings, encoding "string-array", and its elements [first, first + count). */
+gmv_status gmv_h5ad_strings(const gmv_h5ad *out, const char *path, int64_t n);
+gmv_status gmv_h5ad_write_strings(const gmv_h5ad *out, const char *path, int64_t first, int64_t count,
+                                  char *const *text);
+
+gmv_status gmv_h5ad_scalar_text(const gmv_h5ad *out, const char *path, const char *text);
+gmv_status gmv_h5ad_scalar_i64(const gmv_h5ad *out, const char *path, int64_t value);
+
+/* Booleans as h5py stores them: an enum of FALSE and TRUE over one byte. Ownership: H5Tclose. */
+hid_t gmv_h5ad_bool_type(void);
+
+/* Smallest signed type for codes -1 .. levels - 1 (not to be closed). */
+hid_t gmv_h5ad_code_type(int64_t levels);

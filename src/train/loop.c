@@ -1,0 +1,220 @@
+/* Epochs: steps, progress, metrics, evaluation, checkpoints. */
+#include "gmvae/checkpoint.h"
+#include "gmvae/log.h"
+#include "gmvae/mem.h"
+#include "gmvae/train.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <string.h>
+#include <time.h>
+
+static double now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+/* Clock of a run: speed over the last while, and time left. */
+typedef struct pace {
+    double epoch_start, shown;
+    int64_t epoch_first_step;
+} pace;
+
+static double exact_bound(const double *term)
+{
+    return term[GMV_TERM_RECONSTRUCTION] + term[GMV_TERM_KL_W] + term[GMV_TERM_KL_Z] + term[GMV_TERM_KL_X];
+}
+
+static double cells_per_second(const gmv_trainer *trainer, const pace *clock)
+{
+    const gmv_progress *progress = &trainer->progress;
+    double seconds = now() - clock->epoch_start;
+    double cells = (double)(progress->step - clock->epoch_first_step) * (double)trainer->sampler.batch_size;
+    if (progress->batch == trainer->sampler.batches) {
+        cells += (double)(gmv_sampler_batch_cells(&trainer->sampler, progress->batch - 1) - trainer->sampler.batch_size);
+    }
+    return seconds > 0.0 ? cells / seconds : 0.0;
+}
+
+static void show_progress(const gmv_trainer *trainer, pace *clock)
+{
+    double t = now();
+    if (t - clock->shown < 0.2) {
+        return;
+    }
+    clock->shown = t;
+    const gmv_progress *progress = &trainer->progress;
+    double done = (double)(progress->step - clock->epoch_first_step);
+    double left = (double)(trainer->planned_steps - progress->step) * (t - clock->epoch_start) / done;
+    gmv_log_progress(false, "epoch %" PRId64 "/%" PRId64 "  step %" PRId64 "/%" PRId64 "  -ELBO %.2f  %.0f cells/s  %s%.0f s left",
+                     progress->epoch + 1, trainer->config->train_epochs, progress->batch, trainer->sampler.batches,
+                     exact_bound(trainer->last), cells_per_second(trainer, clock), "about ", left);
+}
+
+static gmv_status log_step(const gmv_trainer *trainer)
+{
+    int64_t every = trainer->config->train_log_steps;
+    if (every == 0 || trainer->progress.step % every != 0) {
+        return GMV_OK;
+    }
+    gmv_evaluation e = {.cells = gmv_sampler_batch_cells(&trainer->sampler, trainer->progress.batch - 1)};
+    memcpy(e.term, trainer->last, sizeof e.term);
+    e.neg_elbo = exact_bound(e.term);
+    e.objective = e.term[GMV_TERM_RECONSTRUCTION] + e.term[GMV_TERM_KL_W] + e.term[GMV_TERM_PRIOR];
+    return gmv_metrics_append(trainer, "step", &e, NAN);
+}
+
+/* Steps to the end of the epoch under way, or to a signal. */
+static gmv_status run_steps(gmv_trainer *trainer, pace *clock)
+{
+    clock->epoch_start = now();
+    clock->epoch_first_step = trainer->progress.step;
+    while (trainer->progress.batch < trainer->sampler.batches && !trainer->stop) {
+        GMV_TRY(gmv_train_step(trainer));
+        GMV_TRY(log_step(trainer));
+        show_progress(trainer, clock);
+    }
+    return GMV_OK;
+}
+
+/* Means of the epoch just finished, from the statistics of its steps. */
+static gmv_status epoch_statistics(gmv_trainer *trainer, gmv_evaluation *e)
+{
+    gmv_backend *b = trainer->backend;
+    int clusters = trainer->model->clusters;
+    float *mass;
+    double *sum = NULL;
+    memset(e, 0, sizeof *e);
+    e->cells = trainer->sampler.total;
+    for (int i = 0; i < GMV_TERMS; i++) {
+        e->term[i] = trainer->progress.sum[i] / (double)e->cells;
+    }
+    e->neg_elbo = exact_bound(e->term);
+    e->objective = e->term[GMV_TERM_RECONSTRUCTION] + e->term[GMV_TERM_KL_W] + e->term[GMV_TERM_PRIOR];
+    GMV_TRY(GMV_NEW(mass, clusters, "cluster mass"));
+    gmv_status status;
+    GMV_GO(GMV_NEW(sum, clusters, "cluster mass"));
+    GMV_GO(b->op->download(b, mass, trainer->cluster_mass, clusters * (int64_t)sizeof(float)));
+    GMV_GO(b->op->clear(b, trainer->cluster_mass, clusters * (int64_t)sizeof(float)));
+    double total = 0.0;
+    for (int k = 0; k < clusters; k++) {
+        sum[k] = (double)mass[k];
+    }
+    gmv_comm_sum_f64(trainer->comm, sum, clusters);
+    for (int k = 0; k < clusters; k++) {
+        total += sum[k];
+    }
+    for (int k = 0; k < clusters; k++) {
+        e->active_clusters += sum[k] > 0.005 * total ? 1 : 0;
+    }
+done:
+    gmv_free(mass);
+    gmv_free(sum);
+    return status;
+}
+
+typedef struct held_out {
+    const gmv_cells *cells; /* NULL: no held-out cells */
+    gmv_feed *feed;
+    gmv_which_cells which;
+    double fraction;
+} held_out;
+
+/* Evaluates the held-out cells when it is time; *better tells whether this is the best so far. */
+static gmv_status evaluate_held_out(gmv_trainer *trainer, const held_out *held, gmv_evaluation *e, bool *better)
+{
+    const gmv_config *config = trainer->config;
+    *better = false;
+    e->cells = 0;
+    bool last = trainer->progress.epoch == config->train_epochs;
+    if (held->cells == NULL || (!last && trainer->progress.epoch % config->eval_every != 0)) {
+        return GMV_OK;
+    }
+    GMV_TRY(gmv_evaluate(trainer->model, held->feed, held->cells, trainer->comm, held->which, (uint64_t)config->seed,
+                         held->fraction, (int)config->eval_epoch_samples, NULL, e));
+    if (e->cells > 0 && e->neg_elbo < trainer->progress.best) {
+        trainer->progress.best = e->neg_elbo;
+        *better = true;
+    }
+    return GMV_OK;
+}
+
+/* Everything after the last step of an epoch. */
+static gmv_status finish_epoch(gmv_trainer *trainer, const held_out *held, const pace *clock)
+{
+    const gmv_config *config = trainer->config;
+    gmv_progress *progress = &trainer->progress;
+    gmv_evaluation train, validation;
+    double speed = cells_per_second(trainer, clock);
+    bool better;
+    GMV_TRY(epoch_statistics(trainer, &train));
+    progress->epoch++;
+    progress->batch = 0;
+    memset(progress->sum, 0, sizeof progress->sum);
+    GMV_TRY(gmv_comm_agree(trainer->comm, gmv_metrics_append(trainer, "train", &train, speed)));
+    GMV_TRY(evaluate_held_out(trainer, held, &validation, &better));
+    char text[64] = "";
+    if (validation.cells > 0) {
+        GMV_TRY(gmv_comm_agree(trainer->comm, gmv_metrics_append(trainer, "validation", &validation, NAN)));
+        snprintf(text, sizeof text, "  held-out %.2f", validation.neg_elbo);
+    }
+    gmv_log_progress(true, "epoch %" PRId64 "/%" PRId64 "  step %" PRId64 "  -ELBO %.2f%s  clusters in use %d/%d  %.0f cells/s",
+                     progress->epoch, config->train_epochs, progress->step, train.neg_elbo, text,
+                     validation.cells > 0 ? validation.active_clusters : train.active_clusters,
+                     trainer->model->clusters, speed);
+    bool last = progress->epoch == config->train_epochs;
+    bool due = config->checkpoint_every > 0 && progress->epoch % config->checkpoint_every == 0;
+    unsigned as = (last || due || trainer->stop ? GMV_CHECKPOINT_EPOCH : 0u) | (better ? GMV_CHECKPOINT_BEST : 0u);
+    return as != 0 ? gmv_checkpoint_save(trainer, as) : GMV_OK;
+}
+
+static gmv_status train_epochs(gmv_trainer *trainer, const held_out *held)
+{
+    pace clock = {0};
+    while (trainer->progress.epoch < trainer->config->train_epochs) {
+        GMV_TRY(run_steps(trainer, &clock));
+        if (trainer->progress.batch == trainer->sampler.batches) {
+            GMV_TRY(finish_epoch(trainer, held, &clock));
+        }
+        if (trainer->stop && trainer->progress.epoch < trainer->config->train_epochs) {
+            if (trainer->progress.batch > 0) {
+                GMV_TRY(gmv_checkpoint_save(trainer, GMV_CHECKPOINT_LAST));
+            }
+            return GMV_FAIL(GMV_STOPPED,
+                            "stopped by a signal in epoch %" PRId64 ", step %" PRId64
+                            "; a checkpoint was written, run the same command again to continue",
+                            trainer->progress.epoch + 1, trainer->progress.step);
+        }
+    }
+    return GMV_OK;
+}
+
+gmv_status gmv_train_loop(gmv_trainer *trainer, const gmv_cells *validation)
+{
+    const gmv_config *config = trainer->config;
+    gmv_feed feed = {0};
+    held_out held = {.fraction = config->data_validation.fraction};
+    gmv_status status = GMV_OK;
+    if (trainer->warmup_steps > trainer->planned_steps) {
+        gmv_warn("the KL warm-up of %" PRId64 " steps cannot finish: only %" PRId64 " steps are planned, so the KL terms "
+                 "reach weight %.2f; lower train.kl_warmup.steps",
+                 trainer->warmup_steps, trainer->planned_steps,
+                 (double)trainer->planned_steps / (double)trainer->warmup_steps);
+    }
+    if (validation != NULL || held.fraction > 0.0) {
+        held.cells = validation != NULL ? validation : trainer->cells;
+        held.which = validation != NULL ? GMV_CELLS_ALL : GMV_CELLS_HELD_OUT;
+        held.feed = validation != NULL ? &feed : &trainer->feed;
+    }
+    if (validation != NULL) {
+        status = gmv_feed_open(&feed, trainer->backend, validation, GMV_EVAL_CELLS);
+    }
+    status = gmv_comm_agree(trainer->comm, status);
+    if (status == GMV_OK) {
+        status = train_epochs(trainer, &held);
+    }
+    gmv_feed_close(&feed);
+    return status;
+}

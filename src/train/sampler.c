@@ -1,0 +1,175 @@
+#include "gmvae/mem.h"
+#include "gmvae/rng.h"
+#include "gmvae/train.h"
+
+#include <string.h>
+
+__extension__ typedef __int128 wide;
+
+/* Position of shard s in the order in which ties are broken: bits reversed, so that neighbours, which lie on
+ * one rank, do not get their extra cells in the same batch. */
+static uint32_t tie_rank(int shard)
+{
+    uint32_t bits = (uint32_t)shard, reversed = 0;
+    for (int i = 0; i < 32; i++) {
+        reversed = reversed << 1 | (bits & 1u);
+        bits >>= 1;
+    }
+    return reversed;
+}
+
+/* Whether shard a, having given x cells, comes before shard b, having given y: (2x+1)/n_a < (2y+1)/n_b, ties by
+ * tie_rank. Exact in integers. */
+static bool before(const int64_t *count, int a, int64_t x, int b, int64_t y)
+{
+    wide left = (wide)(2 * x + 1) * count[b], right = (wide)(2 * y + 1) * count[a];
+    return left != right ? left < right : tie_rank(a) < tie_rank(b);
+}
+
+/* Next shard to take a cell from, or (backwards) the one that gave the last; -1 when there is none. */
+static int next_shard(const gmv_sampler *sampler, const int64_t *taken, bool backwards)
+{
+    int best = -1;
+    for (int s = 0; s < sampler->shards; s++) {
+        if (backwards ? taken[s] == 0 : taken[s] == sampler->count[s]) {
+            continue;
+        }
+        int64_t back = backwards ? 1 : 0;
+        if (best < 0 || before(sampler->count, s, taken[s] - back, best, taken[best] - back) != backwards) {
+            best = s;
+        }
+    }
+    return best;
+}
+
+/* Cells of each shard among the first `cells` of an epoch: Webster's (Sainte-Lague's) apportionment, which is
+ * unique and never takes a cell back as `cells` grows. Starts from the proportional share and mends it. */
+static void apportion(const gmv_sampler *sampler, int64_t cells, int64_t *taken)
+{
+    int64_t sum = 0;
+    for (int s = 0; s < sampler->shards; s++) {
+        taken[s] = (int64_t)((wide)cells * sampler->count[s] / sampler->total);
+        sum += taken[s];
+    }
+    for (; sum < cells; sum++) {
+        taken[next_shard(sampler, taken, false)]++;
+    }
+    for (;;) {
+        int next = next_shard(sampler, taken, false), last = next_shard(sampler, taken, true);
+        if (next < 0 || last < 0 || !before(sampler->count, next, taken[next], last, taken[last] - 1)) {
+            return;
+        }
+        taken[next]++;
+        taken[last]--;
+    }
+}
+
+gmv_status gmv_sampler_init(gmv_sampler *sampler, const gmv_comm *comm, const gmv_cells *cells, uint64_t seed,
+                            double held_out, int64_t batch_size)
+{
+    memset(sampler, 0, sizeof *sampler);
+    sampler->shards = cells->shards;
+    sampler->first_shard = cells->first_shard;
+    sampler->end_shard = cells->end_shard;
+    sampler->seed = seed;
+    sampler->batch_size = batch_size;
+    int hosted = cells->end_shard - cells->first_shard;
+    gmv_status status;
+    GMV_GO(GMV_NEW(sampler->count, cells->shards, "the sampler"));
+    GMV_GO(GMV_NEW(sampler->taken, cells->shards, "the sampler"));
+    GMV_GO(GMV_NEW(sampler->taken_after, cells->shards, "the sampler"));
+    GMV_GO(GMV_NEW(sampler->start, hosted + 1, "the sampler"));
+    GMV_GO(GMV_NEW(sampler->row, cells->count, "the order of cells"));
+done:
+    GMV_TRY(gmv_comm_agree(comm, status));
+    int64_t n = 0;
+    for (int s = 0; s < hosted; s++) {
+        sampler->start[s] = n;
+        for (int64_t at = cells->shard_start[cells->first_shard + s]; at < cells->shard_start[cells->first_shard + s + 1];
+             at++) {
+            int64_t row = at - cells->first;
+            bool empty = cells->packed.indptr[row + 1] == cells->packed.indptr[row];
+            if (!empty && !gmv_is_held_out(seed, at, held_out)) {
+                sampler->row[n++] = row;
+            }
+        }
+        sampler->count[cells->first_shard + s] = n - sampler->start[s];
+    }
+    sampler->start[hosted] = n;
+    gmv_comm_sum_i64(comm, sampler->count, cells->shards);
+    for (int s = 0; s < cells->shards; s++) {
+        sampler->total += sampler->count[s];
+    }
+    if (sampler->total == 0) {
+        return GMV_FAIL(GMV_ERR_DATA, "no cell is left to train on: all are held out or have no counts; check data.train, "
+                                      "data.genes and data.validation");
+    }
+    sampler->batches = (sampler->total + batch_size - 1) / batch_size;
+    return GMV_OK;
+}
+
+void gmv_sampler_fini(gmv_sampler *sampler)
+{
+    GMV_FREE(sampler->count);
+    GMV_FREE(sampler->taken);
+    GMV_FREE(sampler->taken_after);
+    GMV_FREE(sampler->start);
+    GMV_FREE(sampler->row);
+}
+
+static int64_t cells_before(const gmv_sampler *sampler, int64_t t)
+{
+    return t < sampler->batches ? t * sampler->batch_size : sampler->total;
+}
+
+int64_t gmv_sampler_batch_cells(const gmv_sampler *sampler, int64_t t)
+{
+    return cells_before(sampler, t + 1) - cells_before(sampler, t);
+}
+
+/* A Feistel network on 2 * half bits, walked until it lands below n: a bijection without memory. */
+int64_t gmv_permute(int64_t i, int64_t n, uint64_t seed, int64_t epoch, int shard)
+{
+    int half = 1;
+    while (((int64_t)1 << (2 * half)) < n) {
+        half++;
+    }
+    uint64_t mask = ((uint64_t)1 << half) - 1, value = (uint64_t)i;
+    do {
+        uint64_t left = value >> half, right = value & mask;
+        for (uint32_t round = 0; round < 6; round++) {
+            gmv_philox block = gmv_random_block(seed, GMV_STREAM_SHUFFLE, (uint32_t)epoch, shard, round, (uint32_t)right);
+            uint64_t mixed = left ^ (block.word[0] & mask);
+            left = right;
+            right = mixed;
+        }
+        value = left << half | right;
+    } while (value >= (uint64_t)n);
+    return (int64_t)value;
+}
+
+int gmv_sampler_rows(const gmv_sampler *sampler, int64_t epoch, int64_t t, int first, int end, int64_t *rows)
+{
+    apportion(sampler, cells_before(sampler, t), sampler->taken);
+    apportion(sampler, cells_before(sampler, t + 1), sampler->taken_after);
+    int n = 0;
+    for (int s = first; s < end; s++) {
+        const int64_t *row = sampler->row + sampler->start[s - sampler->first_shard];
+        for (int64_t i = sampler->taken[s]; i < sampler->taken_after[s]; i++) {
+            rows[n++] = row[gmv_permute(i, sampler->count[s], sampler->seed, epoch, s)];
+        }
+    }
+    return n;
+}
+
+int gmv_sampler_most(const gmv_sampler *sampler, int first, int end)
+{
+    int64_t most = 0;
+    for (int s = first; s < end; s++) {
+        /* a batch takes at most its proportional share, rounded up, and one more */
+        wide share = (wide)sampler->batch_size * sampler->count[s];
+        int64_t from_shard = (int64_t)((share + sampler->total - 1) / sampler->total) + 1;
+        most += from_shard < sampler->count[s] ? from_shard : sampler->count[s];
+    }
+    return (int)(most < sampler->batch_size ? most : sampler->batch_size);
+}
