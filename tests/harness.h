@@ -495,6 +495,9 @@ static inline int t_main_on_backend(int argc, char **argv, const struct CMUnitTe
         gmv_backend_describe(t_backend, text, sizeof text);
         printf("# backend %s: %s\n", t_backend->name, text);
         result = _cmocka_run_group_tests(argv[0], tests, n, NULL, NULL) == 0 ? 0 : 1;
+        if (result != 0 && t_comm.size > 1) {
+            gmv_comm_abort(&t_comm, result); /* the others would wait for this rank */
+        }
         gmv_backend_close(&t_backend);
     }
     gmv_comm_fini(&t_comm);
