@@ -1,0 +1,263 @@
+"""The GMVAE's loss and gradient in float64 JAX, written from the formulas, against the program's own.
+
+    reference.py DUMP_STEP [PATTERN]
+
+PATTERN keeps the cases whose name contains it; GMVAE_TEST_QUICK in the environment, every ninth case.
+DUMP_STEP is tests/tools/dump_step: it runs one training and one evaluation pass on made-up cells and writes
+parameters, cells, noise, terms and gradients. This file repeats both passes from those and compares.
+Exit status 77 means skipped: a Python package is missing.
+"""
+
+import itertools
+import os
+import subprocess
+import sys
+import tempfile
+
+try:
+    os.environ.setdefault("JAX_PLATFORMS", "cpu")
+    import h5py
+    import jax
+    import jax.numpy as jnp
+    import numpy as np
+    from jax.scipy.special import erf, gammaln, logsumexp
+except ImportError as missing:
+    # whoever chose the interpreter for this test wants it run
+    print(f"skipped: {missing}")
+    sys.exit(1 if "GMVAE_TEST_PYTHON" in os.environ else 77)
+
+jax.config.update("jax_enable_x64", True)
+
+TERM_TOLERANCE = 1e-5      # relative, of every term of every cell
+GRADIENT_TOLERANCE = 1e-4  # of the norm of every tensor
+TERMS = ("reconstruction", "kl_w", "kl_z", "kl_x", "prior")
+
+BASE = {
+    "seed": 11,
+    "model.latent_dim": 5,
+    "model.w_dim": 3,
+    "model.clusters": 5,
+    "model.encoder": "[11, 7]",
+    "model.decoder": "[6, 9]",
+    "model.beta": "[8]",
+    "model.dropout": 0.2,
+    "train.mc_samples": 1,
+}
+
+
+def cases():
+    """(name, overrides, cells, genes, keys, KL weight) of every case."""
+    grid = itertools.product(("marginal", "published", "mc"), ("nb", "nb_logit"), (1, 5), (0, 2), (1, 3),
+                             ("log1p", "standardize"))
+    for objective, likelihood, clusters, keys, draws, kind in grid:
+        yield (f"{objective}-{likelihood}-K{clusters}-C{keys}-M{draws}-{kind}",
+               {"model.objective": objective, "model.likelihood": likelihood, "model.clusters": clusters,
+                "train.mc_samples": draws, "model.input": kind}, 13, 31, keys, 1.0)
+    plain = {"model.objective": "marginal", "model.likelihood": "nb"}
+    for objective in ("published", "mc"):
+        for nats in (0.4, 0.8, 50.0):  # some cells above, some below; all below
+            yield (f"{objective}-free-nats-{nats}",
+                   {"model.objective": objective, "train.z_free_nats": nats, "train.mc_samples": 3}, 13, 31, 1, 0.7)
+    yield "warm-up-start", plain, 13, 31, 1, 0.0
+    yield "warm-up-middle", {**plain, "train.mc_samples": 2}, 13, 31, 1, 0.25
+    yield "library-none", {**plain, "model.library": "none"}, 13, 31, 2, 1.0
+    yield "input-unit-sphere", {**plain, "model.input": "unit_sphere"}, 13, 31, 0, 1.0
+    yield "input-none", {**plain, "model.input": "none"}, 13, 31, 0, 1.0
+    yield "no-dropout", {**plain, "model.dropout": 0.0}, 13, 31, 1, 1.0
+    yield "one-cell-one-gene", plain, 1, 1, 0, 1.0
+    yield "deep", {**plain, "model.encoder": "[9, 8, 7, 6]", "model.beta": "[4, 5, 6]", "model.decoder": "[5]"}, 13, 31, 1, 1.0
+    yield "beta-without-layers", {**plain, "model.beta": "[]", "train.mc_samples": 2}, 13, 31, 1, 1.0
+    yield "wide", {**plain, "model.latent_dim": 33, "model.w_dim": 17, "model.clusters": 7, "model.encoder": "[65]",
+                   "model.decoder": "[40, 70]", "train.mc_samples": 2}, 70, 401, 2, 1.0
+
+
+# ---- the model ----
+
+
+def gelu(x):
+    return 0.5 * x * (1.0 + erf(x / jnp.sqrt(2.0)))
+
+
+def trunk(p, name, h, masks, rate):
+    """Linear, GELU, LayerNorm, Dropout, as often as there are layers; h [..., in]."""
+    layer = 0
+    while f"{name}.layers.{layer}.linear.weight" in p:
+        at = f"{name}.layers.{layer}"
+        h = gelu(h @ p[f"{at}.linear.weight"].T + p[f"{at}.linear.bias"])
+        centred = h - h.mean(-1, keepdims=True)
+        h = centred / jnp.sqrt((centred**2).mean(-1, keepdims=True) + 1e-5)
+        h = h * p[f"{at}.norm.weight"] + p[f"{at}.norm.bias"]
+        if masks is not None:
+            h = h * masks[f"{name}.{layer}"] / (1.0 - rate)
+        layer += 1
+    return h
+
+
+def linear(p, name, h):
+    return h @ p[f"{name}.weight"].T + p[f"{name}.bias"]
+
+
+def gaussian(raw):
+    """Means and variances from a head [..., 2 n]."""
+    mean, raw_variance = jnp.split(raw, 2, axis=-1)
+    return mean, jnp.exp(raw_variance) + 1e-4
+
+
+def log_normal(x, mean, variance):
+    return (-0.5 * (jnp.log(2.0 * jnp.pi * variance) + (x - mean) ** 2 / variance)).sum(-1)
+
+
+def kl_normal(m, v, mean, variance):
+    return (0.5 * (jnp.log(variance / v) + (v + (m - mean) ** 2) / variance - 1.0)).sum(-1)
+
+
+def encoder_input(y, config):
+    kind = config["model.input"]
+    if kind == "standardize":
+        return (y - config["mean"]) / config["std"]
+    if kind == "none":
+        return y
+    x = jnp.log1p(y)
+    if kind == "unit_sphere":
+        norm = jnp.sqrt((x**2).sum(-1, keepdims=True))
+        return x / jnp.where(norm > 0, norm, 1.0)
+    return x
+
+
+def log_likelihood(p, h, y, config):
+    """log p(y | x, b) of every draw; h [B, M, H], y [B, G]."""
+    y = y[:, None, :]
+    if config["model.likelihood"] == "nb_logit":
+        r = jax.nn.softplus(linear(p, "decoder.r", h)) + 1e-3
+        logit = linear(p, "decoder.logit", h)
+        return (gammaln(y + r) - gammaln(r) - gammaln(y + 1.0) + r * jax.nn.log_sigmoid(-logit)
+                + y * jax.nn.log_sigmoid(logit)).sum(-1)
+    head = linear(p, "decoder.mean", h)
+    if config["model.library"] == "observed":
+        head = jax.nn.log_softmax(head, -1) + jnp.log(y.sum(-1, keepdims=True))
+    mu, theta = jnp.exp(head), jnp.exp(p["decoder.theta"])
+    return (gammaln(y + theta) - gammaln(theta) - gammaln(y + 1.0) + theta * jnp.log(theta / (theta + mu))
+            + y * jnp.log(mu / (theta + mu))).sum(-1)
+
+
+def terms_of(p, data, noise, masks, config):
+    """Per-cell terms [B, 5] and cluster probabilities [B, K]."""
+    k, d = config["model.clusters"], config["model.latent_dim"]
+    rate = config["model.dropout"]
+    y = data["counts"]
+    hidden = trunk(p, "encoder", encoder_input(y, config)[:, None, :], masks, rate)[:, 0]
+    mx, vx = gaussian(linear(p, "encoder.x", hidden))
+    mw, vw = gaussian(linear(p, "encoder.w", hidden))
+    x = mx[:, None] + jnp.sqrt(vx)[:, None] * noise["eps_x"]  # [B, M, D]
+    w = mw[:, None] + jnp.sqrt(vw)[:, None] * noise["eps_w"]
+    kl_w = kl_normal(mw, vw, 0.0, 1.0)
+
+    # [B, M, 2, K, D]: means, then raw variances, of every component
+    raw = linear(p, "beta.out", trunk(p, "beta", w, masks, rate)).reshape(*w.shape[:2], 2, k, d)
+    mean, variance = raw[:, :, 0], jnp.exp(raw[:, :, 1]) + 1e-4
+    log_p = log_normal(x[:, :, None], mean, variance)  # [B, M, K]
+    log_pi = log_p - logsumexp(log_p, -1, keepdims=True)
+    pi = jnp.exp(log_pi)
+    log_q = log_normal(x, mx[:, None], vx[:, None])  # [B, M]
+    kl_z = (pi * (log_pi + jnp.log(float(k)))).sum(-1).mean(-1)
+    kl_x = (pi * (log_q[..., None] - log_p)).sum(-1).mean(-1)
+    gated = jnp.maximum(config["train.z_free_nats"], kl_z)
+    if config["model.objective"] == "marginal":
+        prior = (log_q - logsumexp(log_p, -1) + jnp.log(float(k))).mean(-1)
+    elif config["model.objective"] == "published":
+        component = kl_normal(mx[:, None, None], vx[:, None, None], mean, variance)
+        prior = gated + (pi * component).sum(-1).mean(-1)
+    else:
+        prior = gated + kl_x
+
+    onehot = jnp.zeros((y.shape[0], config["levels"])).at[jnp.arange(y.shape[0])[:, None], data["level"]].add(1.0)
+    onehot = jnp.broadcast_to(onehot[:, None], (*x.shape[:2], config["levels"]))
+    decoded = trunk(p, "decoder", jnp.concatenate([x, onehot], -1), masks, rate)
+    reconstruction = -log_likelihood(p, decoded, y, config).mean(-1)
+    return jnp.stack([reconstruction, kl_w, kl_z, kl_x, prior], -1), pi.mean(1)
+
+
+def loss_of(p, data, noise, masks, config):
+    terms, probability = terms_of(p, data, noise, masks, config)
+    loss = (terms[:, 0] + config["kl_weight"] * (terms[:, 1] + terms[:, 4])).mean()
+    return loss, (terms, probability)
+
+
+# ---- the comparison ----
+
+
+def load(path, config):
+    with h5py.File(path) as file:
+        def wide(group):
+            return {name: jnp.asarray(item[()], dtype=jnp.float64) for name, item in file.get(group, {}).items()}
+
+        config.update({name: float(value) for name, value in file.attrs.items()})
+        config["levels"] = int(config["levels"])
+        data = {"counts": jnp.asarray(file["counts"][()], dtype=jnp.float64), "level": jnp.asarray(file["level"][()])}
+        return wide("params"), wide("grads"), data, wide("train"), wide("eval"), wide("mask")
+
+
+def compare_terms(what, got, want, problems):
+    scale = np.abs(want) + 1e-3 * np.abs(want[:, :1])  # small terms are differences of terms of that size
+    error = np.abs(got - want) / np.maximum(scale, 1.0)
+    for column, name in enumerate(TERMS):
+        worst = error[:, column].max()
+        if not worst <= TERM_TOLERANCE:
+            cell = error[:, column].argmax()
+            problems.append(f"{what} {name}: cell {cell}: {got[cell, column]:.9g}, reference {want[cell, column]:.9g}")
+
+
+def compare(path, config):
+    """List of what differs."""
+    params, grads, data, train, evaluated, masks = load(path, config)
+    problems = []
+    (_, (terms, probability)), gradient = jax.value_and_grad(loss_of, has_aux=True)(params, data, train, masks, config)
+    compare_terms("train", np.asarray(train["terms"]), np.asarray(terms), problems)
+    if not np.abs(probability - train["probability"]).max() <= TERM_TOLERANCE:
+        problems.append("cluster probabilities differ in training")
+    terms, probability = terms_of(params, data, evaluated, None, config)
+    compare_terms("eval", np.asarray(evaluated["terms"]), np.asarray(terms), problems)
+    if not np.abs(probability - evaluated["probability"]).max() <= TERM_TOLERANCE:
+        problems.append("cluster probabilities differ in evaluation")
+    if set(gradient) != set(grads):
+        problems.append(f"tensors differ: {set(gradient) ^ set(grads)}")
+    for name in sorted(gradient):
+        want = np.asarray(gradient[name])
+        error, norm = np.linalg.norm(np.asarray(grads[name]) - want), np.linalg.norm(want)
+        if not error <= GRADIENT_TOLERANCE * norm + 1e-12:
+            problems.append(f"gradient of {name}: off by {error:.3g} of norm {norm:.3g}")
+    return problems
+
+
+def run(tool, folder, name, overrides, cells, genes, keys, kl_weight):
+    config = {**BASE, "model.objective": "marginal", "model.likelihood": "nb", "model.input": "log1p",
+              "model.library": "observed", "train.z_free_nats": 0.0, **overrides}
+    path = os.path.join(folder, name + ".h5")
+    with open(os.path.join(folder, "config.yaml"), "w") as file:
+        file.write("seed: 11\n")
+    done = subprocess.run([tool, file.name, path, str(cells), str(genes), str(keys), str(kl_weight)]
+                          + [f"{key}={value}" for key, value in config.items()], capture_output=True, text=True)
+    if done.returncode != 0:
+        return [f"{os.path.basename(tool)} failed with status {done.returncode}: {done.stderr.strip()[-500:]}"]
+    problems = compare(path, config)
+    os.remove(path)
+    return problems
+
+
+def main():
+    tool, pattern = sys.argv[1], sys.argv[2] if len(sys.argv) > 2 else ""
+    failed = passed = 0
+    with tempfile.TemporaryDirectory() as folder:
+        chosen = [case for case in cases() if pattern in case[0]]
+        for name, *rest in chosen[:: 9 if "GMVAE_TEST_QUICK" in os.environ else 1]:
+            problems = run(tool, folder, name, *rest)
+            failed += bool(problems)
+            passed += not problems
+            for problem in problems:
+                print(f"FAILED {name}: {problem}", flush=True)
+    print(f"{passed} passed, {failed} failed")
+    return 1 if failed or not passed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

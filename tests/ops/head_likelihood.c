@@ -1,0 +1,283 @@
+/* head_likelihood: reconstruction term and all gradients, every likelihood, with and without a library. */
+#include "harness.h"
+#include "ref/dataset.h"
+#include "ref/head_ref.h"
+
+#include "gmvae/likelihoods.h"
+
+typedef struct head_case {
+    gmv_likelihood likelihood;
+    int observed_library, draws, width, n, gradients;
+    float scale;
+    t_dataset data;
+    int64_t *rows;
+    const float *hidden, *weight[GMV_MAX_HEADS], *bias[GMV_MAX_HEADS], *gene;
+} head_case;
+
+enum { TERMS, D_HIDDEN, D_WEIGHT, D_BIAS = D_WEIGHT + GMV_MAX_HEADS, D_GENE = D_BIAS + GMV_MAX_HEADS, OUTPUTS };
+
+static void keep_gradients(const gmv_head_args *a, t_outputs *out)
+{
+    t_keep_mat(out, a->d_hidden);
+    for (int h = 0; h < GMV_MAX_HEADS; h++) {
+        t_keep_mat(out, a->d_weight[h]);
+    }
+    for (int h = 0; h < GMV_MAX_HEADS; h++) {
+        t_keep_vec(out, a->d_bias[h]);
+    }
+    t_keep_vec(out, a->d_gene_param);
+}
+
+static void run(const void *context, t_outputs *out)
+{
+    const head_case *c = context;
+    gmv_likelihood_info info = gmv_likelihood_of(c->likelihood);
+    gmv_input input = {GMV_INPUT_NONE, 0.0f, 1.0f};
+    gmv_batch batch = t_fetch(&c->data, 0, c->rows, c->n, input);
+    int rows = c->n * c->draws, genes = c->data.genes;
+    gmv_head_args a = {0};
+    a.likelihood = c->likelihood;
+    a.observed_library = c->observed_library != 0;
+    a.draws = c->draws;
+    a.batch = &batch;
+    a.hidden = t_mat(rows, c->width, c->hidden);
+    a.terms = t_mat(c->n, GMV_TERMS, t_random(1, (size_t)c->n * GMV_TERMS, 1.0));
+    a.gene_param = gmv_vec_of(NULL, 0);
+    for (int h = 0; h < info.heads; h++) {
+        a.weight[h] = t_mat(genes, c->width, c->weight[h]);
+        a.bias[h] = t_vec(genes, c->bias[h]);
+    }
+    if (info.gene_param) {
+        a.gene_param = t_vec(genes, c->gene);
+    }
+    if (c->gradients) {
+        a.scale = c->scale;
+        a.d_hidden = t_mat(rows, c->width, NULL);
+        for (int h = 0; h < info.heads; h++) {
+            a.d_weight[h] = t_mat(genes, c->width, t_host_floats((size_t)(genes * c->width)));
+            a.d_bias[h] = t_vec(genes, t_host_floats((size_t)genes));
+        }
+        if (info.gene_param) {
+            a.d_gene_param = t_vec(genes, t_host_floats((size_t)genes));
+        }
+    }
+    T_OP(head_likelihood, &a);
+    t_keep_mat(out, a.terms);
+    keep_gradients(&a, out);
+    if (c->gradients) { /* a second call adds the same again */
+        T_OP(head_likelihood, &a);
+        keep_gradients(&a, out);
+    }
+}
+
+/* `most`: larger counts are cut to it, so that no single entry hides the gradient of the others. */
+static head_case make(uint64_t seed, gmv_likelihood likelihood, int observed, int n, int draws, int genes, int width,
+                      double most)
+{
+    head_case c = {likelihood,
+                   observed,
+                   draws,
+                   width,
+                   n,
+                   1,
+                   0.125f,
+                   t_counts(seed, n + 4, genes, 0.15, 0),
+                   t_rows(seed, n, n + 4),
+                   NULL,
+                   {NULL},
+                   {NULL},
+                   NULL};
+    for (int i = 0; i < (n + 4) * genes; i++) {
+        c.data.count[i] = fmin(c.data.count[i], most);
+    }
+    c.hidden = t_random(seed + 2, (size_t)(n * draws * width), 1.0);
+    for (int h = 0; h < GMV_MAX_HEADS; h++) {
+        c.weight[h] = t_random(seed + 3 + (uint64_t)h, (size_t)(genes * width), 1.5 / sqrt((double)width));
+        c.bias[h] = t_random(seed + 6 + (uint64_t)h, (size_t)genes, 1.0);
+    }
+    c.gene = t_random(seed + 9, (size_t)genes, 2.0);
+    return c;
+}
+
+static head_ref reference(const head_case *c)
+{
+    gmv_likelihood_info info = gmv_likelihood_of(c->likelihood);
+    size_t genes = (size_t)c->data.genes, n = (size_t)c->n;
+    double *count = t_doubles(n * genes);
+    for (size_t i = 0; i < n; i++) {
+        memcpy(count + i * genes, c->data.count + (size_t)c->rows[i] * genes, genes * sizeof *count);
+    }
+    head_ref ref = {c->likelihood,
+                    c->observed_library,
+                    info.heads,
+                    info.gene_param,
+                    info.softmax,
+                    c->n,
+                    c->draws,
+                    c->data.genes,
+                    c->width,
+                    count,
+                    t_widen(c->hidden, n * (size_t)(c->draws * c->width)),
+                    {NULL},
+                    {NULL},
+                    t_widen(c->gene, genes),
+                    t_doubles(n)};
+    for (int h = 0; h < info.heads; h++) {
+        ref.weight[h] = t_widen(c->weight[h], genes * (size_t)c->width);
+        ref.bias[h] = t_widen(c->bias[h], genes);
+    }
+    return ref;
+}
+
+static void check_gradient(const head_case *c, head_ref *ref, const t_outputs *out, int which, double *variable,
+                           double floor)
+{
+    size_t n = out->size[which];
+    float *gradient = t_host_floats(n);
+    char name[32];
+    snprintf(name, sizeof name, "gradient %d", which);
+    for (size_t i = 0; i < n; i++) {
+        gradient[i] = out->at[which][i] / c->scale;
+        float again = out->at[OUTPUTS - 1 + which][i];
+        /* twice the gradient after the second call; d_hidden is overwritten */
+        double expected = (which == D_HIDDEN ? 1.0 : 2.0) * (double)out->at[which][i];
+        t_near("added to", (double)again, expected, T_POINTWISE, floor * (double)c->scale);
+    }
+    if (n <= 100) {
+        t_gradient(name, gradient, t_differences(ref_head, ref, variable, n, 1e-4), n, floor);
+    } else {
+        t_directions(name, ref_head, ref, variable, gradient, n, 1e-5, floor);
+    }
+}
+
+static void check(const head_case *c)
+{
+    t_outputs out = t_repeatable(run, c);
+    head_ref ref = reference(c);
+    const float *other = t_random(1, (size_t)c->n * GMV_TERMS, 1.0);
+    ref_head(&ref);
+    for (int i = 0; i < c->n; i++) {
+        const float *terms = out.at[TERMS] + i * GMV_TERMS;
+        t_near("RECONSTRUCTION", (double)terms[GMV_TERM_RECONSTRUCTION], ref.reconstruction[i], T_POINTWISE, 0.0);
+        t_same_bits("other terms", terms + 1, other + i * GMV_TERMS + 1, (GMV_TERMS - 1) * sizeof *terms);
+    }
+    if (!c->gradients) {
+        return;
+    }
+    double floor = 0.1 * sqrt((double)c->n);
+    check_gradient(c, &ref, &out, D_HIDDEN, ref.hidden, floor);
+    for (int h = 0; h < ref.heads; h++) {
+        check_gradient(c, &ref, &out, D_WEIGHT + h, ref.weight[h], floor);
+        check_gradient(c, &ref, &out, D_BIAS + h, ref.bias[h], floor);
+    }
+    if (ref.gene_param) {
+        check_gradient(c, &ref, &out, D_GENE, ref.gene, floor);
+    }
+}
+
+/* Runs `shape` = cells, draws, G, H for every likelihood, with the library and without. */
+static void every_likelihood(uint64_t seed, const int *shape, double most, int gradients)
+{
+    for (int variant = 0; variant < 2 * GMV_LIKELIHOODS; variant++) {
+        head_case c =
+            make(seed, (gmv_likelihood)(variant / 2), variant % 2 == 0, shape[0], shape[1], shape[2], shape[3], most);
+        c.gradients = gradients;
+        check(&c);
+    }
+}
+
+static const double ordinary = 300.0;
+
+static void small_shapes(void **state)
+{
+    (void)state;
+    static const int shapes[][4] = {{0, 1, 5, 3},  {1, 1, 1, 1}, {2, 1, 7, 3},
+                                    {2, 3, 11, 2}, {5, 3, 9, 4}, {6, 1, 33, 1}};
+    for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++) {
+        every_likelihood(1100 + s, shapes[s], ordinary, 1);
+    }
+}
+
+static void larger_shapes(void **state)
+{
+    (void)state;
+    static const int shapes[][4] = {{31, 1, 257, 33}, {11, 3, 193, 31}, {32, 2, 192, 8}, {257, 1, 61, 5}};
+    for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++) {
+        every_likelihood(1200 + s, shapes[s], ordinary, 1);
+    }
+}
+
+/* More rows than a block of the CPU kernels, more genes than all groups of tiles. */
+static void shapes_beyond_every_block(void **state)
+{
+    (void)state;
+    static const int rows[] = {350, 3, 101, 4}, genes[] = {3, 2, 6700, 3};
+    every_likelihood(1300, rows, ordinary, 1);
+    every_likelihood(1301, genes, ordinary, 1);
+}
+
+static void counts_up_to_the_largest(void **state)
+{
+    (void)state;
+    static const int shape[] = {60, 1, 101, 4};
+    every_likelihood(1400, shape, 16777215.0, 1);
+}
+
+static void evaluation_wants_no_gradients(void **state)
+{
+    (void)state;
+    static const int shape[] = {23, 3, 211, 7};
+    every_likelihood(1500, shape, ordinary, 0);
+}
+
+/* A batch without a single count: with a library the loss is 0 and so is every gradient. */
+static void cells_without_counts(void **state)
+{
+    (void)state;
+    static const int shape[] = {9, 2, 67, 3};
+    every_likelihood(1600, shape, 0.0, 1);
+    head_case c = make(1600, GMV_LIKELIHOOD_nb, 1, 9, 2, 67, 3, 0.0);
+    t_outputs out = t_repeatable(run, &c);
+    for (int i = 0; i < 9; i++) {
+        assert_true(out.at[TERMS][i * GMV_TERMS + GMV_TERM_RECONSTRUCTION] == 0.0f);
+    }
+    for (int k = D_HIDDEN; k < OUTPUTS; k++) {
+        for (size_t i = 0; i < out.size[k]; i++) {
+            assert_true(out.at[k][i] == 0.0f);
+        }
+    }
+}
+
+static void permuted_cells_permute_the_outputs(void **state)
+{
+    (void)state;
+    enum { B = 37, M = 3, G = 200, H = 5 };
+    head_case c = make(1700, GMV_LIKELIHOOD_nb, 1, B, M, G, H, ordinary), p = c;
+    float *hidden = t_host_floats(B * M * H);
+    p.rows = t_alloc(B, sizeof *p.rows);
+    for (int i = 0; i < B; i++) {
+        int from = (i * 5 + 11) % B;
+        p.rows[i] = c.rows[from];
+        memcpy(hidden + i * M * H, c.hidden + from * M * H, M * H * sizeof(float));
+    }
+    p.hidden = hidden;
+    t_outputs before = t_repeatable(run, &c), after = t_repeatable(run, &p);
+    for (int i = 0; i < B; i++) {
+        int from = (i * 5 + 11) % B;
+        t_near("permuted reconstruction", (double)after.at[TERMS][i * GMV_TERMS],
+               (double)before.at[TERMS][from * GMV_TERMS], T_POINTWISE, 0.0);
+        t_pointwise("permuted gradient", after.at[D_HIDDEN] + i * M * H,
+                    t_widen(before.at[D_HIDDEN] + from * M * H, M * H), M * H);
+    }
+}
+
+static const struct CMUnitTest tests[] = {
+    T_TEST(small_shapes),
+    T_TEST(larger_shapes),
+    T_TEST(shapes_beyond_every_block),
+    T_TEST(counts_up_to_the_largest),
+    T_TEST(evaluation_wants_no_gradients),
+    T_TEST(cells_without_counts),
+    T_TEST(permuted_cells_permute_the_outputs),
+};
+T_MAIN_ON_BACKEND(tests)

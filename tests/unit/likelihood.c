@@ -1,0 +1,237 @@
+/* Likelihoods: published values, the double reference against its own differences, and the float functions
+ * of include/gmvae/math against the reference over the range that training visits, and far outside it. */
+#include "harness.h"
+
+#include "gmvae/likelihoods.h"
+#include "ref/likelihood_ref.h"
+
+/* ---- values computed with 50 digits (theta = r and mu = r e^l connect the two forms) ---- */
+
+typedef struct oracle {
+    double y, r, l, value, d_l, d_r;
+} oracle;
+
+static const oracle by_logit[] = {
+    {0, 2.5, -1, -0.7831542188, -0.6723535534, -0.3132616875},
+    {3, 2.5, -1, -2.8415676534, 1.5208221825, 0.5946748204},
+    {17, 0.3, 2, -5.8811018578, 1.7622105510, 4.1971226347},
+    {5000, 12, 4, -62.7674315728, 78.1468843300, 2.0586789442},
+};
+
+static const double by_mean[][4] = {
+    {5, 4, 1e6, -1.8560219371789},
+    {5, 4, 1e10, -1.8560199373826},
+    {120000, 90000, 0.5, -13.137013153},
+    {1, 1e-8, 1e-4, -18.420780748952},
+};
+
+/* Value and gradient of the float functions, as the kernels put them together. */
+static float evaluate(gmv_likelihood which, float y, const float *p, float *g)
+{
+    float value = NAN;
+    switch (which) {
+#define GMV_LIKELIHOOD(name, heads, softmax, gene_params, names, description)                                          \
+    case GMV_LIKELIHOOD_##name:                                                                                        \
+        value = gmv_lik_##name##_zero(p, g);                                                                           \
+        value += y > 0.0f ? gmv_lik_##name##_count(y, p, g) : 0.0f;                                                    \
+        break;
+#include "gmvae/likelihoods.def"
+#undef GMV_LIKELIHOOD
+    case GMV_LIKELIHOODS:
+        break;
+    }
+    return value;
+}
+
+/* The raw value whose link gives r. */
+static double raw_of_r(double r)
+{
+    return log(expm1(r - 1e-3));
+}
+
+static void reference_gives_the_published_values(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < sizeof by_logit / sizeof *by_logit; i++) {
+        const oracle *o = &by_logit[i];
+        double p[2] = {raw_of_r(o->r), o->l}, g[2];
+        t_near("nb_logit", ref_likelihood(GMV_LIKELIHOOD_nb_logit, o->y, p, g), o->value, T_TABLE, 1.0);
+        t_near("d logit", g[1], o->d_l, T_TABLE, 1.0);
+        t_near("d r", g[0], o->d_r * (double)ref_sigmoid((long double)p[0]), T_TABLE, 1.0);
+        double q[2] = {log(o->r) + o->l, log(o->r)};
+        t_near("nb of the same", ref_likelihood(GMV_LIKELIHOOD_nb, o->y, q, NULL), o->value, T_TABLE, 1.0);
+    }
+    t_near("nb_logit(0; 0.001, -5)", (double)ref_nb_logit(0.0L, 0.001L, -5.0L), -6.7153e-6, T_POINTWISE, 0.0);
+    for (size_t i = 0; i < sizeof by_mean / sizeof *by_mean; i++) {
+        const double *o = by_mean[i];
+        double p[2] = {log(o[1]), log(o[2])};
+        t_near("nb", ref_likelihood(GMV_LIKELIHOOD_nb, o[0], p, NULL), o[3], T_TABLE, 1.0);
+    }
+}
+
+static void float_functions_give_the_published_values(void **state)
+{
+    (void)state;
+    float g[2];
+    for (size_t i = 0; i < sizeof by_logit / sizeof *by_logit; i++) {
+        const oracle *o = &by_logit[i];
+        float p[2] = {(float)raw_of_r(o->r), (float)o->l};
+        double link = (double)ref_sigmoid((long double)p[0]);
+        t_near("nb_logit", (double)evaluate(GMV_LIKELIHOOD_nb_logit, (float)o->y, p, g), o->value, T_POINTWISE, 0.0);
+        t_near("d logit", (double)g[1], o->d_l, T_POINTWISE, 0.0);
+        t_near("d r", (double)g[0], o->d_r * link, T_POINTWISE, 0.0);
+    }
+    for (size_t i = 0; i < sizeof by_mean / sizeof *by_mean; i++) {
+        const double *o = by_mean[i];
+        float p[2] = {(float)log(o[1]), (float)log(o[2])};
+        t_near("nb", (double)evaluate(GMV_LIKELIHOOD_nb, (float)o[0], p, g), o[3], T_POINTWISE, 0.0);
+    }
+    /* r = 1e-3 is the smallest that the link gives: raw far below zero */
+    float p[2] = {-100.0f, -5.0f};
+    t_near("nb_logit(0; 0.001, -5)", (double)evaluate(GMV_LIKELIHOOD_nb_logit, 0.0f, p, g), -6.7153e-6, T_POINTWISE,
+           0.0);
+}
+
+typedef struct point {
+    gmv_likelihood which;
+    double y, p[2];
+} point;
+
+static double value_at(void *context)
+{
+    point *at = context;
+    return ref_likelihood(at->which, at->y, at->p, NULL);
+}
+
+static const double counts[] = {0, 1, 2, 3, 7, 15, 16, 17, 18, 40, 254, 255, 256, 1000, 5003, 120000};
+enum { COUNTS = sizeof counts / sizeof *counts };
+
+static void reference_gradient_is_its_derivative(void **state)
+{
+    (void)state;
+    for (int which = 0; which < GMV_LIKELIHOODS; which++) {
+        for (int i = 0; i < 1000; i++) {
+            point at = {(gmv_likelihood)which,
+                        counts[i % (COUNTS - 3)],
+                        {12.0 * t_unit(1, (uint64_t)i) - 6.0, 12.0 * t_unit(2, (uint64_t)i) - 6.0}};
+            double g[2];
+            double value = ref_likelihood(at.which, at.y, at.p, g);
+            double *want = t_differences(value_at, &at, at.p, 2, 1e-4);
+            for (int k = 0; k < 2; k++) {
+                t_near("reference gradient", g[k], want[k], T_DIFFERENCE, fabs(value));
+            }
+        }
+    }
+}
+
+/* The worst point of many, as error over what the tolerance allows: [0] value, [1..2] gradient. */
+typedef struct worst {
+    double ratio[3], got[3], want[3], at[3][3];
+} worst;
+
+static void note(worst *w, int k, double got, double want, double scale, const double *at)
+{
+    double ratio = fabs(got - want) / (T_POINTWISE * fmax(scale, fabs(want)) + T_TINY);
+    if (!(ratio <= w->ratio[k])) {
+        w->ratio[k] = ratio;
+        w->got[k] = got;
+        w->want[k] = want;
+        memcpy(w->at[k], at, sizeof w->at[k]);
+    }
+}
+
+static void within(const char *name, const worst *w)
+{
+    int failed = 0;
+    for (int k = 0; k < 3; k++) {
+        print_message("%s %s: worst at %g of (%.9g, %.9g): %.9g, reference %.9g, %.2g of what is allowed\n", name,
+                      k == 0 ? "value" : (k == 1 ? "d 0" : "d 1"), w->at[k][0], w->at[k][1], w->at[k][2], w->got[k],
+                      w->want[k], w->ratio[k]);
+        failed += !(w->ratio[k] <= 1.0);
+    }
+    assert_int_equal(failed, 0);
+}
+
+/* One point of the float functions against the reference. The gradient is a difference of terms of the
+ * size of the count and of the mean: that is its scale. */
+static void compare(worst *w, gmv_likelihood which, double y, float p0, float p1)
+{
+    float p[2] = {p0, p1}, g[2];
+    double wide[2] = {(double)p0, (double)p1}, want[2], zero[2], at[3] = {y, (double)p0, (double)p1};
+    double value = ref_likelihood(which, y, wide, want);
+    note(w, 0, (double)evaluate(which, (float)y, p, g), value, 1.0, at);
+    ref_likelihood(which, 0.0, wide, zero);
+    for (int k = 0; k < 2; k++) {
+        note(w, k + 1, (double)g[k], want[k], fabs(zero[k]) + fabs(want[k] - zero[k]), at);
+    }
+}
+
+/* Means from 1e-9 to 1e6 and dispersions from 1e-4 to 1e7. */
+static void nb_agrees_with_the_reference(void **state)
+{
+    (void)state;
+    worst w;
+    memset(&w, 0, sizeof w);
+    int n = t_thin(2000);
+    for (int i = 0; i < n; i++) {
+        for (int c = 0; c < COUNTS; c++) {
+            double y = counts[c];
+            uint64_t at = (uint64_t)(i * COUNTS + c);
+            compare(&w, GMV_LIKELIHOOD_nb, y, (float)(-20.0 + 34.0 * t_unit(3, at)),
+                    (float)(-9.0 + 25.0 * t_unit(4, at)));
+            /* means near the count, where the terms cancel most */
+            double near = y > 0.0 ? log(y) : -1.0;
+            compare(&w, GMV_LIKELIHOOD_nb, y, (float)(near + 0.5 * t_unit(5, at) - 0.25),
+                    (float)(-9.0 + 25.0 * t_unit(6, at)));
+        }
+    }
+    within("nb", &w);
+}
+
+static void nb_logit_agrees_with_the_reference(void **state)
+{
+    (void)state;
+    worst w;
+    memset(&w, 0, sizeof w);
+    int n = t_thin(2000);
+    for (int i = 0; i < n; i++) {
+        for (int c = 0; c < COUNTS; c++) {
+            double y = counts[c];
+            uint64_t at = (uint64_t)(i * COUNTS + c);
+            double raw = -12.0 + 32.0 * t_unit(7, at);
+            compare(&w, GMV_LIKELIHOOD_nb_logit, y, (float)raw, (float)(-16.0 + 32.0 * t_unit(8, at)));
+            double r = (double)ref_softplus((long double)raw) + 1e-3;
+            double logit = y > 0.0 ? log(y / r) : -1.0;
+            compare(&w, GMV_LIKELIHOOD_nb_logit, y, (float)raw, (float)(logit + 0.5 * t_unit(9, at) - 0.25));
+        }
+    }
+    within("nb_logit", &w);
+}
+
+/* Predictors that a diverging run may reach: results stay finite, or become the infinity they should be. */
+static void extreme_predictors_give_no_nan(void **state)
+{
+    (void)state;
+    static const float far[] = {-1e4f, -104.0f, -88.0f, -50.0f, -30.0f, 0.0f, 30.0f, 50.0f, 80.0f};
+    enum { FAR = sizeof far / sizeof *far };
+    for (int which = 0; which < GMV_LIKELIHOODS; which++) {
+        for (int i = 0; i < FAR * FAR * COUNTS; i++) {
+            float p[2] = {far[i % FAR], far[i / FAR % FAR]}, g[2];
+            float value = evaluate((gmv_likelihood)which, (float)counts[i / FAR / FAR], p, g);
+            if (isnan(value) || isnan(g[0]) || isnan(g[1])) {
+                fail_msg("likelihood %d of %g at (%g, %g): value %g, gradient (%g, %g)", which, counts[i / FAR / FAR],
+                         (double)p[0], (double)p[1], (double)value, (double)g[0], (double)g[1]);
+            }
+        }
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        T_TEST(reference_gives_the_published_values), T_TEST(float_functions_give_the_published_values),
+        T_TEST(reference_gradient_is_its_derivative), T_TEST(nb_agrees_with_the_reference),
+        T_TEST(nb_logit_agrees_with_the_reference),   T_TEST(extreme_predictors_give_no_nan),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
