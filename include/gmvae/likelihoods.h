@@ -3,6 +3,7 @@
  * For likelihood NAME with predictors p = {values of its heads..., raw per-gene parameter}:
  *   float gmv_lik_NAME_zero(p, g)      log p(0), g = gradient in p
  *   float gmv_lik_NAME_count(y, p, g)  log p(y) - log p(0) for y >= 1, its gradient added to g
+ *   float gmv_lik_NAME_few(y, most, p, g)  the same for 1 <= y <= most, most 1 or 4: branch-free
  */
 #pragma once
 

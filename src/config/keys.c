@@ -160,16 +160,21 @@ static const char *last_part(const char *path)
 }
 
 /* How far the wrong path is from a known one: an edit costs 4, a detour to another section 1 and
- * one to the whole dotted path 2, so that these only decide between equals. INT_MAX when not near. */
+ * one to the whole dotted path 2, so that these only decide between equals. INT_MAX when not near.
+ * Whole paths count for other sections only, and three edits at most: a long section that both share
+ * says nothing about the names. */
 static int cost_of(const char *path, const char *known)
 {
     const char *name = last_part(path), *known_name = last_part(known);
     size_t section = (size_t)(name - path);
     bool neighbour = section == (size_t)(known_name - known) && strncmp(path, known, section) == 0;
-    int by_name = gmv_edit_distance(name, known_name), by_path = gmv_edit_distance(path, known);
+    int by_name = gmv_edit_distance(name, known_name);
     int cost = by_name <= gmv_edit_limit(name) ? 4 * by_name + (neighbour ? 0 : 1) : INT_MAX;
-    if (by_path <= gmv_edit_limit(path)) {
-        cost = smaller(cost, 4 * by_path + 2);
+    if (!neighbour) {
+        int by_path = gmv_edit_distance(path, known);
+        if (by_path <= smaller(gmv_edit_limit(path), 3)) {
+            cost = smaller(cost, 4 * by_path + 2);
+        }
     }
     return cost;
 }

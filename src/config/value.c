@@ -106,9 +106,8 @@ static gmv_status read_integer(const target *t, const gmv_node *node, int64_t *v
     if (node->kind != GMV_NODE_SCALAR || !node->plain || !looks_like_integer(node->text)) {
         return wrong_type(t, node, "an integer");
     }
-    errno = 0;
-    long long parsed = strtoll(node->text, NULL, 10);
-    if (errno == ERANGE || parsed < (long long)t->key->min || parsed > (long long)t->key->max) {
+    long long parsed = strtoll(node->text, NULL, 10); /* too large a number gives the largest, beyond all bounds */
+    if (parsed < (long long)t->key->min || parsed > (long long)t->key->max) {
         return out_of_range(t, node);
     }
     *value = parsed;

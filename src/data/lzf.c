@@ -45,25 +45,28 @@ static size_t expand(const unsigned char *in, size_t length, unsigned char *out,
     return to;
 }
 
-/* client[2] is the size of a decoded chunk. */
-static size_t filter(unsigned flags, size_t values, const unsigned client[], size_t length, size_t *room, void **buffer)
+/* client[2] is the size of a decoded chunk, but h5py gives half of it for variable-length strings: room
+ * doubles until the chunk fits, up to what LZF can expand to (264 bytes from 3). */
+static size_t filter(unsigned flags, size_t values, const unsigned client[], size_t length, size_t *size, void **buffer)
 {
-    if ((flags & H5Z_FLAG_REVERSE) == 0 || values < 3 || client[2] == 0) {
+    if ((flags & H5Z_FLAG_REVERSE) == 0) {
         return 0;
     }
-    unsigned char *out = malloc(client[2]);
-    if (out == NULL) {
-        return 0;
-    }
-    size_t written = expand(*buffer, length, out, client[2]);
-    if (written == 0) {
+    size_t most = 88 * length + 1, room = values >= 3 && client[2] > 0 ? client[2] : 4 * length;
+    for (;; room *= 2) {
+        unsigned char *out = malloc(room);
+        size_t written = out != NULL ? expand(*buffer, length, out, room) : 0;
+        if (written > 0) {
+            free(*buffer);
+            *buffer = out;
+            *size = room;
+            return written;
+        }
         free(out);
-        return 0;
+        if (out == NULL || room >= most) {
+            return 0;
+        }
     }
-    free(*buffer);
-    *buffer = out;
-    *room = client[2];
-    return written;
 }
 
 void gmv_lzf_register(void)

@@ -129,6 +129,7 @@ class Cli(unittest.TestCase):
     def test_config_files(self):
         self.fails("nope.yaml: no such config file; check the path", "nope.yaml")
         self.fails("./: is a folder; name the YAML file in it", "./")
+        self.fails("out/lr=1/c.yaml: no such config file; check the path", "out/lr=1/c.yaml")
         self.write("zero.yaml", b"seed: 1\0\n", "wb")
         self.fails("zero.yaml:1:8: character U+0000 cannot stand in YAML; remove it", "zero.yaml")
         self.write("big.yaml", "#" * (1 << 20) + "\n")

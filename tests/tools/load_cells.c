@@ -23,15 +23,6 @@ typedef struct options {
     char *known_from, *embed;
 } options;
 
-/* Stands in where the config part is not linked. */
-__attribute__((weak)) const char *gmv_nearest(const char *word, int n, const char *const *words)
-{
-    (void)word;
-    (void)n;
-    (void)words;
-    return NULL;
-}
-
 static void set_option(options *o, const char *name, char *value)
 {
     if (strcmp(name, "matrix") == 0) {

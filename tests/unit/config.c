@@ -237,6 +237,7 @@ static void test_texts_survive_writing(void **state)
         char *text = written(&c);
         c.data_label_key = kept;
         c.data_train = (gmv_texts){NULL, 0};
+        assert_null(strstr(text, "\xe2\x80\xa8")); /* a line break to other readers */
         parse(&again, text, NULL);
         assert_string_equal(again.data_label_key, texts[i]);
         assert_string_equal(again.data_train.at[0], texts[i]);
@@ -338,6 +339,7 @@ static void test_nearest(void **state)
     assert_string_equal(gmv_nearest("trian", 5, words), "train");
     assert_string_equal(gmv_nearest("inspct", 5, words), "inspect");
     assert_string_equal(gmv_nearest("eval", 5, words), "eval");
+    assert_string_equal(gmv_nearest("ot", 1, (const char *const[]){"to"}), "to"); /* one swap, not two edits */
     assert_null(gmv_nearest("xyz", 5, words));
     assert_null(gmv_nearest("train", 0, words));
     assert_string_equal(gmv_config_choice("model.likelihood", 0), "nb");

@@ -14,7 +14,14 @@
 /* Counts up to here are summed term by term: 98 % of the non-zeros of single-cell data. */
 enum { GMV_NB_SUM_MAX = 16 };
 
-/* log p(y) - log p(0) of NB(r, odds) with share = mu / (theta + mu) = sigmoid(logit), for y >= 1.
+/* log of one factor (r + j) share / (j + 1); in two parts where the product would leave the normal floats. */
+GMV_HD float gmv_nb_log_factor(float rising, float j, float share, float log_share)
+{
+    float factor = rising * share / (j + 1.0f);
+    return factor > 1e-30f ? gmv_logf(factor) : gmv_logf(rising / (j + 1.0f)) + log_share;
+}
+
+/* log p(y) - log p(0) of NB(r, odds) with share = mu / (r + mu) = sigmoid(logit), for y >= 1.
  * @param[in]  log_share   log(share)
  * @param[out] d_r         sum_{j<y} 1 / (r + j), the derivative of the gamma part in r */
 GMV_HD float gmv_nb_count_part(float y, float r, float share, float log_share, float *d_r)
@@ -23,9 +30,7 @@ GMV_HD float gmv_nb_count_part(float y, float r, float share, float log_share, f
         float value = 0.0f, slope = 0.0f;
         for (int j = 0; j < (int)y; j++) {
             float rising = r + (float)j;
-            float factor = rising * share / ((float)j + 1.0f);
-            /* a share below the smallest normal float would make the product 0 */
-            value += factor > 1e-30f ? gmv_logf(factor) : gmv_logf(rising / ((float)j + 1.0f)) + log_share;
+            value += gmv_nb_log_factor(rising, (float)j, share, log_share);
             slope += 1.0f / rising;
         }
         *d_r = slope;
@@ -37,43 +42,78 @@ GMV_HD float gmv_nb_count_part(float y, float r, float share, float log_share, f
     return (float)(value + (double)y * (double)log_share);
 }
 
-/* Raw dispersion is kept within +-30 (theta 1e-13 .. 1e13); the gradient is 0 beyond. */
-GMV_HD float gmv_nb_theta(float raw)
+/* Term j of the sum above when j < y, else 0; its slope in r is added to *slope. */
+GMV_HD float gmv_nb_term(float y, float j, float r, float share, float log_share, float *slope)
 {
-    return gmv_expf(raw < -30.0f ? -30.0f : (raw > 30.0f ? 30.0f : raw));
+    float on = j < y ? 1.0f : 0.0f;
+    *slope += on / (r + j);
+    return on * gmv_nb_log_factor(r + j, j, share, log_share);
+}
+
+/* The same for 1 <= y <= most, most 1 or 4: neither loops nor branches, so that loops over many counts vectorise. */
+GMV_HD float gmv_nb_few_part(float y, int most, float r, float share, float log_share, float *d_r)
+{
+    *d_r = 0.0f;
+    float value = gmv_nb_term(y, 0.0f, r, share, log_share, d_r);
+    if (most > 1) {
+        value += gmv_nb_term(y, 1.0f, r, share, log_share, d_r);
+        value += gmv_nb_term(y, 2.0f, r, share, log_share, d_r);
+        value += gmv_nb_term(y, 3.0f, r, share, log_share, d_r);
+    }
+    return value;
+}
+
+/* Raw dispersion is kept within +-30 (theta 1e-13 .. 1e13); the gradient is 0 beyond. */
+GMV_HD float gmv_nb_kept(float raw)
+{
+    return raw < -30.0f ? -30.0f : (raw > 30.0f ? 30.0f : raw);
 }
 
 /* Predictors: p[0] = log mu, p[1] = raw theta, theta = exp(raw). g: gradient of log p in p. */
 GMV_HD float gmv_lik_nb_zero(const float *p, float *g)
 {
-    float mu = gmv_expf(p[0]), theta = gmv_nb_theta(p[1]);
+    float log_mu = p[0], raw = p[1], kept = gmv_nb_kept(raw);
+    float mu = gmv_expf(log_mu), theta = gmv_expf(kept);
     float t = mu / theta;
-    bool inside = p[1] > -30.0f && p[1] < 30.0f;
-    float log_ratio = gmv_log1pf(t);
     g[0] = -mu / (1.0f + t);
-    g[1] = inside ? -theta * gmv_log1p_excessf(t) : 0.0f;
-    return -theta * log_ratio;
+    g[1] = kept == raw ? -theta * gmv_log1p_excessf(t) : 0.0f;
+    return -theta * gmv_log1pf(t);
 }
 
 /* log p(y) - log p(0) for y >= 1; adds its gradient to g. */
 GMV_HD float gmv_lik_nb_count(float y, const float *p, float *g)
 {
-    float mu = gmv_expf(p[0]), theta = gmv_nb_theta(p[1]);
-    float s = p[0] - (p[1] < -30.0f ? -30.0f : (p[1] > 30.0f ? 30.0f : p[1]));
-    float share = gmv_sigmoidf(s), log_share = -gmv_softplusf(-s);
-    float d_theta;
-    float value = gmv_nb_count_part(y, theta, share, log_share, &d_theta);
-    bool inside = p[1] > -30.0f && p[1] < 30.0f;
-    g[0] += y / (1.0f + mu / theta);
-    if (inside && y <= (float)GMV_NB_SUM_MAX) {
-        /* sum_j theta/(theta+j) - y theta/(theta+mu), without its cancellation */
-        float sum = 0.0f;
+    float log_mu = p[0], raw = p[1], kept = gmv_nb_kept(raw);
+    float mu = gmv_expf(log_mu), theta = gmv_expf(kept), logit = log_mu - kept;
+    float share = gmv_sigmoidf(logit), d_theta, lowered = 0.0f;
+    float value = gmv_nb_count_part(y, theta, share, -gmv_softplusf(-logit), &d_theta);
+    if (y <= (float)GMV_NB_SUM_MAX) {
         for (int j = 0; j < (int)y; j++) {
-            sum += (mu - (float)j) / (theta + (float)j);
+            lowered += (mu - (float)j) / (theta + (float)j);
         }
-        g[1] += sum * (1.0f - share);
-    } else if (inside) {
-        g[1] += theta * d_theta - y * (1.0f - share);
+    } else {
+        /* sum_j (mu - j)/(theta + j) = (mu + theta) sum_j 1/(theta + j) - y */
+        lowered = (mu + theta) * d_theta - y;
     }
+    g[0] += y / (1.0f + mu / theta);
+    g[1] += kept == raw ? lowered * (1.0f - share) : 0.0f;
+    return value;
+}
+
+/* The same for 1 <= y <= most, most 1 or 4, without branches. */
+GMV_HD float gmv_lik_nb_few(float y, int most, const float *p, float *g)
+{
+    float log_mu = p[0], raw = p[1], kept = gmv_nb_kept(raw);
+    float mu = gmv_expf(log_mu), theta = gmv_expf(kept), logit = log_mu - kept;
+    float share = gmv_sigmoidf(logit), d_theta;
+    float value = gmv_nb_few_part(y, most, theta, share, -gmv_softplusf(-logit), &d_theta);
+    float lowered = mu / theta;
+    if (most > 1) {
+        lowered += y > 1.0f ? (mu - 1.0f) / (theta + 1.0f) : 0.0f;
+        lowered += y > 2.0f ? (mu - 2.0f) / (theta + 2.0f) : 0.0f;
+        lowered += y > 3.0f ? (mu - 3.0f) / (theta + 3.0f) : 0.0f;
+    }
+    g[0] += y / (1.0f + mu / theta);
+    g[1] += kept == raw ? lowered * (1.0f - share) : 0.0f;
     return value;
 }

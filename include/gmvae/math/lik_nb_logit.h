@@ -28,3 +28,13 @@ GMV_HD float gmv_lik_nb_logit_count(float y, const float *p, float *g)
     g[1] += y * gmv_sigmoidf(-p[1]);
     return value;
 }
+
+GMV_HD float gmv_lik_nb_logit_few(float y, int most, const float *p, float *g)
+{
+    float r = gmv_softplusf(p[0]) + 1e-3f;
+    float d_r;
+    float value = gmv_nb_few_part(y, most, r, gmv_sigmoidf(p[1]), -gmv_softplusf(-p[1]), &d_r);
+    g[0] += d_r * gmv_sigmoidf(p[0]);
+    g[1] += y * gmv_sigmoidf(-p[1]);
+    return value;
+}

@@ -1,0 +1,134 @@
+"""What the io tests share: running the programs, and making small h5ad files with h5py.
+
+Needs h5py, numpy and anndata: the Python named in GMVAE_TEST_PYTHON, else the one that runs this. Exits with
+77 (skipped) where they are missing.
+"""
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import unittest
+import warnings
+
+_wanted = os.environ.get("GMVAE_TEST_PYTHON")
+if _wanted and os.environ.get("GMVAE_TEST_PYTHON_RUNS") != _wanted:
+    os.environ["GMVAE_TEST_PYTHON_RUNS"] = _wanted
+    os.execvp(_wanted, [_wanted, *sys.argv])
+
+try:
+    warnings.simplefilter("ignore")
+    import anndata
+    import h5py
+    import numpy as np
+except ImportError as missing:
+    print(f"skipped: {missing}; set GMVAE_TEST_PYTHON to a Python with anndata, h5py and numpy")
+    sys.exit(77)
+
+DATA = os.path.join(os.path.dirname(os.path.abspath(__file__)), os.pardir, "data")
+MPIEXEC = os.environ.get("MPIEXEC", "mpirun")
+LAUNCHER_VARIABLES = ("OMPI_", "PMIX_", "PMI_", "SLURM_")
+_tools = []
+
+
+def main():
+    """Runs the tests; the arguments are the folders of gmvae_dist and of the test tools."""
+    _tools.extend(os.path.abspath(folder) for folder in sys.argv[1:3])
+    del sys.argv[1:3]
+    unittest.main(warnings="ignore")
+
+
+def checks():
+    """Rows of checks.tsv, as dictionaries."""
+    with open(os.path.join(DATA, "checks.tsv")) as table:
+        names, *rows = [line.rstrip("\n").split("\t") for line in table]
+    return [dict(zip(names, row)) for row in rows]
+
+
+class IoTest(unittest.TestCase):
+    maxDiff = None
+
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.folder = folder.name
+
+    def path(self, name):
+        return os.path.join(self.folder, name)
+
+    def run_command(self, command):
+        clean = {k: v for k, v in os.environ.items() if not k.startswith(LAUNCHER_VARIABLES)}
+        clean.update(OMPI_ALLOW_RUN_AS_ROOT="1", OMPI_ALLOW_RUN_AS_ROOT_CONFIRM="1", OMP_NUM_THREADS="1")
+        return subprocess.run(command, cwd=self.folder, env=clean, capture_output=True, text=True, timeout=120)
+
+    def run_load(self, *arguments, ranks=1):
+        command = [os.path.join(_tools[1], "load_cells"), *arguments]
+        if ranks > 1:
+            command = [MPIEXEC, "--oversubscribe", "-np", str(ranks), *command]
+        return self.run_command(command)
+
+    def load(self, *arguments, ranks=1):
+        """What load_cells prints, as a dictionary; `log` has the other lines, `stderr` the warnings."""
+        done = self.run_load(*arguments, ranks=ranks)
+        self.assertEqual(done.returncode, 0, (arguments, ranks, done.stderr))
+        *log, last = done.stdout.splitlines()
+        return {**json.loads(last), "log": log, "stderr": done.stderr}
+
+    def load_everywhere(self, *arguments):
+        """The same on 1, 2 and 4 ranks and with both drivers, which must all agree."""
+        first = self.load(*arguments)
+        for ranks, driver in ((1, "mpio"), (2, "mpio"), (4, "posix"), (4, "mpio")):
+            other = self.load(*arguments, f"driver={driver}", ranks=ranks)
+            for key in set(first) - {"log", "stderr"}:
+                self.assertEqual(other[key], first[key], (key, ranks, driver))
+        return first
+
+    def fails(self, words, *arguments, code=3, ranks=(1, 2)):
+        """One line on stderr that has all the words, and the exit code, on any number of ranks."""
+        for n in ranks:
+            done = self.run_load(*arguments, ranks=n)
+            self.assertEqual(done.returncode, code, (arguments, n, done.stdout, done.stderr))
+            lines = [line for line in done.stderr.splitlines() if line.startswith("gmvae_dist: error:")]
+            self.assertEqual(len(lines), 1, done.stderr)
+            for word in words:
+                self.assertIn(word, lines[0])
+            self.assertNotIn("HDF5-DIAG", done.stderr)
+
+    def inspect(self, path):
+        done = self.run_command([os.path.join(_tools[0], "gmvae_dist"), "inspect", path, "--json"])
+        self.assertEqual(done.returncode, 0, done.stderr)
+        return json.loads(done.stdout)
+
+    def make(self, name="cells.h5ad", counts=None, obs=None, genes=None, **keywords):
+        """Writes an h5ad with anndata and returns its path."""
+        counts = small_counts() if counts is None else counts
+        import pandas
+        import scipy.sparse
+        cells = [f"cell{i}" for i in range(counts.shape[0])]
+        genes = [f"gene{j}" for j in range(counts.shape[1])] if genes is None else genes
+        matrix = counts if keywords.pop("dense", False) else scipy.sparse.csr_matrix(counts)
+        data = anndata.AnnData(X=matrix, obs=pandas.DataFrame(obs or {}, index=cells),
+                               var=pandas.DataFrame(index=genes))
+        for key, value in keywords.pop("layers", {}).items():
+            data.layers[key] = value
+        data.write_h5ad(self.path(name), **keywords)
+        return self.path(name)
+
+
+def small_counts(cells=40, genes=12, seed=0):
+    """Counts with a few large values and about half zeros; no row is empty."""
+    random = np.random.default_rng(seed)
+    counts = random.poisson(0.8, (cells, genes)).astype(np.float32)
+    counts[random.integers(cells, size=5), random.integers(genes, size=5)] = (255, 254, 256, 70000, 2**24 - 1)
+    counts[:, 0] += 1
+    counts[:, 3] *= counts[:, 3] < 2**23
+    return counts
+
+
+def sums(counts):
+    """What load_cells prints about a dense array of counts."""
+    counts = counts.astype(np.int64)
+    rows, columns = np.arange(1, counts.shape[0] + 1), np.arange(1, counts.shape[1] + 1)
+    return {"cells": counts.shape[0], "genes": counts.shape[1], "nnz": int((counts != 0).sum()),
+            "sum": int(counts.sum()), "max": int(counts.max()), "row_checksum": int(counts.sum(1) @ rows),
+            "column_checksum": int(counts.sum(0) @ columns)}

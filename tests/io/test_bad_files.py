@@ -1,0 +1,244 @@
+"""Damaged and unsuitable files: one line that says where and what, the right exit code, and no rank left hanging."""
+import os
+
+from support import DATA, IoTest, h5py, main, np, small_counts
+
+
+class BadFiles(IoTest):
+    def broken(self, words, change, *arguments, code=3, obs=None, dense=False, ranks=(1, 2)):
+        """Makes a good file, lets `change` spoil it through h5py, and expects all `words` in the message."""
+        path = self.make(obs=obs or {"b": ["x", "y"] * 20}, dense=dense)
+        with h5py.File(path, "r+") as f:
+            change(f)
+        self.fails(["cells.h5ad", *words], path, *arguments, code=code, ranks=ranks)
+
+    def spoiled(self, value, words, row=33):
+        """Puts `value` at the first count of a row: only the rank that owns it can see it."""
+
+        def change(f):
+            at = f["X/indptr"][row]
+            f["X/data"][at] = value
+            self.gene = f["X/indices"][at]
+
+        self.broken([f"X, row {row} (cell 'cell{row}')", "'gene0'", *words], change, ranks=(1, 4))
+        self.broken([f"X, row {row} (cell 'cell{row}')", "'gene0'", *words], change, "driver=posix", ranks=(4,))
+
+    # counts
+
+    def test_negative(self):
+        self.spoiled(-3, ["negative count -3"])
+
+    def test_fractional(self):
+        self.spoiled(1.5, ["1.5 is not a whole number"])
+
+    def test_nan(self):
+        self.spoiled(np.nan, ["NaN"])
+
+    def test_infinity(self):
+        self.spoiled(np.inf, ["infinity"])
+
+    def test_too_large(self):
+        self.spoiled(2**24, ["16777216", "2^24"])
+
+    def test_dense_fraction(self):
+        def change(f):
+            f["X"][21, 4] = 0.25
+
+        self.broken(["X, row 21 (cell 'cell21')", "'gene4'", "0.25"], change, dense=True, ranks=(1, 4))
+
+    def test_published_files_that_are_no_counts(self):
+        self.fails(["negative count"], os.path.join(DATA, "as_found", "mini_mat_int_64_neg.anndata-v0.12.6.h5ad"))
+        self.fails(["not a whole number"], os.path.join(DATA, "as_found", "data_loader_pancreas_noninteger.h5ad"), "matrix=X")
+
+    def test_no_matrix_holds_counts(self):
+        counts = np.log1p(small_counts())
+        self.make(counts=counts, layers={"counts": -counts})
+        self.fails(["no matrix holds counts", "layers/counts has -", "X has "], "cells.h5ad")
+
+    # structure of the sparse matrix
+
+    def set_value(self, part, at, value):
+        def change(f):
+            f[part][at] = value
+
+        return change
+
+    def test_index_out_of_range(self):
+        self.broken(["gene index 12 is outside 0 .. 11"], self.set_value("X/indices", -1, 12), ranks=(1, 4))
+        self.broken(["gene index -1 is outside"], self.set_value("X/indices", 0, -1))
+
+    def test_repeated_index(self):
+        def change(f):
+            at = f["X/indptr"][30]
+            f["X/indices"][at + 1] = f["X/indices"][at]
+
+        self.broken(["row 30 (cell 'cell30')", "gene 'gene0' is repeated", "sum_duplicates"], change, ranks=(1, 4))
+
+    def test_indptr_does_not_start_at_zero(self):
+        self.broken(["X/indptr runs from 1"], self.set_value("X/indptr", 0, 1))
+
+    def test_indptr_does_not_end_at_nnz(self):
+        self.broken(["X/indptr runs from 0 to 99999"], self.set_value("X/indptr", -1, 99999))
+
+    def test_indptr_descends(self):
+        self.broken(["X/indptr", "damaged"], self.set_value("X/indptr", 20, 0), ranks=(1, 2, 4))
+        self.broken(["X/indptr", "damaged"], self.set_value("X/indptr", 20, 2**31 - 1), ranks=(1, 2, 4))
+
+    def replace(self, path, values):
+        def change(f):
+            attributes = dict(f[path].attrs)
+            del f[path]
+            f.create_dataset(path, data=values(f) if callable(values) else values)
+            f[path].attrs.update(attributes)
+
+        return change
+
+    def test_lengths_differ(self):
+        self.broken(["indices but", "values"], self.replace("X/indices", np.zeros(3, np.int32)))
+        self.broken(["X/indptr has 3 entries", "41"], self.replace("X/indptr", np.zeros(3, np.int32)))
+
+    def test_wrong_types(self):
+        self.broken(["X/indices does not hold integers"], self.replace("X/indices", np.zeros(3)))
+        self.broken(["X/data does not hold numbers"], self.replace("X/data", np.array([b"a", b"b"])))
+        self.broken(["X/data has 2 dimensions"], self.replace("X/data", np.zeros((3, 3))))
+
+    def test_shape(self):
+        def shape(value):
+            def change(f):
+                del f["X"].attrs["shape"]
+                if value is not None:
+                    f["X"].attrs["shape"] = value
+
+            return change
+
+        self.broken(["X has shape 41 x 12", "obs has 40 cells"], shape([41, 12]))
+        self.broken(["X has shape 40 x 13", "var 12 genes"], shape([40, 13]))
+        self.broken(["shape"], shape([-1, 12]))
+        self.broken(["no valid attribute 'shape'"], shape(None))
+        self.broken(["attribute shape", "2 numbers"], shape([1, 2, 3]))
+
+    def test_missing_parts(self):
+        for part in ("X/data", "X/indices", "X/indptr"):
+            self.broken([part + " is missing"], lambda f, part=part: f.pop(part))
+        self.broken(["no matrix 'X'", "there are none"], lambda f: f.pop("X"))
+        self.broken(["not an h5ad", "obs is missing", "uns"], lambda f: f.pop("obs"))
+        self.broken(["not an h5ad", "var is missing"], lambda f: f.pop("var"))
+        self.broken(["index obs/_index of obs is missing"], lambda f: f.pop("obs/_index"))
+
+    def test_wrong_group(self):
+        def change(f):
+            del f["X"].attrs["encoding-type"]
+
+        self.broken(["X is a group of type 'none'"], change)
+
+    def test_dangling_link(self):
+        def change(f):
+            del f["X/data"]
+            f["X/data"] = h5py.SoftLink("/nowhere")
+
+        self.broken(["X/data is missing or a link to nowhere"], change)
+
+    def test_external_link(self):
+        with h5py.File(self.path("other.h5"), "w") as f:
+            f["data"] = np.zeros(3)
+
+        def change(f):
+            del f["X/data"]
+            f["X/data"] = h5py.ExternalLink("other.h5", "data")
+
+        self.broken(["X/data is missing or a link to nowhere"], change)
+
+    def test_declared_size_without_bytes(self):
+        def change(f):
+            del f["X/data"]
+            f["X"].create_dataset("data", shape=(3_000_000_000,), dtype="f4", chunks=(1000,))
+
+        self.broken(["X/data declares", "damaged"], change)
+
+    def test_named_matrix_is_missing(self):
+        self.make(layers={"counts": small_counts()})
+        self.fails(["no matrix 'layers/count' in the file", "X, layers/counts", "did you mean 'layers/counts'?"],
+                   "cells.h5ad", "matrix=layers/count", code=2)
+
+    def test_stored_by_genes(self):
+        path = os.path.join(DATA, "as_found", "openproblems_bmmc_cite_starter.output_mod2.h5ad")
+        self.fails(["layers/counts is stored by genes", "d.layers['counts'].tocsr()"], path)
+
+    # files that are none
+
+    def test_truncated(self):
+        path = self.make(counts=small_counts(cells=500))
+        with open(path, "r+b") as f:
+            f.truncate(os.path.getsize(path) // 2)
+        self.fails(["cells.h5ad", "truncated"], path)
+
+    def test_not_hdf5(self):
+        for name, content, word in (("empty.h5ad", b"", "an empty file"), ("a.csv", b"a,b\n1,2\n", "not an HDF5 file"),
+                                    ("b.h5ad", b"\x1f\x8b\x08\x00 zipped", "gunzip")):
+            with open(self.path(name), "wb") as out:
+                out.write(content)
+            self.fails([name, word], name)
+
+    def test_directory(self):
+        os.mkdir(self.path("store.zarr"))
+        self.fails(["store.zarr: a directory", "read_zarr"], "store.zarr")
+
+    def test_other_formats(self):
+        self.fails(["10x file", "read_10x_h5"], os.path.join(DATA, "as_found", "10x_v3_filtered_feature_bc_matrix.h5"))
+        self.fails(["no matrix 'X'"], os.path.join(DATA, "as_found", "anndata_v0.11.4.h5ad"))
+
+    def test_unknown_filter(self):
+        def change(f):
+            values = f["X/data"][:]
+            del f["X/data"]
+            properties = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+            properties.set_chunk((8,))
+            properties.set_filter(32999, h5py.h5z.FLAG_OPTIONAL, ())
+            space = h5py.h5s.create_simple(values.shape)
+            h5py.h5d.create(f["X"].id, b"data", h5py.h5t.IEEE_F32LE, space, properties)
+            f["X/data"][:] = values
+
+        self.broken(["X/data is compressed with", "32999", "gzip"], change)
+
+    # covariates
+
+    def test_missing_column(self):
+        self.broken(["no column 'bach'", "there are batch", "did you mean 'batch'?"], lambda f: None, "batch=bach", code=2,
+                    obs={"batch": ["x"] * 40})
+
+    def test_float_column(self):
+        self.broken(["obs/f holds floats"], lambda f: None, "batch=f", obs={"f": np.arange(40) / 3})
+
+    def test_missing_level(self):
+        self.broken(["obs/b has no value for 1 of 40"], self.set_value("obs/b/codes", 35, -1), "batch=b", ranks=(1, 4))
+
+    def test_code_out_of_range(self):
+        self.broken(["obs/b, row 35: code 2 of 2"], self.set_value("obs/b/codes", 35, 2), "batch=b", ranks=(1, 4))
+
+    def test_column_of_other_length(self):
+        self.broken(["obs/b has 3 rows for 40 cells"], self.replace("obs/b/codes", np.zeros(3, np.int8)), "batch=b")
+
+    def test_dangling_reference(self):
+        def change(f):
+            del f["obs/b"]
+            f["obs/b"] = np.zeros(40, np.int8)
+            f["gone"] = np.zeros(2)
+            f["obs/b"].attrs["categories"] = f["gone"].ref
+            del f["gone"]
+
+        self.broken(["categories of obs/b are a reference to nowhere"], change, "batch=b")
+
+    def test_old_layout(self):
+        path = os.path.join(DATA, "as_found", "mini_mat.anndata-v0.6.22.h5ad")
+        self.fails(["layout of anndata 0.6", "'b'"], path, "batch=b")
+
+    def test_escapes_in_names_are_not_printed(self):
+        def change(f):
+            f["X/data"][0] = -1
+            f["var/_index"][0] = "\x1b[31mred"
+
+        self.broken(["gene '?[31mred'"], change)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,126 @@
+"""embedding.h5ad: written by 1 and 4 ranks, read back with anndata."""
+import os
+import subprocess
+import sys
+
+from support import DATA, IoTest, anndata, h5py, main, np, small_counts
+
+import pandas
+
+
+def many_columns(n, seed, levels):
+    """obs with a column of every kind that can be carried over."""
+    random = np.random.default_rng(seed)
+    return {"cat": pandas.Categorical(random.choice(levels, n), categories=levels),
+            "ordered": pandas.Categorical(random.choice(["lo", "hi"], n), categories=["lo", "hi"], ordered=True),
+            "holes": pandas.Categorical([None if i % 5 == 0 else "v" for i in range(n)]),
+            "numbers": pandas.Categorical(random.choice([3, 1, 2], n), categories=[3, 1, 2]),
+            "int": random.integers(-5, 5, n).astype(np.int16), "unsigned": random.integers(0, 2**63, n).astype(np.uint64),
+            "float": random.normal(size=n).astype(np.float32), "double": random.normal(size=n), "flag": random.random(n) < 0.5,
+            "nullable_int": pandas.array([None if i % 3 == 0 else i for i in range(n)], dtype="Int32"),
+            "nullable_flag": pandas.array([None if i % 4 == 0 else i % 2 == 0 for i in range(n)], dtype="boolean")}
+
+
+class Embedding(IoTest):
+    def embed(self, *paths, ranks=1):
+        self.load(*paths, "embed=out.h5ad", ranks=ranks)
+        self.assertFalse(os.path.exists(self.path("out.h5ad.part")))
+        return anndata.read_h5ad(self.path("out.h5ad"))
+
+    def check_numbers(self, data):
+        """The values that load_cells derives from the row number."""
+        rows = np.arange(data.n_obs)
+        np.testing.assert_array_equal(data.obsm["X_gmvae"], (rows[:, None] * 10 + np.arange(3)).astype(np.float32))
+        np.testing.assert_array_equal(data.obsm["gmvae_cluster_prob"].argmax(1), rows % 3)
+        self.assertEqual(data.obsm["gmvae_cluster_prob"].dtype, np.float32)
+        self.assertEqual(list(data.obs["gmvae_cluster"].cat.categories), ["0", "1", "2", "3"])
+        np.testing.assert_array_equal(data.obs["gmvae_cluster"].cat.codes, rows % 3)
+        np.testing.assert_array_equal(data.obs["gmvae_neg_elbo"], rows.astype(np.float32) + 0.5)
+        found = data.uns["gmvae_dist"]
+        self.assertEqual((found["config"], found["checkpoint"], int(found["epoch"])), ("seed: 1\n", "out/run/best.h5", 7))
+        self.assertEqual(set(found), {"config", "checkpoint", "epoch", "version"})
+
+    def check_obs(self, data, source):
+        ours = ["gmvae_cluster", "gmvae_neg_elbo"]
+        theirs = source.drop(columns=[name for name in ours if name in source])
+        self.assertEqual(list(data.obs.columns), [*theirs.columns, *ours])
+        pandas.testing.assert_frame_equal(data.obs[list(theirs.columns)], theirs)
+
+    def test_every_kind_of_column(self):
+        source = anndata.read_h5ad(self.make(counts=small_counts(cells=50), obs=many_columns(50, 1, ["b", "a", "unused"])))
+        for ranks in (1, 2, 4):
+            data = self.embed("cells.h5ad", ranks=ranks)
+            self.check_numbers(data)
+            self.check_obs(data, source.obs)
+            self.assertEqual(data.shape, (50, 0))
+            os.remove(self.path("out.h5ad"))
+
+    def test_backed_and_scanpy(self):
+        self.make(obs={"b": ["x", "y"] * 20})
+        self.embed("cells.h5ad", ranks=2)
+        backed = anndata.read_h5ad(self.path("out.h5ad"), backed="r")
+        self.assertEqual(backed.n_obs, 40)
+        backed.file.close()
+        script = "import scanpy, sys; d = scanpy.read_h5ad(sys.argv[1]); scanpy.pp.neighbors(d, use_rep='X_gmvae', n_neighbors=5)"
+        done = subprocess.run([sys.executable, "-c", script, self.path("out.h5ad")], capture_output=True, text=True)
+        if "No module named 'scanpy'" not in done.stderr:
+            self.assertEqual(done.returncode, 0, done.stderr)
+        again = anndata.read_h5ad(self.path("out.h5ad"))
+        again.write_h5ad(self.path("copy.h5ad"))
+
+    def test_published_files(self):
+        for name in ("kang_pbmc_4sample.h5ad", "as_found/anndata_v0.7.8.h5ad", "as_found/TM_droplet_mat.h5ad"):
+            with self.subTest(name):
+                path = os.path.join(DATA, name)
+                data = self.embed(path, ranks=4)
+                self.check_numbers(data)
+                source = anndata.read_h5ad(path).obs
+                source.index.name = data.obs.index.name
+                self.check_obs(data, source)
+
+    def test_named_index(self):
+        path = self.make()
+        with h5py.File(path, "r+") as f:
+            f["obs"].move("_index", "barcode")
+            f["obs"].attrs["_index"] = "barcode"
+        data = self.embed(path)
+        self.assertEqual(data.obs.index.name, "barcode")
+        self.assertEqual(data.obs_names[39], "cell39")
+
+    def test_columns_of_ours_are_replaced(self):
+        self.make(obs={"gmvae_cluster": ["old"] * 40, "keep": ["k"] * 40, "gmvae_neg_elbo": np.zeros(40)})
+        data = self.embed("cells.h5ad")
+        self.check_numbers(data)
+        self.assertEqual(list(data.obs.columns), ["keep", "gmvae_cluster", "gmvae_neg_elbo"])
+
+    def test_several_files(self):
+        first, second = many_columns(20, 1, ["b", "a"]), many_columns(31, 2, ["c", "a"])
+        second["int"] = second["int"].astype(np.int32)
+        first["only_here"], second["float"] = np.arange(20), np.array(["text"] * 31)
+        a = anndata.read_h5ad(self.make("a.h5ad", counts=small_counts(cells=20), obs=first)).obs
+        b = anndata.read_h5ad(self.make("b.h5ad", counts=small_counts(cells=31), obs=second)).obs
+        loaded = self.load("a.h5ad", "b.h5ad", "embed=out.h5ad", ranks=4)
+        self.assertIn("only_here (not in every file)", loaded["stderr"])
+        self.assertIn("float (of another kind in another file)", loaded["stderr"])
+        data = anndata.read_h5ad(self.path("out.h5ad"))
+        self.check_numbers(data)
+        self.assertEqual(list(data.obs_names), list(a.index) + list(b.index))
+        self.assertEqual(list(data.obs["cat"].cat.categories), ["b", "a", "c"])
+        self.assertTrue(data.obs["ordered"].cat.ordered)
+        for name in ("cat", "ordered", "holes", "numbers", "unsigned", "double", "flag", "int", "nullable_int", "nullable_flag"):
+            expected = list(a[name]) + list(b[name])
+            for i, (x, y) in enumerate(zip(data.obs[name], expected)):
+                self.assertTrue(x == y if not pandas.isna(y) else pandas.isna(x), (name, i, x, y))
+        self.assertEqual((data.obs["int"].dtype, data.obs["unsigned"].dtype), (np.int64, np.uint64))
+
+    def test_failure_leaves_nothing(self):
+        self.make()
+        os.mkdir(self.path("out"))
+        self.fails(["no/such/out.h5ad", "cannot be written"], "cells.h5ad", "embed=no/such/out.h5ad", code=5)
+        os.mkdir(self.path("out/taken.h5ad"))
+        self.fails(["out/taken.h5ad"], "cells.h5ad", "embed=out/taken.h5ad", code=5)
+        self.assertEqual(os.listdir(self.path("out")), ["taken.h5ad"])
+
+
+if __name__ == "__main__":
+    main()
