@@ -260,10 +260,12 @@ static void permuted_cells_permute_the_outputs(void **state)
     static const int width[] = {GMV_TERMS, K, M * H, 0, 0, M * D, 2 * D};
     for (int o = 0; o < OUTPUTS; o++) {
         for (int i = 0; i < B; i++) {
-            size_t w = (size_t)width[o];
-            int from = (i * 7 + 3) % B, skip = o == TERMS ? 2 : 0;
-            t_pointwise("permuted output", after.at[o] + (size_t)i * w + skip,
-                        t_widen(before.at[o] + (size_t)from * w + skip, w), w > 0 ? w - (size_t)skip : 0);
+            size_t w = (size_t)width[o], skip = o == TERMS ? 2 : 0;
+            if (w > 0) { /* sums over the cells have no rows to compare */
+                int from = (i * 7 + 3) % B;
+                t_pointwise("permuted output", after.at[o] + (size_t)i * w + skip,
+                            t_widen(before.at[o] + (size_t)from * w + skip, w - skip), w - skip);
+            }
         }
     }
 }

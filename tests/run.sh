@@ -1,0 +1,152 @@
+#!/bin/sh
+# Builds and tests everything, from a fresh Debian or Ubuntu machine on. The last line of its output is
+#
+#   N passed, N failed, N skipped
+#
+# one count for each CTest entry, in each of: the release build, the build with AddressSanitizer and UBSan, the
+# operations on every backend, and the unit tests under valgrind. Exit status 0 only when nothing failed.
+#
+#   tests/run.sh          everything
+#   tests/run.sh quick    the release build only
+#
+# JOBS: parallel compile jobs (default: all cores). GMVAE_TEST_PYTHON: an interpreter that has the packages of
+# tests/requirements.txt; without it a virtual environment is made in build/.
+# shellcheck disable=SC2317 # some functions are called through stage
+set -u
+cd "$(dirname "$0")/.." || exit 1
+mode=${1:-all}
+jobs=${JOBS:-$(nproc)}
+passed=0 failed=0 skipped=0
+per_backend=""
+
+# Open MPI in containers and with more ranks than cores; no shared-memory files of unusual size.
+export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
+export OMPI_MCA_rmaps_base_oversubscribe=1 OMPI_MCA_mpi_yield_when_idle=1 OMPI_MCA_btl_vader_single_copy_mechanism=none
+
+# Leaves: the counts as the last line, however this ends.
+finish() {
+    [ -z "$per_backend" ] || printf 'operations by backend:%s\n' "$per_backend"
+    echo "$passed passed, $failed failed, $skipped skipped"
+    [ "$failed" -eq 0 ] && [ "$passed" -gt 0 ]
+    exit $?
+}
+
+# stage NAME COMMAND...: a step that everything after it needs; its failure is a failed test.
+stage() {
+    name=$1
+    shift
+    echo "== $name"
+    if ! "$@"; then
+        echo "FAILED: $name"
+        failed=$((failed + 1))
+        finish
+    fi
+}
+
+# counts FILE: passed, failed and skipped of a JUnit file that CTest wrote.
+counts() {
+    python3 - "$1" <<'PY'
+import sys, xml.etree.ElementTree as tree
+cases = tree.parse(sys.argv[1]).getroot().findall("testcase")
+bad = [case.get("name") for case in cases if case.find("failure") is not None]
+skipped = [case.get("name") for case in cases if case.find("skipped") is not None]
+print(len(cases) - len(bad) - len(skipped), len(bad), len(skipped))
+for kind, names in (("failed", bad), ("skipped", skipped)):
+    if names:
+        print(f"   {kind}: {' '.join(names)}", file=sys.stderr)
+PY
+}
+
+# ctest_of NAME BUILD ARGUMENTS...: runs CTest and adds to the counts.
+ctest_of() {
+    name=$1 build=$2
+    shift 2
+    echo "== $name"
+    report=$PWD/build/junit-$(echo "$name" | tr -c 'a-z0-9\n' '-').xml
+    rm -f "$report"
+    ctest --test-dir "$build" --output-on-failure --no-tests=error --output-junit "$report" "$@" >"$report.log" 2>&1
+    status=$?
+    if [ ! -f "$report" ]; then
+        tail -n 20 "$report.log"
+        set -- 0 1 0
+    else
+        [ "$status" -eq 0 ] || grep -vE '^ +(Start +)?[0-9]+(/|:)' "$report.log" | tail -n 200
+        # shellcheck disable=SC2046
+        set -- $(counts "$report")
+        [ $# -eq 3 ] || set -- 0 1 0
+    fi
+    echo "   $1 passed, $2 failed, $3 skipped"
+    passed=$((passed + $1)) failed=$((failed + $2)) skipped=$((skipped + $3))
+}
+
+make_python() {
+    if [ -n "${GMVAE_TEST_PYTHON:-}" ]; then
+        return 0
+    fi
+    GMVAE_TEST_PYTHON=$PWD/build/test-venv/bin/python
+    if ! cmp -s tests/requirements.txt build/test-venv/requirements.txt; then
+        python3 -m venv build/test-venv &&
+            "$GMVAE_TEST_PYTHON" -m pip install -q --disable-pip-version-check -r tests/requirements.txt &&
+            cp tests/requirements.txt build/test-venv/ || return 1
+    fi
+}
+
+build_of() {
+    cmake --preset "$1" -G Ninja -DGMVAE_TEST_PYTHON="$GMVAE_TEST_PYTHON" >"build/configure-$1.log" 2>&1 ||
+        { cat "build/configure-$1.log"; return 1; }
+    cmake --build "build/$1" -j "$jobs" >"build/build-$1.log" 2>&1 ||
+        { grep -A5 -E 'error|FAILED|undefined' "build/build-$1.log" | head -n 60; return 1; }
+}
+
+under_valgrind() {
+    echo "== unit tests under valgrind"
+    for program in build/release/tests/test_unit_*; do
+        log=build/valgrind-$(basename "$program").log
+        if GMVAE_TEST_QUICK=1 valgrind -q --error-exitcode=99 --leak-check=full --show-leak-kinds=definite \
+            --errors-for-leak-kinds=definite --suppressions=tests/valgrind.supp "$program" >"$log" 2>&1; then
+            passed=$((passed + 1))
+        else
+            echo "FAILED: $program under valgrind"
+            tail -n 40 "$log"
+            failed=$((failed + 1))
+        fi
+    done
+}
+
+# The operations on the other backends that a build may have; a backend that is not there counts as skipped.
+on_backends() {
+    before=$passed
+    ctest_of "operations, backend cpu" build/release -L '^ops$' -j 1
+    per_backend=" cpu $((passed - before)) run"
+    before=$passed
+    export GMVAE_TEST_BACKEND=cuda
+    ctest_of "operations, backend cuda" build/release -L '^ops$' -j 1
+    unset GMVAE_TEST_BACKEND
+    per_backend="$per_backend, cuda $((passed - before)) run"
+}
+
+case $mode in
+all | quick) ;;
+*)
+    echo "usage: tests/run.sh [all|quick]" >&2
+    exit 2
+    ;;
+esac
+
+mkdir -p build
+stage "packages" launch/packages.sh test
+stage "Python packages of the tests" make_python
+export GMVAE_TEST_PYTHON
+stage "release build" build_of release
+ctest_of "release tests" build/release -LE '^ops$' -j 1
+on_backends
+if [ "$mode" = all ]; then
+    stage "sanitizer build" build_of asan
+    export ASAN_OPTIONS=fast_unwind_on_malloc=0:detect_leaks=1:abort_on_error=0
+    export LSAN_OPTIONS=print_suppressions=0:suppressions="$PWD/tests/lsan.supp" UBSAN_OPTIONS=print_stacktrace=1
+    export GMVAE_TEST_QUICK=1
+    ctest_of "sanitizer tests" build/asan -j 1
+    unset GMVAE_TEST_QUICK ASAN_OPTIONS LSAN_OPTIONS UBSAN_OPTIONS
+    under_valgrind
+fi
+finish
