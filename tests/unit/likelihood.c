@@ -162,7 +162,11 @@ static void compare(worst *w, gmv_likelihood which, double y, float p0, float p1
     note(w, 0, (double)evaluate(which, (float)y, p, g), value, 1.0, at);
     ref_likelihood(which, 0.0, wide, zero);
     for (int k = 0; k < 2; k++) {
-        note(w, k + 1, (double)g[k], want[k], fabs(zero[k]) + fabs(want[k] - zero[k]), at);
+        double scale = fabs(zero[k]) + fabs(want[k] - zero[k]);
+        if (which == GMV_LIKELIHOOD_nb && k == 1 && y > 0.0) {
+            scale += 1.0 / (1.0 + exp(wide[0] - wide[1])); /* first terms of its sum are + and - this */
+        }
+        note(w, k + 1, (double)g[k], want[k], scale, at);
     }
 }
 
