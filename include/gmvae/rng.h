@@ -64,10 +64,10 @@ GMV_HD gmv_philox gmv_random_block(uint64_t seed, uint32_t stream, uint32_t epoc
                           (uint32_t)(seed >> 32));
 }
 
-/* Uniform on the open interval (0, 1): 24 bits, never 0 or 1. */
+/* Uniform on the open interval (0, 1): 23 bits, never 0 or 1 (with 24, the largest would round to 1). */
 GMV_HD float gmv_uniform(uint32_t word)
 {
-    return ((float)(word >> 8) + 0.5f) * (1.0f / 16777216.0f);
+    return ((float)(word >> 9) + 0.5f) * (1.0f / 8388608.0f);
 }
 
 /* Box-Muller: words 0, 1 give normals 0, 1; words 2, 3 give normals 2, 3. Own transform on both

@@ -13,7 +13,8 @@ void GMV_CPU(sgemm)(gmv_trans ta, gmv_trans tb, int m, int n, int k, float alpha
     if (k == 0) {
         for (int i = 0; i < m; i++) {
             for (int j = 0; j < n; j++) {
-                c[(size_t)i * (size_t)ldc + (size_t)j] *= beta;
+                float *to = &c[(size_t)i * (size_t)ldc + (size_t)j];
+                *to = beta == 0.0f ? 0.0f : *to * beta; /* as BLAS: beta 0 does not read c */
             }
         }
         return;

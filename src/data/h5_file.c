@@ -41,21 +41,24 @@ void gmv_h5_prepare(void)
 static herr_t take_innermost(unsigned n, const H5E_error2_t *error, void *text)
 {
     if (n == 0 && error->desc != NULL) {
-        snprintf(text, 160, "%s", error->desc);
+        snprintf(text, 400, "%s", error->desc);
     }
     return 0;
 }
 
 void gmv_h5_last_error(char *text, size_t size)
 {
-    char words[160] = "";
+    char words[400] = "";
     H5Ewalk2(H5E_DEFAULT, H5E_WALK_UPWARD, take_innermost, words);
+    for (char *c = words; *c != '\0'; c++) { /* HDF5 puts line breaks into some of its messages */
+        *c = *c == '\n' ? ' ' : *c;
+    }
     snprintf(text, size, "%s", words[0] != '\0' ? words : "no reason given");
 }
 
 gmv_status gmv_h5_fail(const gmv_h5 *file, const char *what)
 {
-    char words[160];
+    char words[400];
     gmv_h5_last_error(words, sizeof words);
     return GMV_FAIL(GMV_ERR_DATA, "%s: %s cannot be read (HDF5: %s); the file may be damaged, copy it again",
                     file->path, what, words);
@@ -131,7 +134,7 @@ gmv_status gmv_h5_open(gmv_h5 *file, const char *path, const gmv_comm *comm)
     hid_t access = reading_properties(comm);
     file->id = H5Fopen(path, H5F_ACC_RDONLY, access);
     if (file->id < 0) {
-        char words[160];
+        char words[400];
         gmv_h5_last_error(words, sizeof words);
         bool locked = strstr(words, "lock") != NULL;
         bool cut = strstr(words, "truncated") != NULL;

@@ -111,7 +111,7 @@ gmv_status gmv_h5_read(const gmv_h5 *file, hid_t dataset, int ndims, const int64
     }
     gmv_status status = GMV_OK;
     if (result < 0) {
-        char name[256] = "a dataset", words[160];
+        char name[256] = "a dataset", words[400];
         gmv_h5_last_error(words, sizeof words);
         H5Iget_name(dataset, name, sizeof name);
         status = GMV_FAIL(GMV_ERR_DATA, "%s: %s cannot be read (HDF5: %s); the file may be damaged, copy it again",

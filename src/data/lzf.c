@@ -45,8 +45,8 @@ static size_t expand(const unsigned char *in, size_t length, unsigned char *out,
     return to;
 }
 
-/* client[2] is the size of a decoded chunk, but h5py gives half of it for variable-length strings: room
- * doubles until the chunk fits, up to what LZF can expand to (264 bytes from 3). */
+/* client[2] is the size of a decoded chunk; h5py leaves it out for variable-length strings. So room doubles
+ * until the chunk fits, up to what LZF can expand to (264 bytes from 3). */
 static size_t filter(unsigned flags, size_t values, const unsigned client[], size_t length, size_t *size, void **buffer)
 {
     if ((flags & H5Z_FLAG_REVERSE) == 0) {

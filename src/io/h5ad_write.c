@@ -6,7 +6,7 @@
 
 gmv_status gmv_h5ad_fail(const gmv_h5ad *out, const char *what)
 {
-    char words[160];
+    char words[400];
     gmv_h5_last_error(words, sizeof words);
     return GMV_FAIL(GMV_ERR_ENVIRONMENT, "%s: %s cannot be written (HDF5: %s); is the disk full?", out->path,
                     gmv_shown(what).at, words);

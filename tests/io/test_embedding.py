@@ -121,6 +121,19 @@ class Embedding(IoTest):
         self.fails(["out/taken.h5ad"], "cells.h5ad", "embed=out/taken.h5ad", code=5)
         self.assertEqual(os.listdir(self.path("out")), ["taken.h5ad"])
 
+    def test_full_disk(self):
+        """Every size of disk on which some part of the file does not fit, from the first string to the last number."""
+        self.make(counts=small_counts(cells=900), obs=many_columns(900, 1, ["b", "a"]))
+        disk = self.path("disk")
+        os.mkdir(disk)
+        if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8k", "tmpfs", disk], capture_output=True).returncode != 0:
+            self.skipTest("a small disk cannot be mounted here")
+        self.addCleanup(subprocess.run, ["umount", disk])
+        for size in ("8k", "24k", "64k", "96k", "128k"):
+            subprocess.run(["mount", "-o", f"remount,size={size}", disk], check=True)
+            self.fails(["disk/out.h5ad.part", "cannot be written", "No space left"], "cells.h5ad", "embed=disk/out.h5ad", code=5)
+            self.assertEqual(os.listdir(disk), [])
+
 
 if __name__ == "__main__":
     main()

@@ -58,16 +58,21 @@ static inline long double ref_lik_nb(long double y, const double *p, double *g)
 {
     long double mu = expl((long double)p[0]), theta = expl((long double)p[1]);
     if (g != NULL) {
-        long double t = mu / theta, sum = 0.0L;
-        for (long j = (long)y - 1; j >= 0; j--) {
-            sum += (mu - (long double)j) / (theta + (long double)j);
-        }
+        long double share = mu / (theta + mu);
         g[0] = (double)(theta * (y - mu) / (theta + mu));
-        /* theta (psi(y+theta) - psi(theta) - y / (theta+mu)), its terms put together, for a zero
-         * theta (t / (1+t) - log(1+t)), by its series where that cancels */
-        long double zero = t > 1e-4L ? t / (1.0L + t) - log1pl(t)
-                                     : -t * t * (0.5L - t * (2.0L / 3.0L - t * (3.0L / 4.0L - t * 4.0L / 5.0L)));
-        g[1] = (double)(theta / (theta + mu) * sum + theta * zero);
+        /* theta (log(theta/(theta+mu)) + 1 - (theta+y)/(theta+mu) + psi(y+theta) - psi(theta)) */
+        long double t = mu / theta, excess = log1pl(t) - share;
+        if (t < 1e-4L) { /* the difference cancels even in long double */
+            excess = t * t * (0.5L + t * (-2.0L / 3.0L + t * (0.75L + t * (-0.8L + t * 5.0L / 6.0L))));
+        }
+        long double counted = theta * ref_psi_rise(theta, y) - y * (1.0L - share);
+        if (y <= 1000.0L) { /* term by term, for the same reason */
+            counted = 0.0L;
+            for (long double j = 0.0L; j < y; j += 1.0L) {
+                counted += theta * (mu - j) / ((theta + j) * (theta + mu));
+            }
+        }
+        g[1] = (double)(counted - theta * excess);
     }
     return ref_nb_mean(y, mu, theta);
 }

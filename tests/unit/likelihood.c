@@ -152,21 +152,19 @@ static void within(const char *name, const worst *w)
     assert_int_equal(failed, 0);
 }
 
-/* One point of the float functions against the reference. The gradient is a difference of terms of the
+/* One point of the float functions against the reference. log p(y) is log p(0), which every entry of a tile gets, and
+ * what the count adds: a float cannot be better than the rounding of the two. The gradient is a difference of terms of the
  * size of the count and of the mean: that is its scale. */
 static void compare(worst *w, gmv_likelihood which, double y, float p0, float p1)
 {
     float p[2] = {p0, p1}, g[2];
     double wide[2] = {(double)p0, (double)p1}, want[2], zero[2], at[3] = {y, (double)p0, (double)p1};
     double value = ref_likelihood(which, y, wide, want);
-    note(w, 0, (double)evaluate(which, (float)y, p, g), value, 1.0, at);
-    ref_likelihood(which, 0.0, wide, zero);
+    double value_of_zero = ref_likelihood(which, 0.0, wide, zero);
+    note(w, 0, (double)evaluate(which, (float)y, p, g), value, fmax(1.0, fabs(value_of_zero) * T_PART / T_POINTWISE), at);
     for (int k = 0; k < 2; k++) {
-        double scale = fabs(zero[k]) + fabs(want[k] - zero[k]);
-        if (which == GMV_LIKELIHOOD_nb && k == 1 && y > 0.0) {
-            scale += 1.0 / (1.0 + exp(wide[0] - wide[1])); /* first terms of its sum are + and - this */
-        }
-        note(w, k + 1, (double)g[k], want[k], scale, at);
+        double terms = fmin(y, (double)GMV_NB_SUM_MAX) * T_PART / T_POINTWISE; /* of size up to 1 each, in float */
+        note(w, k + 1, (double)g[k], want[k], fabs(zero[k]) + fabs(want[k] - zero[k]) + terms, at);
     }
 }
 

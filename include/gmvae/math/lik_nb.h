@@ -75,9 +75,15 @@ GMV_HD float gmv_lik_nb_zero(const float *p, float *g)
     float log_mu = p[0], raw = p[1], kept = gmv_nb_kept(raw);
     float mu = gmv_expf(log_mu), theta = gmv_expf(kept);
     float t = mu / theta;
-    g[0] = -mu / (1.0f + t);
+    g[0] = t < 1e30f ? -mu / (1.0f + t) : -theta;
     g[1] = kept == raw ? -theta * gmv_log1p_excessf(t) : 0.0f;
     return -theta * gmv_log1pf(t);
+}
+
+/* Term j of the gradient in raw theta, theta (mu - j) / ((theta + j)(theta + mu)), with no part that overflows. */
+GMV_HD float gmv_nb_lowered(float j, float theta, float share, float inverse_sum)
+{
+    return (share - j * inverse_sum) / (1.0f + j / theta);
 }
 
 /* log p(y) - log p(0) for y >= 1; adds its gradient to g. */
@@ -85,18 +91,23 @@ GMV_HD float gmv_lik_nb_count(float y, const float *p, float *g)
 {
     float log_mu = p[0], raw = p[1], kept = gmv_nb_kept(raw);
     float mu = gmv_expf(log_mu), theta = gmv_expf(kept), logit = log_mu - kept;
-    float share = gmv_sigmoidf(logit), d_theta, lowered = 0.0f;
-    float value = gmv_nb_count_part(y, theta, share, -gmv_softplusf(-logit), &d_theta);
+    float d_theta, value, lowered = 0.0f;
     if (y <= (float)GMV_NB_SUM_MAX) {
+        float share = gmv_sigmoidf(logit);
+        value = gmv_nb_count_part(y, theta, share, -gmv_softplusf(-logit), &d_theta);
         for (int j = 0; j < (int)y; j++) {
-            lowered += (mu - (float)j) / (theta + (float)j);
+            lowered += gmv_nb_lowered((float)j, theta, share, 1.0f / (theta + mu));
         }
     } else {
-        /* sum_j (mu - j)/(theta + j) = (mu + theta) sum_j 1/(theta + j) - y */
-        lowered = (mu + theta) * d_theta - y;
+        /* y times the rounding of a float logit would be felt */
+        double rising, slope, odds = exp((double)kept - (double)log_mu), wide_theta = exp((double)kept);
+        gmv_log_rising_large(wide_theta, (double)y, &rising, &slope);
+        double log_share = odds < 1e300 ? -log1p(odds) : (double)log_mu - (double)kept;
+        value = (float)(rising + (double)y * log_share);
+        lowered = (float)(wide_theta * slope - (double)y * (odds < 1e300 ? odds / (1.0 + odds) : 1.0));
     }
-    g[0] += y / (1.0f + mu / theta);
-    g[1] += kept == raw ? lowered * (1.0f - share) : 0.0f;
+    g[0] += y * gmv_sigmoidf(-logit);
+    g[1] += kept == raw ? lowered : 0.0f;
     return value;
 }
 
@@ -105,15 +116,15 @@ GMV_HD float gmv_lik_nb_few(float y, int most, const float *p, float *g)
 {
     float log_mu = p[0], raw = p[1], kept = gmv_nb_kept(raw);
     float mu = gmv_expf(log_mu), theta = gmv_expf(kept), logit = log_mu - kept;
-    float share = gmv_sigmoidf(logit), d_theta;
+    float share = gmv_sigmoidf(logit), inverse_sum = 1.0f / (theta + mu), d_theta;
     float value = gmv_nb_few_part(y, most, theta, share, -gmv_softplusf(-logit), &d_theta);
-    float lowered = mu / theta;
+    float lowered = share;
     if (most > 1) {
-        lowered += y > 1.0f ? (mu - 1.0f) / (theta + 1.0f) : 0.0f;
-        lowered += y > 2.0f ? (mu - 2.0f) / (theta + 2.0f) : 0.0f;
-        lowered += y > 3.0f ? (mu - 3.0f) / (theta + 3.0f) : 0.0f;
+        lowered += y > 1.0f ? gmv_nb_lowered(1.0f, theta, share, inverse_sum) : 0.0f;
+        lowered += y > 2.0f ? gmv_nb_lowered(2.0f, theta, share, inverse_sum) : 0.0f;
+        lowered += y > 3.0f ? gmv_nb_lowered(3.0f, theta, share, inverse_sum) : 0.0f;
     }
-    g[0] += y / (1.0f + mu / theta);
-    g[1] += kept == raw ? lowered * (1.0f - share) : 0.0f;
+    g[0] += y * gmv_sigmoidf(-logit);
+    g[1] += kept == raw ? lowered : 0.0f;
     return value;
 }

@@ -57,7 +57,7 @@ GMV_HD float gmv_expf(float x)
 #endif
 }
 
-/* log(x). Domain: x > 0 normal; 0 gives -infinity, negative NaN. Error <= 1 ulp away from 1, absolute 3e-8 near 1.
+/* log(x). Domain: x > 0 normal; 0 gives -infinity, negative NaN. Error <= 1 ulp away from 1, absolute 4e-8 near 1.
  * Method: x = 2^e m, m in [sqrt(1/2), sqrt(2)), log m = s - s^2/2 + s^3 P(s) with s = m - 1 (Cephes' coefficients). */
 GMV_HD float gmv_logf(float x)
 {
@@ -85,7 +85,7 @@ GMV_HD float gmv_logf(float x)
     y = s + y;
     y = y + 0.693359375f * k;
     y = x > 0.0f ? y : (x == 0.0f ? -INFINITY : NAN);
-    return x > 3.4e38f ? x : y;
+    return x > 3.40282346e38f ? x : y;
 #endif
 }
 
@@ -123,7 +123,13 @@ GMV_HD float gmv_log1p_excessf(float t)
 {
     float u = t / (1.0f + t);
     u = t > 1e30f ? 1.0f : u;
-    float series = 1.0f / 10.0f;
+    float series = 1.0f / 16.0f;
+    series = series * u + 1.0f / 15.0f;
+    series = series * u + 1.0f / 14.0f;
+    series = series * u + 1.0f / 13.0f;
+    series = series * u + 1.0f / 12.0f;
+    series = series * u + 1.0f / 11.0f;
+    series = series * u + 1.0f / 10.0f;
     series = series * u + 1.0f / 9.0f;
     series = series * u + 1.0f / 8.0f;
     series = series * u + 1.0f / 7.0f;
@@ -132,7 +138,7 @@ GMV_HD float gmv_log1p_excessf(float t)
     series = series * u + 1.0f / 4.0f;
     series = series * u + 1.0f / 3.0f;
     series = series * u + 1.0f / 2.0f;
-    return u < 0.25f ? series * u * u : gmv_log1pf(t) - u;
+    return u < 0.4f ? series * u * u : gmv_log1pf(t) - u;
 }
 
 /* sin and cos of 2 pi u, u in [0, 1). Absolute error <= 2e-7.
