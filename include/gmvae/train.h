@@ -150,9 +150,9 @@ gmv_status gmv_train_loop(gmv_trainer *trainer, const gmv_cells *validation);
 double gmv_learning_rate(const gmv_config *config, int64_t epoch);
 double gmv_kl_weight(const gmv_trainer *trainer);
 
-/* Appends one line to output.dir/metrics.jsonl (rank 0). */
-gmv_status gmv_metrics_append(const gmv_trainer *trainer, const char *split, const gmv_evaluation *evaluation,
-                              double cells_per_s);
+/* Appends one line to output.dir/metrics.jsonl (rank 0). A line that cannot be written is warned about, once. */
+void gmv_metrics_append(const gmv_trainer *trainer, const char *split, const gmv_evaluation *evaluation,
+                        double cells_per_s);
 
 /* Drops lines of metrics.jsonl that lie behind `step` (rank 0): a resumed run writes them again. */
 gmv_status gmv_metrics_rewind(const gmv_config *config, int64_t step);
