@@ -43,6 +43,7 @@ case $status in
     exit 75
     ;;
 *)
+    [ $interrupted = 0 ] || echo "demo.sh: stopped; launch/demo.sh continues from the last checkpoint, if there is one" >&2
     exit $status
     ;;
 esac

@@ -2,10 +2,6 @@
 # Environment of a run; to be sourced: . launch/env.sh. A variable that is set already keeps its value.
 # shellcheck disable=SC2034
 
-# After a signal mpirun gives its ranks this many seconds before it kills them. The default of 1 second is too
-# short to finish a step and write a checkpoint of a large model.
-export OMPI_MCA_odls_base_sigkill_timeout="${OMPI_MCA_odls_base_sigkill_timeout:-30}"
-
 # mpirun refuses to run as root unless told twice; in a container there is often no other user.
 if [ "$(id -u)" = 0 ]; then
     export OMPI_ALLOW_RUN_AS_ROOT="${OMPI_ALLOW_RUN_AS_ROOT:-1}"
