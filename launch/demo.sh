@@ -43,16 +43,21 @@ case $status in
     exit 75
     ;;
 *)
-    [ $interrupted = 0 ] || echo "demo.sh: stopped; launch/demo.sh continues from the last checkpoint, if there is one" >&2
+    [ $interrupted = 0 ] || echo "demo.sh: stopped; launch/demo.sh goes on from the last checkpoint, if any" >&2
     exit $status
     ;;
 esac
 
-# One line a validation of metrics.jsonl: epoch, neg_elbo, active_clusters.
-figures=$(sed -n 's/.*"epoch": \([0-9]*\),.*"split": "validation".*"neg_elbo": \([-0-9.e+]*\),.*"active_clusters": \([0-9]*\),.*/\1 \2 \3/p' \
-    $out/metrics.jsonl | awk '
-    { if (NR == 1) { first = $1; from = $2 } last = $1; to = $2; used = $3 }
-    END { printf "held-out -ELBO: %.1f nats per cell after epoch %d, %.1f after epoch %d; clusters in use: %d\n", from, first, to, last, used }')
+# Lines of metrics.jsonl look like {"epoch": 1, "step": 11, "split": "validation", "neg_elbo": 1293.3, ...}.
+figures=$(tr -d '{}" ' <$out/metrics.jsonl | awk -F '[:,]' '
+    /split:validation/ {
+        for (i = 1; i < NF; i += 2) value[$i] = $(i + 1)
+        if (seen++ == 0) { first = value["epoch"]; before = value["neg_elbo"] }
+    }
+    END {
+        printf "held-out -ELBO: %.1f nats per cell after epoch %d, %.1f after epoch %d; clusters in use: %d\n",
+            before, first, value["neg_elbo"], value["epoch"], value["active_clusters"]
+    }')
 cat <<TEXT
 
 What it learned   $figures

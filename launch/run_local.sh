@@ -18,7 +18,7 @@ esac
 ranks=$1
 shift
 if [ ! -x "$program" ]; then
-    echo "run_local.sh: $program is not there; build it with: cmake --preset release && cmake --build --preset release" >&2
+    echo "run_local.sh: $program is not there; README.md says how to build it" >&2
     exit 5
 fi
 
@@ -27,8 +27,7 @@ fi
 # mpirun answers Ctrl-C by killing its ranks a second later, before a large checkpoint is written (with a larger
 # OMPI_MCA_odls_base_sigkill_timeout it sleeps twice that long after every failure), and ends with 1. So it gets a
 # session of its own, which Ctrl-C at a terminal does not reach, and SIGUSR1, which it only passes on to the ranks; a
-# second time SIGUSR2, which they do not catch. More ranks than cores are
-# slow but legal.
+# second time SIGUSR2, which they do not catch. More ranks than cores are slow but legal.
 setsid mpirun --quiet --oversubscribe -np "$ranks" "$program" "$@" &
 mpirun=$!
 asked=0
