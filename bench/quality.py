@@ -45,7 +45,8 @@ SETTINGS = {
     "eval.samples": 20,
     "runtime.threads": 1,
 }
-RESTARTS = 10      # of k-means
+RESTARTS = 10      # of k-means, the best of which counts
+REPEATS = 5        # of that, with other seeds; scores are means
 COMPONENTS = 50    # principal components
 BLOCK_GENES = 256  # genes fitted at a time
 
@@ -113,9 +114,14 @@ def baseline_bound(counts, train, test, batches):
 # ---- clusters ----
 
 
-def agreement(points, labels, seed):
-    found = KMeans(len(set(labels)), n_init=RESTARTS, random_state=seed).fit_predict(points)
-    return {"ari": adjusted_rand_score(labels, found), "nmi": normalized_mutual_info_score(labels, found)}
+def agreement(points, labels):
+    """Mean ARI and NMI of k-means with the labels' number of classes, and the spread of ARI over repeats."""
+    ari, nmi = [], []
+    for seed in range(REPEATS):
+        found = KMeans(len(set(labels)), n_init=RESTARTS, random_state=seed).fit_predict(points)
+        ari.append(adjusted_rand_score(labels, found))
+        nmi.append(normalized_mutual_info_score(labels, found))
+    return {"ari": float(np.mean(ari)), "nmi": float(np.mean(nmi)), "ari_sd": float(np.std(ari))}
 
 
 def principal_components(counts, scale):
@@ -126,7 +132,7 @@ def principal_components(counts, scale):
 def baseline_clusters(counts, labels, keep):
     total = np.maximum(np.asarray(counts.sum(1)).ravel(), 1.0)
     scales = {"pca_10k": 1e4 / total, "pca_median": np.median(total) / total, "pca_plain": np.ones_like(total)}
-    return {name: agreement(principal_components(counts, scale)[keep], labels[keep], 0)
+    return {name: agreement(principal_components(counts, scale)[keep], labels[keep])
             for name, scale in scales.items()}
 
 
@@ -181,7 +187,7 @@ def measure(program, spec, overrides, seed, baselines):
     if labels is not None:
         keep = runs.labelled(labels) & some
         result.update(classes=len(set(labels[keep])), labelled=int(keep.sum()))
-        result["latent"] = agreement(latent[keep], labels[keep], seed)
+        result["latent"] = agreement(latent[keep], labels[keep])
         result["own"] = {"ari": adjusted_rand_score(labels[keep], cluster[keep]),
                          "nmi": normalized_mutual_info_score(labels[keep], cluster[keep])}
         if baselines:
@@ -201,38 +207,50 @@ def cell_text(result, key, form):
     return f"{value['ari']:.3f} {value['nmi']:.3f}" if form is None else form.format(value)
 
 
-def print_row(texts, widths):
-    print("  ".join(text.ljust(width) for text, width in zip(texts, widths)), flush=True)
+def print_row(texts):
+    print("  ".join(text.ljust(width) for text, width in zip(texts, [24, 4] + [12] * len(texts))), flush=True)
 
 
-def main():
-    parser = argparse.ArgumentParser(description="Quality on real cells, against plain baselines.")
+def report(args, bench, overrides, result, columns):
+    print_row([result["data"], str(result["seed"])] + [cell_text(result, key, form) for key, _, form in columns])
+    if args.json:
+        line = {"bench": bench, "version": runs.git_version(), "note": args.note, "settings": overrides, **result}
+        with open(args.json, "a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+
+
+def add_options(parser):
     parser.add_argument("spec", nargs="+", help="PATH[,label=COLUMN][,batch=COLUMN][,n_top=N]")
     parser.add_argument("--program", default=runs.default_program())
     parser.add_argument("--json", help="append one JSON line for every run to this file")
     parser.add_argument("--seeds", default="1")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="any setting of gmvae_dist")
-    parser.add_argument("--no-baselines", action="store_true", help="train and score only")
     parser.add_argument("--note", default="", help="kept in the JSON lines")
-    args = parser.parse_args()
+
+
+def overrides_of(items):
     overrides = {}
-    for item in args.set:
+    for item in items:
         key, value = item.split("=", 1)
         try:
             overrides[key] = json.loads(value)
         except json.JSONDecodeError:
             overrides[key] = value
-    widths = [24, 4] + [max(13 if form is None else 8, len(title)) for _, title, form in COLUMNS]
+    return overrides
+
+
+def main():
+    parser = argparse.ArgumentParser(description="Quality on real cells, against plain baselines.")
+    add_options(parser)
+    parser.add_argument("--no-baselines", action="store_true", help="train and score only")
+    args = parser.parse_args()
+    overrides = overrides_of(args.set)
     print("clusters: ARI NMI with the labels; latent and PCA: k-means; own: the model's components")
-    print_row(["data", "seed"] + [title for _, title, _ in COLUMNS], widths)
+    print_row(["data", "seed"] + [title for _, title, _ in COLUMNS])
     for spec in map(parse_spec, args.spec):
+        baselines = not args.no_baselines
         for seed in map(int, args.seeds.split(",")):
-            result = measure(args.program, spec, overrides, seed, not args.no_baselines)
-            print_row([result["data"], str(seed)] + [cell_text(result, key, form) for key, _, form in COLUMNS], widths)
-            if args.json:
-                extra = {"bench": "quality", "version": runs.git_version(), "note": args.note, "settings": overrides}
-                with open(args.json, "a", encoding="utf-8") as file:
-                    file.write(json.dumps({**extra, **result}) + "\n")
+            report(args, "quality", overrides, measure(args.program, spec, overrides, seed, baselines), COLUMNS)
 
 
 if __name__ == "__main__":
