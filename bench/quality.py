@@ -17,6 +17,7 @@ Needs numpy, scipy, h5py and scikit-learn.
 """
 
 import argparse
+import functools
 import json
 import os
 import sys
@@ -129,7 +130,12 @@ def principal_components(counts, scale):
     return PCA(COMPONENTS, svd_solver="arpack", random_state=0).fit_transform(scaled)
 
 
-def baseline_clusters(counts, labels, keep):
+@functools.cache
+def baseline_clusters(path, label_key, used):
+    """Of the genes in use; the same for every seed of a data set, unless the training cells choose the genes."""
+    counts, _, labels, _ = runs.read_cells(path, label_key)
+    counts = scipy.sparse.csr_matrix(counts[:, used])
+    keep = runs.labelled(labels) & (np.asarray(counts.sum(1)).ravel() > 0)
     total = np.maximum(np.asarray(counts.sum(1)).ravel(), 1.0)
     scales = {"pca_10k": 1e4 / total, "pca_median": np.median(total) / total, "pca_plain": np.ones_like(total)}
     return {name: agreement(principal_components(counts, scale)[keep], labels[keep])
@@ -191,7 +197,7 @@ def measure(program, spec, overrides, seed, baselines):
         result["own"] = {"ari": adjusted_rand_score(labels[keep], cluster[keep]),
                          "nmi": normalized_mutual_info_score(labels[keep], cluster[keep])}
         if baselines:
-            result.update(baseline_clusters(counts, labels, keep))
+            result.update(baseline_clusters(spec["path"], spec["label"], tuple(used)))
     return result
 
 

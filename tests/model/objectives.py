@@ -84,7 +84,7 @@ def main():
         data = os.path.join(folder, "cells.h5ad")
         support.write_h5ad(data, *support.simulate(5, CELLS, GENES, TYPES, BATCHES))
         for clusters in (1, 6):
-            for trained in OBJECTIVES:
+            for trained in OBJECTIVES[:2]:  # without free nats, mc trains as marginal does
                 name = f"K {clusters} trained as {trained}"
                 config = config_of(folder, data, f"{trained}{clusters}", clusters, trained)
                 support.run(sys.argv[1], folder, config)
