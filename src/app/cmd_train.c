@@ -22,6 +22,21 @@ typedef struct training {
     gmv_trainer trainer;
 } training;
 
+/* "a: 1, here 2\nb: 3, here 4\n" as "a: 1, here 2; b: 3, here 4": an error is one line. */
+static void join_lines(const char *lines, char *joined, size_t room)
+{
+    size_t used = 0;
+    for (const char *at = lines; *at != '\0' && used + 3 < room; at++) {
+        if (*at != '\n') {
+            joined[used++] = *at;
+        } else if (at[1] != '\0') {
+            joined[used++] = ';';
+            joined[used++] = ' ';
+        }
+    }
+    joined[used] = '\0';
+}
+
 /* The checkpoint to continue from, if any; refused when it belongs to another model. */
 static gmv_status find_start(training *t)
 {
@@ -45,9 +60,11 @@ static gmv_status find_start(training *t)
     gmv_status status = gmv_config_differences(&theirs, config, &differences);
     gmv_config_fini(&theirs);
     if (status == GMV_OK && differences[0] != '\0') {
+        char joined[1024];
+        join_lines(differences, joined, sizeof joined);
         status = GMV_FAIL(GMV_ERR_CONFIG,
                           "%s belongs to another model or order of cells (%s); set another output.dir, or "
-                          "checkpoint.resume=never to replace it", t->resume_path, differences);
+                          "checkpoint.resume=never to replace it", t->resume_path, joined);
     }
     GMV_FREE(differences);
     return status;
