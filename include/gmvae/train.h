@@ -92,6 +92,16 @@ gmv_status gmv_evaluate(gmv_model *model, gmv_feed *feed, const gmv_cells *cells
 /* Posterior means and cluster probabilities of all local rows. */
 gmv_status gmv_embed_rows(gmv_model *model, gmv_feed *feed, const gmv_cells *cells, const gmv_row_output *output);
 
+/* How well the model's own clusters (most probable component at the posterior means) agree with labels. */
+typedef struct gmv_agreement {
+    int64_t cells;   /* labelled cells compared; 0: no labels */
+    double ari, nmi; /* NaN without labels */
+} gmv_agreement;
+
+/* Over local rows with a label. Collective; the same for every number of ranks. */
+gmv_status gmv_label_agreement(gmv_model *model, gmv_feed *feed, const gmv_cells *cells, const gmv_comm *comm,
+                               gmv_which_cells which, uint64_t seed, double held_out, gmv_agreement *agreement);
+
 /* ---- training ---- */
 
 /* Position and statistics of a run; saved in checkpoints. */

@@ -204,11 +204,19 @@ INLINED void add_counts(likelihood_functions f, int most, unsigned want, const h
             p[f.heads][e] = work->args->gene_param.at[tile->first + list->gene[e]];
         }
     }
+    if (most > 0) {
 #pragma omp simd
-    for (int e = 0; e < n; e++) {
-        float q0 = p0[e], q1 = predictors > 1 ? p1[e] : 0.0f, q2 = predictors > 2 ? p2[e] : 0.0f;
-        float q3 = predictors > 3 ? p3[e] : 0.0f;
-        value[e] = one_count(f, most, y[e], q0, q1, q2, q3, &g0[e], &g1[e], &g2[e], &g3[e]);
+        for (int e = 0; e < n; e++) {
+            float q1 = predictors > 1 ? p1[e] : 0.0f, q2 = predictors > 2 ? p2[e] : 0.0f;
+            float q3 = predictors > 3 ? p3[e] : 0.0f;
+            value[e] = one_count(f, most, y[e], p0[e], q1, q2, q3, &g0[e], &g1[e], &g2[e], &g3[e]);
+        }
+    } else {
+        for (int e = 0; e < n; e++) {
+            float q1 = predictors > 1 ? p1[e] : 0.0f, q2 = predictors > 2 ? p2[e] : 0.0f;
+            float q3 = predictors > 3 ? p3[e] : 0.0f;
+            value[e] = one_count(f, 0, y[e], p0[e], q1, q2, q3, &g0[e], &g1[e], &g2[e], &g3[e]);
+        }
     }
     for (int e = 0; e < list->n; e++) {
         size_t entry = (size_t)list->row[e] * (size_t)tile->genes + (size_t)list->gene[e];

@@ -168,35 +168,60 @@ static gmv_status prepare_output(const training *t)
     return status;
 }
 
+/* Evaluates the held-out cells, if there are any, and writes evaluation.json. */
+static gmv_status write_evaluation(training *t, const char *path, int64_t epoch)
+{
+    const gmv_config *config = &t->run->config;
+    const gmv_comm *comm = &t->run->comm;
+    const gmv_cells *held = t->validation != NULL ? t->validation : t->cells;
+    gmv_which_cells which = t->validation != NULL ? GMV_CELLS_ALL : GMV_CELLS_HELD_OUT;
+    uint64_t seed = (uint64_t)config->seed;
+    double fraction = config->data_validation.fraction;
+    gmv_feed own = {0}, *feed = t->validation != NULL ? &own : &t->trainer.feed;
+    gmv_evaluation e;
+    gmv_agreement agreement;
+    if (t->validation == NULL && fraction == 0.0) {
+        return GMV_OK;
+    }
+    gmv_status status = t->validation != NULL ? gmv_feed_open(&own, t->backend, held, GMV_EVAL_CELLS) : GMV_OK;
+    GMV_GO(gmv_comm_agree(comm, status));
+    GMV_GO(gmv_evaluate(t->model, feed, held, comm, which, seed, fraction, (int)config->eval_samples, NULL, &e));
+    GMV_GO(gmv_label_agreement(t->model, feed, held, comm, which, seed, fraction, &agreement));
+    GMV_GO(gmv_write_evaluation(config, comm, &e, &agreement, path, epoch));
+    gmv_log("held-out -ELBO %.2f +- %.2f nats per cell on %" PRId64 " cells (best epoch %" PRId64 "), %d of %d clusters in use",
+            e.neg_elbo, e.neg_elbo_se, e.cells, epoch, e.active_clusters, t->model->clusters);
+done:
+    gmv_feed_close(&own);
+    return status;
+}
+
+/* Every cell: embedding.h5ad, and how the clusters agree with the labels. */
+static gmv_status write_embedding(training *t, const char *path, int64_t epoch)
+{
+    const gmv_config *config = &t->run->config;
+    const gmv_comm *comm = &t->run->comm;
+    gmv_evaluation e;
+    gmv_agreement agreement;
+    GMV_TRY(gmv_write_embedding(config, comm, t->model, &t->trainer.feed, t->cells, path, epoch, &e));
+    GMV_TRY(gmv_label_agreement(t->model, &t->trainer.feed, t->cells, comm, GMV_CELLS_ALL, 0, 0.0, &agreement));
+    gmv_show_agreement(config, &agreement);
+    return GMV_OK;
+}
+
 /* After the last epoch: back to the best parameters, then what `output` asks for. */
 static gmv_status write_results(training *t)
 {
     const gmv_config *config = &t->run->config;
     const gmv_comm *comm = &t->run->comm;
-    gmv_evaluation e = {0};
+    gmv_checkpoint best = {0};
     char *path;
     GMV_TRY(gmv_checkpoint_choose(config, comm, &path));
-    gmv_checkpoint best;
     gmv_status status;
     GMV_GO(gmv_checkpoint_read(path, comm, &best));
     GMV_GO(gmv_checkpoint_load_params(path, comm, t->model, false));
-    const gmv_cells *held = t->validation != NULL ? t->validation : t->cells;
-    if (t->validation != NULL || config->data_validation.fraction > 0.0) {
-        gmv_feed own = {0}, *feed = &t->trainer.feed;
-        if (t->validation != NULL) {
-            feed = &own;
-            GMV_GO(gmv_comm_agree(comm, gmv_feed_open(&own, t->backend, held, GMV_EVAL_CELLS)));
-        }
-        status = gmv_evaluate(t->model, feed, held, comm, t->validation != NULL ? GMV_CELLS_ALL : GMV_CELLS_HELD_OUT,
-                              (uint64_t)config->seed, config->data_validation.fraction, (int)config->eval_samples, NULL, &e);
-        gmv_feed_close(&own);
-        GMV_GO(status);
-        GMV_GO(gmv_write_evaluation(config, comm, &e, path, best.progress.epoch));
-        gmv_log("held-out -ELBO %.2f +- %.2f nats per cell on %" PRId64 " cells (best epoch %" PRId64 "), %d of %d clusters in use",
-                e.neg_elbo, e.neg_elbo_se, e.cells, best.progress.epoch, e.active_clusters, t->model->clusters);
-    }
+    GMV_GO(write_evaluation(t, path, best.progress.epoch));
     if (config->output_embedding) {
-        GMV_GO(gmv_write_embedding(config, comm, t->model, &t->trainer.feed, t->cells, path, best.progress.epoch, &e));
+        GMV_GO(write_embedding(t, path, best.progress.epoch));
     }
     gmv_log("wrote %s: checkpoints/, metrics.jsonl, config.resolved.yaml%s", config->output_dir,
             config->output_embedding ? ", embedding.h5ad" : "");
@@ -206,9 +231,33 @@ done:
     return status;
 }
 
+/* Keys that are part of the config's contract but not of this version. */
+static gmv_status check_what_is_there(const gmv_config *config)
+{
+    if (config->train_precision != 0) {
+        return GMV_FAIL(GMV_ERR_CONFIG, "train.precision: %s is not available on the cpu backend; use fp32",
+                        gmv_config_choice("train.precision", config->train_precision));
+    }
+    if (strcmp(gmv_config_choice("data.residence", config->data_residence), "stream") == 0) {
+        return GMV_FAIL(GMV_ERR_CONFIG, "data.residence: stream is not in this version; use auto, and more ranks if the "
+                                        "packed matrix does not fit");
+    }
+    if (config->output_report) {
+        gmv_warn("output.report: report.html is not in this version");
+    }
+    for (int i = 0; i < config->output_metrics.n; i++) {
+        const char *metric = config->output_metrics.at[i];
+        if (strcmp(metric, "ari") != 0 && strcmp(metric, "nmi") != 0) {
+            gmv_warn("output.metrics: %s is not in this version; it knows ari and nmi", metric);
+        }
+    }
+    return GMV_OK;
+}
+
 static gmv_status run_training(training *t)
 {
     const gmv_comm *comm = &t->run->comm;
+    GMV_TRY(check_what_is_there(&t->run->config));
     GMV_TRY(find_start(t));
     GMV_TRY(read_data(t));
     GMV_TRY(gmv_comm_agree(comm, build(t)));
