@@ -31,6 +31,9 @@ gmv_status gmv_checkpoint_find_newest(const gmv_config *config, const gmv_comm *
 /* Removes the checkpoints in output.dir, for a run that starts anew (rank 0). */
 gmv_status gmv_checkpoint_remove_all(const gmv_config *config);
 
+/* Removes what a process that was killed while writing left there under temporary names (rank 0). */
+void gmv_checkpoint_remove_unfinished(const gmv_config *config);
+
 /* Makes a folder and those above it. */
 gmv_status gmv_make_folders(const char *path);
 

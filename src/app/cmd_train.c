@@ -152,6 +152,7 @@ static gmv_status prepare_output(const training *t)
     }
     char path[4200];
     GMV_TRY(gmv_make_folders(config->output_dir));
+    gmv_checkpoint_remove_unfinished(config);
     if (t->resume_path[0] == '\0') {
         GMV_TRY(gmv_checkpoint_remove_all(config));
     }

@@ -204,6 +204,30 @@ static void prune(const char *folder, int64_t keep)
     gmv_free(epoch);
 }
 
+static bool ends_with(const char *name, const char *end)
+{
+    size_t length = strlen(name), wanted = strlen(end);
+    return length >= wanted && strcmp(name + length - wanted, end) == 0;
+}
+
+void gmv_checkpoint_remove_unfinished(const gmv_config *config)
+{
+    char folder[GMV_PATH_ROOM], path[GMV_PATH_ROOM + 256];
+    gmv_checkpoint_folder(config, folder);
+    DIR *dir = opendir(folder);
+    struct dirent *entry;
+    while (dir != NULL && (entry = readdir(dir)) != NULL) {
+        const char *name = entry->d_name;
+        if (strncmp(name, ".writing-", 9) == 0 || ends_with(name, ".h5.link") || ends_with(name, ".h5.copy")) {
+            snprintf(path, sizeof path, "%s/%s", folder, name);
+            unlink(path);
+        }
+    }
+    if (dir != NULL) {
+        closedir(dir);
+    }
+}
+
 gmv_status gmv_checkpoint_remove_all(const gmv_config *config)
 {
     char folder[GMV_PATH_ROOM], path[GMV_PATH_ROOM];
