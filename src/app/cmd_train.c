@@ -102,6 +102,23 @@ static gmv_status input_of(training *t, gmv_input *input)
     return GMV_OK;
 }
 
+/* Parameters and position of the checkpoint. */
+static gmv_status take_up(training *t)
+{
+    const gmv_progress *progress = &t->resume.progress;
+    int64_t cells = t->trainer.sampler.total;
+    if (progress->batch > 0 && progress->cells != cells) {
+        return GMV_FAIL(GMV_ERR_CONFIG,
+                        "%s stands inside an epoch of %" PRId64 " training cells, but data.train has %" PRId64 " here; finish "
+                        "that epoch with its own cells, or set another output.dir",
+                        t->resume_path, progress->cells, cells);
+    }
+    GMV_TRY(gmv_checkpoint_load_params(t->resume_path, &t->run->comm, t->model, true));
+    t->trainer.progress = *progress;
+    t->trainer.progress.cells = cells;
+    return GMV_OK;
+}
+
 static gmv_status build(training *t)
 {
     const gmv_config *config = &t->run->config;
@@ -111,11 +128,7 @@ static gmv_status build(training *t)
     GMV_TRY(gmv_comm_agree(comm, gmv_backend_open(&t->backend, gmv_config_choice("backend", config->backend), comm)));
     GMV_TRY(gmv_comm_agree(comm, gmv_model_create(&t->model, config, t->backend, t->cells->genes, t->cells->levels, input)));
     GMV_TRY(gmv_trainer_init(&t->trainer, config, comm, t->model, t->cells));
-    if (t->resume_path[0] != '\0') {
-        GMV_TRY(gmv_checkpoint_load_params(t->resume_path, comm, t->model, true));
-        t->trainer.progress = t->resume.progress;
-    }
-    return GMV_OK;
+    return t->resume_path[0] != '\0' ? take_up(t) : GMV_OK;
 }
 
 static void show_plan(const training *t)
