@@ -63,7 +63,7 @@ static gmv_status log_step(const gmv_trainer *trainer)
     memcpy(e.term, trainer->last, sizeof e.term);
     e.neg_elbo = exact_bound(e.term);
     e.objective = e.term[GMV_TERM_RECONSTRUCTION] + e.term[GMV_TERM_KL_W] + e.term[GMV_TERM_PRIOR];
-    return gmv_metrics_append(trainer, "step", &e, NAN);
+    return gmv_comm_agree(trainer->comm, gmv_metrics_append(trainer, "step", &e, NAN));
 }
 
 /* Steps to the end of the epoch under way, or to a signal. */
