@@ -111,6 +111,7 @@ typedef struct gmv_progress {
     int64_t step;          /* optimiser steps done */
     double sum[GMV_TERMS]; /* of the epoch under way: sums over cells of the terms */
     double best;           /* lowest held-out -ELBO so far, +infinity before the first */
+    int64_t cells;         /* of an epoch: a position inside one means nothing among other cells */
 } gmv_progress;
 
 typedef struct gmv_trainer {

@@ -22,6 +22,21 @@ typedef struct training {
     gmv_trainer trainer;
 } training;
 
+/* "a: 1, here 2\nb: 3, here 4\n" as "a: 1, here 2; b: 3, here 4": an error is one line. */
+static void join_lines(const char *lines, char *joined, size_t room)
+{
+    size_t used = 0;
+    for (const char *at = lines; *at != '\0' && used + 3 < room; at++) {
+        if (*at != '\n') {
+            joined[used++] = *at;
+        } else if (at[1] != '\0') {
+            joined[used++] = ';';
+            joined[used++] = ' ';
+        }
+    }
+    joined[used] = '\0';
+}
+
 /* The checkpoint to continue from, if any; refused when it belongs to another model. */
 static gmv_status find_start(training *t)
 {
@@ -45,9 +60,11 @@ static gmv_status find_start(training *t)
     gmv_status status = gmv_config_differences(&theirs, config, &differences);
     gmv_config_fini(&theirs);
     if (status == GMV_OK && differences[0] != '\0') {
+        char joined[1024];
+        join_lines(differences, joined, sizeof joined);
         status = GMV_FAIL(GMV_ERR_CONFIG,
                           "%s belongs to another model or order of cells (%s); set another output.dir, or "
-                          "checkpoint.resume=never to replace it", t->resume_path, differences);
+                          "checkpoint.resume=never to replace it", t->resume_path, joined);
     }
     GMV_FREE(differences);
     return status;
@@ -85,6 +102,23 @@ static gmv_status input_of(training *t, gmv_input *input)
     return GMV_OK;
 }
 
+/* Parameters and position of the checkpoint. */
+static gmv_status take_up(training *t)
+{
+    const gmv_progress *progress = &t->resume.progress;
+    int64_t cells = t->trainer.sampler.total;
+    if (progress->batch > 0 && progress->cells != cells) {
+        return GMV_FAIL(GMV_ERR_CONFIG,
+                        "%s stands inside an epoch of %" PRId64 " training cells, but data.train has %" PRId64 " here; finish "
+                        "that epoch with its own cells, or set another output.dir",
+                        t->resume_path, progress->cells, cells);
+    }
+    GMV_TRY(gmv_checkpoint_load_params(t->resume_path, &t->run->comm, t->model, true));
+    t->trainer.progress = *progress;
+    t->trainer.progress.cells = cells;
+    return GMV_OK;
+}
+
 static gmv_status build(training *t)
 {
     const gmv_config *config = &t->run->config;
@@ -94,11 +128,7 @@ static gmv_status build(training *t)
     GMV_TRY(gmv_comm_agree(comm, gmv_backend_open(&t->backend, gmv_config_choice("backend", config->backend), comm)));
     GMV_TRY(gmv_comm_agree(comm, gmv_model_create(&t->model, config, t->backend, t->cells->genes, t->cells->levels, input)));
     GMV_TRY(gmv_trainer_init(&t->trainer, config, comm, t->model, t->cells));
-    if (t->resume_path[0] != '\0') {
-        GMV_TRY(gmv_checkpoint_load_params(t->resume_path, comm, t->model, true));
-        t->trainer.progress = t->resume.progress;
-    }
-    return GMV_OK;
+    return t->resume_path[0] != '\0' ? take_up(t) : GMV_OK;
 }
 
 static void show_plan(const training *t)
@@ -135,6 +165,7 @@ static gmv_status prepare_output(const training *t)
     }
     char path[4200];
     GMV_TRY(gmv_make_folders(config->output_dir));
+    gmv_checkpoint_remove_unfinished(config);
     if (t->resume_path[0] == '\0') {
         GMV_TRY(gmv_checkpoint_remove_all(config));
     }

@@ -77,7 +77,7 @@ static gmv_status reduce_exact(gmv_trainer *trainer, double cells_of_batch, gmv_
         return GMV_FAIL(GMV_ERR_NUMERIC,
                         "epoch %lld, step %lld: a gradient is not finite or beyond the range of exact sums (8e6); "
                         "lower train.lr or use train.reduction=fast",
-                        (long long)trainer->progress.epoch + 1, (long long)trainer->progress.step);
+                        (long long)trainer->progress.epoch + 1, (long long)trainer->progress.step + 1);
     }
     return b->op->fixed_value(b, trainer->fixed, grad);
 }
@@ -128,7 +128,7 @@ gmv_status gmv_train_step(gmv_trainer *trainer)
         return GMV_FAIL(GMV_ERR_NUMERIC,
                         "epoch %lld, step %lld: the %s is not finite; parameters were left as they were. Lower "
                         "train.lr, or set train.clip_norm, and run again from the last checkpoint",
-                        (long long)progress->epoch + 1, (long long)progress->step,
+                        (long long)progress->epoch + 1, (long long)progress->step + 1,
                         isfinite(loss) ? "gradient" : "loss");
     }
     double limit = config->train_clip_norm;
@@ -164,6 +164,7 @@ gmv_status gmv_trainer_init(gmv_trainer *trainer, const gmv_config *config, cons
     gmv_backend *b = model->backend;
     GMV_TRY(gmv_sampler_init(&trainer->sampler, comm, cells, (uint64_t)config->seed, config->data_validation.fraction,
                              config->train_batch_size));
+    trainer->progress.cells = trainer->sampler.total;
     bool exact = config->train_reduction == GMV_REDUCTION_EXACT;
     trainer->pieces = exact ? (int)config->train_micro_batches : 1;
     if (exact && (trainer->pieces % comm->size != 0 || cells->shards % trainer->pieces != 0)) {

@@ -199,10 +199,14 @@ class RunTest(unittest.TestCase):
         return run
 
     @staticmethod
-    def rank_of(launcher):
-        """One of the processes that mpirun started."""
+    def rank_of(launcher, rank=1):
+        """Process of a rank that mpirun started."""
         with open(f"/proc/{launcher}/task/{launcher}/children") as children:
-            return int(children.read().split()[-1])
+            for child in children.read().split():
+                with open(f"/proc/{child}/environ") as environment:
+                    if f"OMPI_COMM_WORLD_RANK={rank}" in environment.read().split("\0"):
+                        return int(child)
+        raise AssertionError(f"no rank {rank}")
 
     def same_run(self, one, other, name="last.h5"):
         """The same bits in checkpoints and metrics."""
@@ -221,17 +225,8 @@ def lines_of(run):
         return 0
 
 
-def after_lines(n):
-    """For interrupt: that many lines of metrics are there."""
-    return lambda run: lines_of(run) >= n
-
-
 def edit(path, at, data):
     """Overwrites bytes of a file in place, in all its names."""
     with open(path, "r+b") as f:
         f.seek(at)
         f.write(data)
-
-
-__all__ = ["FEW", "CELLS", "CONFIG", "PROGRAM", "Run", "RunTest", "after_lines", "contents", "datasets", "edit", "h5py",
-           "lines_of", "main", "np", "os", "signal", "subprocess", "sys", "tensors", "time", "unittest"]
