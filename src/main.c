@@ -116,6 +116,7 @@ static gmv_status run_ranks(const gmv_cli *cli, gmv_status status, launch launch
 int main(int argc, char **argv)
 {
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN); /* a file beyond `ulimit -f` is an error of writing */
     launch launched = read_launch();
     gmv_cli cli;
     gmv_status status = gmv_cli_parse(&cli, argc, argv);

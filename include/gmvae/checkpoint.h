@@ -25,11 +25,15 @@ enum { GMV_CHECKPOINT_EPOCH = 1, GMV_CHECKPOINT_LAST = 2, GMV_CHECKPOINT_BEST = 
 gmv_status gmv_checkpoint_save(const gmv_trainer *trainer, unsigned as);
 
 /* Finds a checkpoint to continue from in output.dir: the newest that passes verification; a damaged one is
- * named in a warning and passed over. Collective. @param[out] path  "" when there is none; caller frees */
+ * named in a warning and passed over. Collective. @param[out] path  "" when there is none; caller frees
+ * Errors: GMV_ERR_DATA when there are some but all are damaged. */
 gmv_status gmv_checkpoint_find_newest(const gmv_config *config, const gmv_comm *comm, char **path);
 
 /* Removes the checkpoints in output.dir, for a run that starts anew (rank 0). */
 gmv_status gmv_checkpoint_remove_all(const gmv_config *config);
+
+/* Removes what a process that was killed while writing left there under temporary names (rank 0). */
+void gmv_checkpoint_remove_unfinished(const gmv_config *config);
 
 /* Makes a folder and those above it. */
 gmv_status gmv_make_folders(const char *path);

@@ -92,6 +92,16 @@ gmv_status gmv_evaluate(gmv_model *model, gmv_feed *feed, const gmv_cells *cells
 /* Posterior means and cluster probabilities of all local rows. */
 gmv_status gmv_embed_rows(gmv_model *model, gmv_feed *feed, const gmv_cells *cells, const gmv_row_output *output);
 
+/* How well the model's own clusters (most probable component at the posterior means) agree with labels. */
+typedef struct gmv_agreement {
+    int64_t cells;   /* labelled cells compared; 0: no labels */
+    double ari, nmi; /* NaN without labels */
+} gmv_agreement;
+
+/* Over local rows with a label. Collective; the same for every number of ranks. */
+gmv_status gmv_label_agreement(gmv_model *model, gmv_feed *feed, const gmv_cells *cells, const gmv_comm *comm,
+                               gmv_which_cells which, uint64_t seed, double held_out, gmv_agreement *agreement);
+
 /* ---- training ---- */
 
 /* Position and statistics of a run; saved in checkpoints. */
@@ -101,6 +111,7 @@ typedef struct gmv_progress {
     int64_t step;          /* optimiser steps done */
     double sum[GMV_TERMS]; /* of the epoch under way: sums over cells of the terms */
     double best;           /* lowest held-out -ELBO so far, +infinity before the first */
+    int64_t cells;         /* of an epoch: a position inside one means nothing among other cells */
 } gmv_progress;
 
 typedef struct gmv_trainer {
@@ -140,9 +151,9 @@ gmv_status gmv_train_loop(gmv_trainer *trainer, const gmv_cells *validation);
 double gmv_learning_rate(const gmv_config *config, int64_t epoch);
 double gmv_kl_weight(const gmv_trainer *trainer);
 
-/* Appends one line to output.dir/metrics.jsonl (rank 0). */
-gmv_status gmv_metrics_append(const gmv_trainer *trainer, const char *split, const gmv_evaluation *evaluation,
-                              double cells_per_s);
+/* Appends one line to output.dir/metrics.jsonl (rank 0). A line that cannot be written is warned about, once. */
+void gmv_metrics_append(const gmv_trainer *trainer, const char *split, const gmv_evaluation *evaluation,
+                        double cells_per_s);
 
 /* Drops lines of metrics.jsonl that lie behind `step` (rank 0): a resumed run writes them again. */
 gmv_status gmv_metrics_rewind(const gmv_config *config, int64_t step);

@@ -70,7 +70,9 @@ static void transpose(const gmv_batch *batch, const float *count, int32_t *start
 #pragma omp parallel for schedule(static)
     for (int p = 0; p < parts; p++) {
         int32_t *mine = start + (size_t)p * (size_t)genes;
-        memset(mine, 0, (size_t)genes * sizeof *mine);
+        for (int g = 0; g < genes; g++) {
+            mine[g] = 0;
+        }
         int32_t end = batch->indptr[(int64_t)cells * (p + 1) / parts];
         for (int32_t at = batch->indptr[(int64_t)cells * p / parts]; at < end; at++) {
             mine[batch->gene[at]]++;

@@ -37,6 +37,21 @@ void GMV_CPU(add_partials)(const float *partial, int pieces, int n, float *total
 /* Work is cut into pieces of this many rows or columns: fixed, so that sums do not depend on threads. */
 enum { GMV_CPU_ROWS = 64 };
 
+/* n zeros; n copies. Unlike memset and memcpy they take a NULL for nothing. */
+static inline void gmv_cpu_zero(float *to, size_t n)
+{
+    if (n > 0) {
+        memset(to, 0, n * sizeof *to);
+    }
+}
+
+static inline void gmv_cpu_copy(float *to, const float *from, size_t n)
+{
+    if (n > 0) {
+        memcpy(to, from, n * sizeof *to);
+    }
+}
+
 static inline int gmv_cpu_pieces(int64_t n, int64_t piece)
 {
     return (int)((n + piece - 1) / piece);

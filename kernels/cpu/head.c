@@ -88,7 +88,7 @@ static void logits(const head_work *work, const head_tile *tile, int heads)
     for (int h = 0; h < heads; h++) {
         const float *bias = args->bias[h].at + tile->first;
         for (int r = 0; r < work->rows; r++) {
-            memcpy(tile->value[h] + (size_t)r * (size_t)tile->genes, bias, (size_t)tile->genes * sizeof *bias);
+            gmv_cpu_copy(tile->value[h] + (size_t)r * (size_t)tile->genes, bias, (size_t)tile->genes);
         }
         GMV_CPU(sgemm)(GMV_N, GMV_T, work->rows, tile->genes, work->hidden.cols, 1.0f, work->hidden.at,
                        work->hidden.ld, args->weight[h].at + (size_t)tile->first * (size_t)args->weight[h].ld,
@@ -204,11 +204,19 @@ INLINED void add_counts(likelihood_functions f, int most, unsigned want, const h
             p[f.heads][e] = work->args->gene_param.at[tile->first + list->gene[e]];
         }
     }
+    if (most > 0) {
 #pragma omp simd
-    for (int e = 0; e < n; e++) {
-        float q0 = p0[e], q1 = predictors > 1 ? p1[e] : 0.0f, q2 = predictors > 2 ? p2[e] : 0.0f;
-        float q3 = predictors > 3 ? p3[e] : 0.0f;
-        value[e] = one_count(f, most, y[e], q0, q1, q2, q3, &g0[e], &g1[e], &g2[e], &g3[e]);
+        for (int e = 0; e < n; e++) {
+            float q1 = predictors > 1 ? p1[e] : 0.0f, q2 = predictors > 2 ? p2[e] : 0.0f;
+            float q3 = predictors > 3 ? p3[e] : 0.0f;
+            value[e] = one_count(f, most, y[e], p0[e], q1, q2, q3, &g0[e], &g1[e], &g2[e], &g3[e]);
+        }
+    } else {
+        for (int e = 0; e < n; e++) {
+            float q1 = predictors > 1 ? p1[e] : 0.0f, q2 = predictors > 2 ? p2[e] : 0.0f;
+            float q3 = predictors > 3 ? p3[e] : 0.0f;
+            value[e] = one_count(f, 0, y[e], p0[e], q1, q2, q3, &g0[e], &g1[e], &g2[e], &g3[e]);
+        }
     }
     for (int e = 0; e < list->n; e++) {
         size_t entry = (size_t)list->row[e] * (size_t)tile->genes + (size_t)list->gene[e];
@@ -292,7 +300,7 @@ INLINED void count_part(likelihood_functions f, unsigned want, const head_work *
 
 static void likelihood_tile(const head_work *work, unsigned want, const head_tile *tile, double *ll)
 {
-    memset(tile->d_gene, 0, (size_t)tile->genes * sizeof *tile->d_gene);
+    gmv_cpu_zero(tile->d_gene, (size_t)tile->genes);
     switch (work->args->likelihood) {
 #define GMV_LIKELIHOOD(name, heads, softmax, gene_params, names, description)                                          \
     case GMV_LIKELIHOOD_##name:                                                                                        \
@@ -362,7 +370,7 @@ static void run_group(const head_work *work, head_pass pass, int group)
     float *d_hidden = NULL;
     if (pass == pass_gradient) {
         d_hidden = work->d_hidden + at * (size_t)work->hidden.cols;
-        memset(d_hidden, 0, (size_t)work->rows * (size_t)work->hidden.cols * sizeof *d_hidden);
+        gmv_cpu_zero(d_hidden, (size_t)work->rows * (size_t)work->hidden.cols);
     }
     for (int r = 0; r < work->rows; r++) {
         if (pass == pass_normaliser) {
@@ -446,7 +454,7 @@ static void finish_block(const head_work *work)
         }
         float *to = args->d_hidden.at +
                     ((size_t)work->first_cell * (size_t)draws + (size_t)r) * (size_t)args->d_hidden.ld;
-        memset(to, 0, (size_t)width * sizeof *to);
+        gmv_cpu_zero(to, (size_t)width);
         for (int group = 0; group < work->groups; group++) {
             const float *from = work->d_hidden + ((size_t)group * (size_t)work->rows + (size_t)r) * (size_t)width;
             for (int j = 0; j < width; j++) {
@@ -520,7 +528,7 @@ gmv_status GMV_CPU(head_likelihood)(gmv_backend *b, const gmv_head_args *args)
             run_pass(&work, pass_value);
             finish_value(&work);
         } else {
-            memset(work.shift, 0, (size_t)work.rows * sizeof *work.shift);
+            gmv_cpu_zero(work.shift, (size_t)work.rows);
         }
         if (work.gradients) {
             run_pass(&work, pass_gradient);

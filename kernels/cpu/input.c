@@ -42,7 +42,7 @@ static gmv_status column_sums(gmv_backend *b, gmv_mat x, float scale, float **to
     int n = x.cols, piece = 1024, pieces = gmv_cpu_pieces(x.rows, piece);
     float *partial;
     GMV_TRY(GMV_CPU(scratch)(b, (int64_t)(pieces + 1) * n * (int64_t)sizeof(float), (void **)&partial));
-    memset(partial, 0, (size_t)(pieces + 1) * (size_t)n * sizeof *partial);
+    gmv_cpu_zero(partial, (size_t)(pieces + 1) * (size_t)n);
 #pragma omp parallel for schedule(static)
     for (int p = 0; p < pieces; p++) {
         float *sum = partial + (size_t)(p + 1) * (size_t)n;
@@ -79,9 +79,9 @@ gmv_status GMV_CPU(input_forward)(gmv_backend *b, const gmv_batch *batch, gmv_in
             float *row = out.at + (size_t)(first + i) * (size_t)out.ld;
             next[i] = batch->indptr[first + i];
             if (constant != NULL) {
-                memcpy(row, constant, (size_t)n * sizeof *row);
+                gmv_cpu_copy(row, constant, (size_t)n);
             } else {
-                memset(row, 0, (size_t)n * sizeof *row);
+                gmv_cpu_zero(row, (size_t)n);
             }
         }
         for (int g = 0; g < batch->genes; g += gene_block) {

@@ -107,12 +107,12 @@ gmv_status GMV_CPU(layer_backward)(gmv_backend *b, gmv_mat pre, const gmv_layer 
         int first = p * GMV_CPU_ROWS, end = first + GMV_CPU_ROWS < pre.rows ? first + GMV_CPU_ROWS : pre.rows;
         float *sums = partial + (size_t)p * 3 * (size_t)n;
         float *xhat = rows + (size_t)p * 2 * (size_t)n;
-        memset(sums, 0, 3 * (size_t)n * sizeof *sums);
+        gmv_cpu_zero(sums, 3 * (size_t)n);
         for (int r = first; r < end; r++) {
             float *d = d_pre.at + (size_t)r * (size_t)d_pre.ld;
             const float *from = d_out.at + (size_t)r * (size_t)d_out.ld;
             if (d != from) {
-                memcpy(d, from, (size_t)n * sizeof *d);
+                gmv_cpu_copy(d, from, (size_t)n);
             }
             if (rate > 0.0f) {
                 apply_dropout(d, n, rate, noise, r);

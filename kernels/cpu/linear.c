@@ -68,7 +68,7 @@ gmv_status GMV_CPU(bias_backward)(gmv_backend *b, gmv_mat d_x, gmv_vec d_bias)
     for (int p = 0; p < pieces; p++) {
         int first = p * GMV_CPU_ROWS, end = first + GMV_CPU_ROWS < d_x.rows ? first + GMV_CPU_ROWS : d_x.rows;
         float *sum = partial + (size_t)p * (size_t)n;
-        memset(sum, 0, (size_t)n * sizeof *sum);
+        gmv_cpu_zero(sum, (size_t)n);
         for (int r = first; r < end; r++) {
             const float *row = d_x.at + (size_t)r * (size_t)d_x.ld;
             for (int j = 0; j < n; j++) {

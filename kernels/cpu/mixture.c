@@ -211,7 +211,7 @@ static void piece_of_cells(const gmv_mixture_args *args, int first, int end, flo
                       scratch + 2 * (size_t)draws * (size_t)components};
     gmv_mat hidden = gmv_mat_rows(args->hidden, first * draws, rows);
     for (int r = 0; r < rows; r++) {
-        memcpy(component + (size_t)r * (size_t)width, args->bias.at, (size_t)width * sizeof *component);
+        gmv_cpu_copy(component + (size_t)r * (size_t)width, args->bias.at, (size_t)width);
     }
     GMV_CPU(sgemm)(GMV_N, GMV_T, rows, width, hidden.cols, 1.0f, hidden.at, hidden.ld, args->weight.at,
                    args->weight.ld, 1.0f, component, width);

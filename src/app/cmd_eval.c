@@ -20,6 +20,7 @@ gmv_status gmv_cmd_eval(gmv_run *run)
 {
     gmv_session session;
     gmv_evaluation evaluation;
+    gmv_agreement agreement;
     gmv_status status = gmv_session_open(&session, run, true);
     if (status == GMV_OK) {
         status = gmv_evaluate(session.model, &session.feed, session.cells, &run->comm, session.which,
@@ -30,11 +31,16 @@ gmv_status gmv_cmd_eval(gmv_run *run)
         status = GMV_FAIL(GMV_ERR_DATA, "no cell with counts to evaluate; check data.predict and data.validation");
     }
     if (status == GMV_OK) {
-        status = gmv_write_evaluation(&run->config, &run->comm, &evaluation, session.path,
+        status = gmv_label_agreement(session.model, &session.feed, session.cells, &run->comm, session.which,
+                                     (uint64_t)session.config.seed, session.config.data_validation.fraction, &agreement);
+    }
+    if (status == GMV_OK) {
+        status = gmv_write_evaluation(&run->config, &run->comm, &evaluation, &agreement, session.path,
                                       session.checkpoint.progress.epoch);
     }
     if (status == GMV_OK) {
         show(&evaluation);
+        gmv_show_agreement(&run->config, &agreement);
         gmv_log("wrote %s/evaluation.json", run->config.output_dir);
     }
     gmv_session_close(&session);

@@ -22,6 +22,21 @@ typedef struct training {
     gmv_trainer trainer;
 } training;
 
+/* "a: 1, here 2\nb: 3, here 4\n" as "a: 1, here 2; b: 3, here 4": an error is one line. */
+static void join_lines(const char *lines, char *joined, size_t room)
+{
+    size_t used = 0;
+    for (const char *at = lines; *at != '\0' && used + 3 < room; at++) {
+        if (*at != '\n') {
+            joined[used++] = *at;
+        } else if (at[1] != '\0') {
+            joined[used++] = ';';
+            joined[used++] = ' ';
+        }
+    }
+    joined[used] = '\0';
+}
+
 /* The checkpoint to continue from, if any; refused when it belongs to another model. */
 static gmv_status find_start(training *t)
 {
@@ -45,9 +60,11 @@ static gmv_status find_start(training *t)
     gmv_status status = gmv_config_differences(&theirs, config, &differences);
     gmv_config_fini(&theirs);
     if (status == GMV_OK && differences[0] != '\0') {
+        char joined[1024];
+        join_lines(differences, joined, sizeof joined);
         status = GMV_FAIL(GMV_ERR_CONFIG,
                           "%s belongs to another model or order of cells (%s); set another output.dir, or "
-                          "checkpoint.resume=never to replace it", t->resume_path, differences);
+                          "checkpoint.resume=never to replace it", t->resume_path, joined);
     }
     GMV_FREE(differences);
     return status;
@@ -85,6 +102,23 @@ static gmv_status input_of(training *t, gmv_input *input)
     return GMV_OK;
 }
 
+/* Parameters and position of the checkpoint. */
+static gmv_status take_up(training *t)
+{
+    const gmv_progress *progress = &t->resume.progress;
+    int64_t cells = t->trainer.sampler.total;
+    if (progress->batch > 0 && progress->cells != cells) {
+        return GMV_FAIL(GMV_ERR_CONFIG,
+                        "%s stands inside an epoch of %" PRId64 " training cells, but data.train has %" PRId64 " here; finish "
+                        "that epoch with its own cells, or set another output.dir",
+                        t->resume_path, progress->cells, cells);
+    }
+    GMV_TRY(gmv_checkpoint_load_params(t->resume_path, &t->run->comm, t->model, true));
+    t->trainer.progress = *progress;
+    t->trainer.progress.cells = cells;
+    return GMV_OK;
+}
+
 static gmv_status build(training *t)
 {
     const gmv_config *config = &t->run->config;
@@ -94,11 +128,7 @@ static gmv_status build(training *t)
     GMV_TRY(gmv_comm_agree(comm, gmv_backend_open(&t->backend, gmv_config_choice("backend", config->backend), comm)));
     GMV_TRY(gmv_comm_agree(comm, gmv_model_create(&t->model, config, t->backend, t->cells->genes, t->cells->levels, input)));
     GMV_TRY(gmv_trainer_init(&t->trainer, config, comm, t->model, t->cells));
-    if (t->resume_path[0] != '\0') {
-        GMV_TRY(gmv_checkpoint_load_params(t->resume_path, comm, t->model, true));
-        t->trainer.progress = t->resume.progress;
-    }
-    return GMV_OK;
+    return t->resume_path[0] != '\0' ? take_up(t) : GMV_OK;
 }
 
 static void show_plan(const training *t)
@@ -135,6 +165,7 @@ static gmv_status prepare_output(const training *t)
     }
     char path[4200];
     GMV_TRY(gmv_make_folders(config->output_dir));
+    gmv_checkpoint_remove_unfinished(config);
     if (t->resume_path[0] == '\0') {
         GMV_TRY(gmv_checkpoint_remove_all(config));
     }
@@ -151,35 +182,60 @@ static gmv_status prepare_output(const training *t)
     return status;
 }
 
+/* Evaluates the held-out cells, if there are any, and writes evaluation.json. */
+static gmv_status write_evaluation(training *t, const char *path, int64_t epoch)
+{
+    const gmv_config *config = &t->run->config;
+    const gmv_comm *comm = &t->run->comm;
+    const gmv_cells *held = t->validation != NULL ? t->validation : t->cells;
+    gmv_which_cells which = t->validation != NULL ? GMV_CELLS_ALL : GMV_CELLS_HELD_OUT;
+    uint64_t seed = (uint64_t)config->seed;
+    double fraction = config->data_validation.fraction;
+    gmv_feed own = {0}, *feed = t->validation != NULL ? &own : &t->trainer.feed;
+    gmv_evaluation e;
+    gmv_agreement agreement;
+    if (t->validation == NULL && fraction == 0.0) {
+        return GMV_OK;
+    }
+    gmv_status status = t->validation != NULL ? gmv_feed_open(&own, t->backend, held, GMV_EVAL_CELLS) : GMV_OK;
+    GMV_GO(gmv_comm_agree(comm, status));
+    GMV_GO(gmv_evaluate(t->model, feed, held, comm, which, seed, fraction, (int)config->eval_samples, NULL, &e));
+    GMV_GO(gmv_label_agreement(t->model, feed, held, comm, which, seed, fraction, &agreement));
+    GMV_GO(gmv_write_evaluation(config, comm, &e, &agreement, path, epoch));
+    gmv_log("held-out -ELBO %.2f +- %.2f nats per cell on %" PRId64 " cells (best epoch %" PRId64 "), %d of %d clusters in use",
+            e.neg_elbo, e.neg_elbo_se, e.cells, epoch, e.active_clusters, t->model->clusters);
+done:
+    gmv_feed_close(&own);
+    return status;
+}
+
+/* Every cell: embedding.h5ad, and how the clusters agree with the labels. */
+static gmv_status write_embedding(training *t, const char *path, int64_t epoch)
+{
+    const gmv_config *config = &t->run->config;
+    const gmv_comm *comm = &t->run->comm;
+    gmv_evaluation e;
+    gmv_agreement agreement;
+    GMV_TRY(gmv_write_embedding(config, comm, t->model, &t->trainer.feed, t->cells, path, epoch, &e));
+    GMV_TRY(gmv_label_agreement(t->model, &t->trainer.feed, t->cells, comm, GMV_CELLS_ALL, 0, 0.0, &agreement));
+    gmv_show_agreement(config, &agreement);
+    return GMV_OK;
+}
+
 /* After the last epoch: back to the best parameters, then what `output` asks for. */
 static gmv_status write_results(training *t)
 {
     const gmv_config *config = &t->run->config;
     const gmv_comm *comm = &t->run->comm;
-    gmv_evaluation e = {0};
+    gmv_checkpoint best = {0};
     char *path;
     GMV_TRY(gmv_checkpoint_choose(config, comm, &path));
-    gmv_checkpoint best;
     gmv_status status;
     GMV_GO(gmv_checkpoint_read(path, comm, &best));
     GMV_GO(gmv_checkpoint_load_params(path, comm, t->model, false));
-    const gmv_cells *held = t->validation != NULL ? t->validation : t->cells;
-    if (t->validation != NULL || config->data_validation.fraction > 0.0) {
-        gmv_feed own = {0}, *feed = &t->trainer.feed;
-        if (t->validation != NULL) {
-            feed = &own;
-            GMV_GO(gmv_comm_agree(comm, gmv_feed_open(&own, t->backend, held, GMV_EVAL_CELLS)));
-        }
-        status = gmv_evaluate(t->model, feed, held, comm, t->validation != NULL ? GMV_CELLS_ALL : GMV_CELLS_HELD_OUT,
-                              (uint64_t)config->seed, config->data_validation.fraction, (int)config->eval_samples, NULL, &e);
-        gmv_feed_close(&own);
-        GMV_GO(status);
-        GMV_GO(gmv_write_evaluation(config, comm, &e, path, best.progress.epoch));
-        gmv_log("held-out -ELBO %.2f +- %.2f nats per cell on %" PRId64 " cells (best epoch %" PRId64 "), %d of %d clusters in use",
-                e.neg_elbo, e.neg_elbo_se, e.cells, best.progress.epoch, e.active_clusters, t->model->clusters);
-    }
+    GMV_GO(write_evaluation(t, path, best.progress.epoch));
     if (config->output_embedding) {
-        GMV_GO(gmv_write_embedding(config, comm, t->model, &t->trainer.feed, t->cells, path, best.progress.epoch, &e));
+        GMV_GO(write_embedding(t, path, best.progress.epoch));
     }
     gmv_log("wrote %s: checkpoints/, metrics.jsonl, config.resolved.yaml%s", config->output_dir,
             config->output_embedding ? ", embedding.h5ad" : "");
@@ -189,9 +245,33 @@ done:
     return status;
 }
 
+/* Keys that are part of the config's contract but not of this version. */
+static gmv_status check_what_is_there(const gmv_config *config)
+{
+    if (config->train_precision != 0) {
+        return GMV_FAIL(GMV_ERR_CONFIG, "train.precision: %s is not available on the cpu backend; use fp32",
+                        gmv_config_choice("train.precision", config->train_precision));
+    }
+    if (strcmp(gmv_config_choice("data.residence", config->data_residence), "stream") == 0) {
+        return GMV_FAIL(GMV_ERR_CONFIG, "data.residence: stream is not in this version; use auto, and more ranks if the "
+                                        "packed matrix does not fit");
+    }
+    if (config->output_report) {
+        gmv_warn("output.report: report.html is not in this version");
+    }
+    for (int i = 0; i < config->output_metrics.n; i++) {
+        const char *metric = config->output_metrics.at[i];
+        if (strcmp(metric, "ari") != 0 && strcmp(metric, "nmi") != 0) {
+            gmv_warn("output.metrics: %s is not in this version; it knows ari and nmi", metric);
+        }
+    }
+    return GMV_OK;
+}
+
 static gmv_status run_training(training *t)
 {
     const gmv_comm *comm = &t->run->comm;
+    GMV_TRY(check_what_is_there(&t->run->config));
     GMV_TRY(find_start(t));
     GMV_TRY(read_data(t));
     GMV_TRY(gmv_comm_agree(comm, build(t)));

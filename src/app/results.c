@@ -64,7 +64,37 @@ static void put_term(FILE *out, const char *name, double mean, double error)
     fprintf(out, "  \"%s\": %.10g,\n  \"%s_se\": %.6g,\n", name, mean, name, error);
 }
 
-static gmv_status write_json(const char *path, const gmv_evaluation *e, const char *checkpoint, int64_t epoch)
+/* Whether output.metrics names this figure. */
+static bool wants(const gmv_config *config, const char *metric)
+{
+    for (int i = 0; i < config->output_metrics.n; i++) {
+        if (strcmp(config->output_metrics.at[i], metric) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+void gmv_show_agreement(const gmv_config *config, const gmv_agreement *agreement)
+{
+    char text[64] = "";
+    if (agreement->cells == 0) {
+        return;
+    }
+    if (wants(config, "ari")) {
+        snprintf(text, sizeof text, " ARI %.3f", agreement->ari);
+    }
+    if (wants(config, "nmi")) {
+        size_t used = strlen(text);
+        snprintf(text + used, sizeof text - used, " NMI %.3f", agreement->nmi);
+    }
+    if (text[0] != '\0') {
+        gmv_log("clusters against %s on %" PRId64 " labelled cells:%s", config->data_label_key, agreement->cells, text);
+    }
+}
+
+static gmv_status write_json(const char *path, const gmv_config *config, const gmv_evaluation *e,
+                             const gmv_agreement *agreement, const char *checkpoint, int64_t epoch)
 {
     char temporary[path_room + 8];
     snprintf(temporary, sizeof temporary, "%s.tmp", path);
@@ -79,6 +109,12 @@ static gmv_status write_json(const char *path, const gmv_evaluation *e, const ch
     put_term(out, "kl_w", e->term[GMV_TERM_KL_W], e->term_se[GMV_TERM_KL_W]);
     put_term(out, "kl_z", e->term[GMV_TERM_KL_Z], e->term_se[GMV_TERM_KL_Z]);
     put_term(out, "kl_x", e->term[GMV_TERM_KL_X], e->term_se[GMV_TERM_KL_X]);
+    if (agreement->cells > 0 && wants(config, "ari")) {
+        fprintf(out, "  \"ari\": %.6f,\n", agreement->ari);
+    }
+    if (agreement->cells > 0 && wants(config, "nmi")) {
+        fprintf(out, "  \"nmi\": %.6f,\n", agreement->nmi);
+    }
     fprintf(out, "  \"active_clusters\": %d,\n  \"epoch\": %" PRId64 ",\n  \"checkpoint\": ", e->active_clusters, epoch);
     put_text(out, checkpoint);
     fprintf(out, "\n}\n");
@@ -89,10 +125,10 @@ static gmv_status write_json(const char *path, const gmv_evaluation *e, const ch
 }
 
 gmv_status gmv_write_evaluation(const gmv_config *config, const gmv_comm *comm, const gmv_evaluation *evaluation,
-                                const char *checkpoint, int64_t epoch)
+                                const gmv_agreement *agreement, const char *checkpoint, int64_t epoch)
 {
     char path[path_room];
     snprintf(path, sizeof path, "%.4000s/evaluation.json", config->output_dir);
-    gmv_status status = comm->rank == 0 ? write_json(path, evaluation, checkpoint, epoch) : GMV_OK;
+    gmv_status status = comm->rank == 0 ? write_json(path, config, evaluation, agreement, checkpoint, epoch) : GMV_OK;
     return gmv_comm_agree(comm, status);
 }

@@ -31,6 +31,9 @@ gmv_status gmv_read_cells(gmv_cells **cells, const gmv_config *config, const gmv
 gmv_status gmv_write_embedding(const gmv_config *config, const gmv_comm *comm, gmv_model *model, gmv_feed *feed,
                                const gmv_cells *cells, const char *checkpoint, int64_t epoch, gmv_evaluation *evaluation);
 
-/* Writes output.dir/evaluation.json (rank 0). `agreement` < 0 entries are left out. */
+/* Writes output.dir/evaluation.json (rank 0), with the agreement's figures that output.metrics names. */
 gmv_status gmv_write_evaluation(const gmv_config *config, const gmv_comm *comm, const gmv_evaluation *evaluation,
-                                const char *checkpoint, int64_t epoch);
+                                const gmv_agreement *agreement, const char *checkpoint, int64_t epoch);
+
+/* Logs those figures in one line, nothing when there are none. */
+void gmv_show_agreement(const gmv_config *config, const gmv_agreement *agreement);

@@ -2,16 +2,35 @@
 
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 static bool speaking = true;
 static bool on_terminal;
 static bool line_open; /* a progress line stands on the terminal, without its newline */
 
+/* mpirun gives its ranks a pseudo-terminal even when its own output goes to a file: what counts is where mpirun,
+ * our parent, writes. */
+static bool launcher_on_terminal(void)
+{
+    char link[64], target[64];
+    snprintf(link, sizeof link, "/proc/%ld/fd/1", (long)getppid());
+    ssize_t length = readlink(link, target, sizeof target - 1);
+    if (length < 0) {
+        return false;
+    }
+    target[length] = '\0';
+    return strncmp(target, "/dev/pts/", 9) == 0 || strncmp(target, "/dev/tty", 8) == 0;
+}
+
 void gmv_log_init(bool speaks)
 {
     speaking = speaks;
-    on_terminal = isatty(STDOUT_FILENO) == 1;
+    const char *kind = getenv("TERM");
+    bool plain = kind == NULL || strcmp(kind, "dumb") == 0;
+    on_terminal = !plain && isatty(STDOUT_FILENO) == 1 &&
+                  (getenv("OMPI_COMM_WORLD_RANK") == NULL || launcher_on_terminal());
 }
 
 static void close_progress_line(void)

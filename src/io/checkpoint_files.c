@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include <xxhash.h>
 
 void gmv_checkpoint_folder(const gmv_config *config, char *folder)
 {
@@ -41,6 +42,55 @@ gmv_status gmv_make_folders(const char *path)
         }
         *at = '/';
     }
+}
+
+static const char seal_mark[] = "gmvxxh3"; /* with its final zero 8 bytes; the checksum follows */
+enum { seal_bytes = sizeof seal_mark + sizeof(uint64_t) };
+
+gmv_status gmv_checkpoint_write_sealed(const char *path, const void *bytes, int64_t count)
+{
+    char seal[seal_bytes];
+    uint64_t sum = XXH3_64bits(bytes, (size_t)count);
+    memcpy(seal, seal_mark, sizeof seal_mark);
+    memcpy(seal + sizeof seal_mark, &sum, sizeof sum);
+    FILE *out = fopen(path, "wbx");
+    bool good = out != NULL && fwrite(bytes, 1, (size_t)count, out) == (size_t)count &&
+                fwrite(seal, 1, sizeof seal, out) == sizeof seal && fflush(out) == 0 && fsync(fileno(out)) == 0;
+    int reason = errno;
+    if (out != NULL && fclose(out) != 0 && good) {
+        good = false;
+        reason = errno;
+    }
+    return good ? GMV_OK : GMV_FAIL(GMV_ERR_ENVIRONMENT, "%s: cannot be written: %s", path, strerror(reason));
+}
+
+gmv_status gmv_checkpoint_check_seal(const char *path)
+{
+    char buffer[1 << 16], seal[seal_bytes];
+    uint64_t stored, sum;
+    struct stat info;
+    FILE *in = fopen(path, "rb");
+    bool whole = in != NULL && fstat(fileno(in), &info) == 0 && S_ISREG(info.st_mode) && info.st_size >= seal_bytes;
+    int64_t left = whole ? (int64_t)info.st_size - seal_bytes : 0;
+    XXH3_state_t *state = XXH3_createState();
+    XXH3_64bits_reset(state);
+    while (whole && left > 0) {
+        size_t part = left < (int64_t)sizeof buffer ? (size_t)left : sizeof buffer;
+        whole = fread(buffer, 1, part, in) == part;
+        XXH3_64bits_update(state, buffer, part);
+        left -= (int64_t)part;
+    }
+    sum = XXH3_64bits_digest(state);
+    XXH3_freeState(state);
+    whole = whole && fread(seal, 1, sizeof seal, in) == sizeof seal && memcmp(seal, seal_mark, sizeof seal_mark) == 0;
+    if (in != NULL) {
+        fclose(in);
+    }
+    if (!whole) {
+        return GMV_FAIL(GMV_ERR_DATA, "it does not end with a checksum; it is cut short or was not written by gmvae_dist");
+    }
+    memcpy(&stored, seal + sizeof seal_mark, sizeof stored);
+    return stored == sum ? GMV_OK : GMV_FAIL(GMV_ERR_DATA, "its checksum does not match");
 }
 
 gmv_status gmv_checkpoint_copy(const char *from, const char *to)

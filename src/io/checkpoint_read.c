@@ -15,10 +15,10 @@
 static gmv_status open_file(const char *path, hid_t *file)
 {
     gmv_h5io_quiet();
-    bool readable = access(path, R_OK) == 0;
+    GMV_TRY(gmv_checkpoint_check_seal(path));
     hid_t properties = H5Pcreate(H5P_FILE_ACCESS);
     H5Pset_file_locking(properties, true, true);
-    *file = readable ? H5Fopen(path, H5F_ACC_RDONLY, properties) : -1;
+    *file = H5Fopen(path, H5F_ACC_RDONLY, properties);
     H5Pclose(properties);
     if (*file < 0) {
         return GMV_FAIL(GMV_ERR_DATA, "not a complete HDF5 file");
@@ -133,6 +133,7 @@ static gmv_status read_numbers(hid_t file, gmv_checkpoint *checkpoint)
     GMV_GO(gmv_h5io_get_f64(input, "mean", 1, &checkpoint->input_mean));
     GMV_GO(gmv_h5io_get_f64(input, "std", 1, &checkpoint->input_std));
     GMV_GO(gmv_h5io_get_i64(state, "batch", &progress->batch));
+    GMV_GO(gmv_h5io_get_i64(state, "cells", &progress->cells));
     GMV_GO(gmv_h5io_get_f64(state, "sum", GMV_TERMS, progress->sum));
     status = gmv_h5io_get_f64(state, "best", 1, &progress->best);
 done:
@@ -354,11 +355,17 @@ gmv_status gmv_checkpoint_find_newest(const gmv_config *config, const gmv_comm *
             if (gmv_checkpoint_verify(list[i].path) == GMV_OK) {
                 found = list[i].path;
             } else {
-                gmv_warn("%s; using the one before it", gmv_error_message());
+                gmv_warn("%s; passed over", gmv_error_message());
                 gmv_error_clear();
             }
         }
         status = copy_text(path, found);
+        if (n > 0 && *found == '\0') { /* not silently anew: that would remove files a person may yet save */
+            GMV_FREE(*path);
+            status = GMV_FAIL(GMV_ERR_DATA,
+                              "%s: none of the %d checkpoints there is good; bring one back, or remove them, or set "
+                              "checkpoint.resume=never to start anew", folder, n);
+        }
         free(list);
     }
     return share_path(comm, status, path);

@@ -65,6 +65,7 @@ static gmv_status write_state(hid_t file, const gmv_progress *progress)
     hid_t group = H5Gcreate2(file, "state", H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT);
     gmv_status status;
     GMV_GO(gmv_h5io_put_i64(group, "batch", progress->batch));
+    GMV_GO(gmv_h5io_put_i64(group, "cells", progress->cells));
     GMV_GO(gmv_h5io_put_f64(group, "sum", GMV_TERMS, progress->sum));
     status = gmv_h5io_put_f64(group, "best", 1, &progress->best);
 done:
@@ -125,35 +126,48 @@ static gmv_status sync_path(const char *path)
     return bad ? GMV_FAIL(GMV_ERR_ENVIRONMENT, "%s: cannot be synced: %s", path, strerror(reason)) : GMV_OK;
 }
 
-/* Writes, reads back and syncs a complete file at `path`. */
+/* Writes what HDF5 has made in memory. */
+static gmv_status write_image(hid_t file, const char *path)
+{
+    void *image = NULL; /* of the core driver: the address of its buffer's address */
+    ssize_t size = H5Fflush(file, H5F_SCOPE_GLOBAL) < 0 ? -1 : H5Fget_file_image(file, NULL, 0); /* the buffer is larger */
+    if (size <= 0 || H5Fget_vfd_handle(file, H5P_DEFAULT, &image) < 0) {
+        return GMV_FAIL(GMV_ERR_ENVIRONMENT, "%s: the checkpoint cannot be made; is memory short?", path);
+    }
+    unlink(path);
+    return gmv_checkpoint_write_sealed(path, *(void **)image, size);
+}
+
+/* Writes and reads back a complete file at `path`. HDF5 works in memory: when the disk is full it can neither
+ * close a file nor end the program without a crash. */
 static gmv_status write_file(const gmv_trainer *trainer, const char *path)
 {
     gmv_h5io_quiet();
     /* newer format: attributes above 64 kB (a config with many files) and compact groups */
     hid_t access = H5Pcreate(H5P_FILE_ACCESS);
     H5Pset_libver_bounds(access, H5F_LIBVER_V18, H5F_LIBVER_LATEST);
+    H5Pset_fapl_core(access, (size_t)1 << 22, false);
     hid_t file = H5Fcreate(path, H5F_ACC_TRUNC, H5P_DEFAULT, access);
     H5Pclose(access);
     if (file < 0) {
-        return GMV_FAIL(GMV_ERR_ENVIRONMENT, "%s: cannot be created: %s; check output.dir and the space left", path,
-                        strerror(errno));
+        return GMV_FAIL(GMV_ERR_ENVIRONMENT, "%s: the checkpoint cannot be made; is memory short?", path);
     }
     gmv_status status = write_contents(file, trainer);
-    /* a full disk can show as late as here, and even a clean close proves nothing: the file is read back */
-    bool closed = H5Fflush(file, H5F_SCOPE_GLOBAL) >= 0;
-    closed = H5Fclose(file) >= 0 && closed;
-    if (status == GMV_OK && (!closed || gmv_checkpoint_verify(path) != GMV_OK)) {
-        gmv_error_clear();
-        status = GMV_ERR_ENVIRONMENT;
+    if (status == GMV_OK) {
+        status = write_image(file, path);
+    }
+    H5Fclose(file);
+    if (status == GMV_OK) {
+        status = gmv_checkpoint_verify(path);
     }
     if (status != GMV_OK) {
+        char reason[512];
+        snprintf(reason, sizeof reason, "%s", gmv_error_message());
         gmv_error_clear();
         unlink(path);
-        return GMV_FAIL(GMV_ERR_ENVIRONMENT,
-                        "%s: the checkpoint could not be written completely (disk full?); older checkpoints are "
-                        "untouched", path);
+        return GMV_FAIL(GMV_ERR_ENVIRONMENT, "%s; the checkpoint was not written, older ones are untouched", reason);
     }
-    return sync_path(path);
+    return GMV_OK;
 }
 
 /* Makes `name` another name of the file at `from`, replacing what had it. */
@@ -202,6 +216,30 @@ static void prune(const char *folder, int64_t keep)
         unlink(path);
     }
     gmv_free(epoch);
+}
+
+static bool ends_with(const char *name, const char *end)
+{
+    size_t length = strlen(name), wanted = strlen(end);
+    return length >= wanted && strcmp(name + length - wanted, end) == 0;
+}
+
+void gmv_checkpoint_remove_unfinished(const gmv_config *config)
+{
+    char folder[GMV_PATH_ROOM], path[GMV_PATH_ROOM + 256];
+    gmv_checkpoint_folder(config, folder);
+    DIR *dir = opendir(folder);
+    struct dirent *entry;
+    while (dir != NULL && (entry = readdir(dir)) != NULL) {
+        const char *name = entry->d_name;
+        if (strncmp(name, ".writing-", 9) == 0 || ends_with(name, ".h5.link") || ends_with(name, ".h5.copy")) {
+            snprintf(path, sizeof path, "%s/%s", folder, name);
+            unlink(path);
+        }
+    }
+    if (dir != NULL) {
+        closedir(dir);
+    }
 }
 
 gmv_status gmv_checkpoint_remove_all(const gmv_config *config)

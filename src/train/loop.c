@@ -53,17 +53,17 @@ static void show_progress(const gmv_trainer *trainer, pace *clock)
                      exact_bound(trainer->last), cells_per_second(trainer, clock), "about ", left);
 }
 
-static gmv_status log_step(const gmv_trainer *trainer)
+static void log_step(const gmv_trainer *trainer)
 {
     int64_t every = trainer->config->train_log_steps;
     if (every == 0 || trainer->progress.step % every != 0) {
-        return GMV_OK;
+        return;
     }
     gmv_evaluation e = {.cells = gmv_sampler_batch_cells(&trainer->sampler, trainer->progress.batch - 1)};
     memcpy(e.term, trainer->last, sizeof e.term);
     e.neg_elbo = exact_bound(e.term);
     e.objective = e.term[GMV_TERM_RECONSTRUCTION] + e.term[GMV_TERM_KL_W] + e.term[GMV_TERM_PRIOR];
-    return gmv_metrics_append(trainer, "step", &e, NAN);
+    gmv_metrics_append(trainer, "step", &e, NAN);
 }
 
 /* Steps to the end of the epoch under way, or to a signal. */
@@ -73,7 +73,7 @@ static gmv_status run_steps(gmv_trainer *trainer, pace *clock)
     clock->epoch_first_step = trainer->progress.step;
     while (trainer->progress.batch < trainer->sampler.batches && !trainer->stop) {
         GMV_TRY(gmv_train_step(trainer));
-        GMV_TRY(log_step(trainer));
+        log_step(trainer);
         show_progress(trainer, clock);
     }
     return GMV_OK;
@@ -84,8 +84,8 @@ static gmv_status epoch_statistics(gmv_trainer *trainer, gmv_evaluation *e)
 {
     gmv_backend *b = trainer->backend;
     int clusters = trainer->model->clusters;
-    float *mass;
-    double *sum = NULL;
+    float *mass = NULL;
+    double *sum = NULL, total = 0.0;
     memset(e, 0, sizeof *e);
     e->cells = trainer->sampler.total;
     for (int i = 0; i < GMV_TERMS; i++) {
@@ -93,23 +93,25 @@ static gmv_status epoch_statistics(gmv_trainer *trainer, gmv_evaluation *e)
     }
     e->neg_elbo = exact_bound(e->term);
     e->objective = e->term[GMV_TERM_RECONSTRUCTION] + e->term[GMV_TERM_KL_W] + e->term[GMV_TERM_PRIOR];
-    GMV_TRY(GMV_NEW(mass, clusters, "cluster mass"));
     gmv_status status;
+    GMV_GO(GMV_NEW(mass, clusters, "cluster mass"));
     GMV_GO(GMV_NEW(sum, clusters, "cluster mass"));
     GMV_GO(b->op->download(b, mass, trainer->cluster_mass, clusters * (int64_t)sizeof(float)));
     GMV_GO(b->op->clear(b, trainer->cluster_mass, clusters * (int64_t)sizeof(float)));
-    double total = 0.0;
     for (int k = 0; k < clusters; k++) {
         sum[k] = (double)mass[k];
     }
-    gmv_comm_sum_f64(trainer->comm, sum, clusters);
-    for (int k = 0; k < clusters; k++) {
+done:
+    status = gmv_comm_agree(trainer->comm, status);
+    if (status == GMV_OK) {
+        gmv_comm_sum_f64(trainer->comm, sum, clusters);
+    }
+    for (int k = 0; status == GMV_OK && k < clusters; k++) {
         total += sum[k];
     }
-    for (int k = 0; k < clusters; k++) {
+    for (int k = 0; status == GMV_OK && k < clusters; k++) {
         e->active_clusters += sum[k] > 0.005 * total ? 1 : 0;
     }
-done:
     gmv_free(mass);
     gmv_free(sum);
     return status;
@@ -153,11 +155,11 @@ static gmv_status finish_epoch(gmv_trainer *trainer, const held_out *held, const
     progress->epoch++;
     progress->batch = 0;
     memset(progress->sum, 0, sizeof progress->sum);
-    GMV_TRY(gmv_comm_agree(trainer->comm, gmv_metrics_append(trainer, "train", &train, speed)));
+    gmv_metrics_append(trainer, "train", &train, speed);
     GMV_TRY(evaluate_held_out(trainer, held, &validation, &better));
     char text[64] = "";
     if (validation.cells > 0) {
-        GMV_TRY(gmv_comm_agree(trainer->comm, gmv_metrics_append(trainer, "validation", &validation, NAN)));
+        gmv_metrics_append(trainer, "validation", &validation, NAN);
         snprintf(text, sizeof text, "  held-out %.2f", validation.neg_elbo);
     }
     gmv_log_progress(true, "epoch %" PRId64 "/%" PRId64 "  step %" PRId64 "  -ELBO %.2f%s  clusters in use %d/%d  %.0f cells/s",

@@ -1,5 +1,5 @@
 /* metrics.jsonl: one JSON object a line, in the order things happened. */
-#include "gmvae/mem.h"
+#include "gmvae/log.h"
 #include "gmvae/train.h"
 
 #include <errno.h>
@@ -26,17 +26,27 @@ static void put_number(FILE *out, const char *name, double value)
     }
 }
 
-gmv_status gmv_metrics_append(const gmv_trainer *trainer, const char *split, const gmv_evaluation *e,
-                              double cells_per_s)
+/* Training goes on without its log, but not in silence. */
+static void warn_once(const char *path)
+{
+    static bool warned;
+    if (!warned) {
+        gmv_warn("%s: cannot be written: %s; training goes on without it", path, strerror(errno));
+    }
+    warned = true;
+}
+
+void gmv_metrics_append(const gmv_trainer *trainer, const char *split, const gmv_evaluation *e, double cells_per_s)
 {
     if (trainer->comm->rank != 0) {
-        return GMV_OK;
+        return;
     }
     char path[path_room];
     metrics_path(trainer->config, "", path);
     FILE *out = fopen(path, "a");
     if (out == NULL) {
-        return GMV_FAIL(GMV_ERR_ENVIRONMENT, "%s: cannot be written: %s", path, strerror(errno));
+        warn_once(path);
+        return;
     }
     const gmv_progress *progress = &trainer->progress;
     fprintf(out, "{\"epoch\": %" PRId64 ", \"step\": %" PRId64 ", \"split\": \"%s\"", progress->epoch, progress->step,
@@ -54,9 +64,8 @@ gmv_status gmv_metrics_append(const gmv_trainer *trainer, const char *split, con
     put_number(out, "cells_per_s", cells_per_s);
     fprintf(out, ", \"active_clusters\": %d, \"cells\": %" PRId64 "}\n", e->active_clusters, e->cells);
     if (fclose(out) != 0) {
-        return GMV_FAIL(GMV_ERR_ENVIRONMENT, "%s: cannot be written: %s", path, strerror(errno));
+        warn_once(path);
     }
-    return GMV_OK;
 }
 
 gmv_status gmv_metrics_rewind(const gmv_config *config, int64_t step)

@@ -162,13 +162,16 @@ int gmv_sampler_rows(const gmv_sampler *sampler, int64_t epoch, int64_t t, int f
     return n;
 }
 
+/* By Webster's rule there is an x for which every shard has given n x cells, rounded up or down. A batch moves x
+ * by some d and takes between n d - 1 and n d + 1 from each shard, so that d <= (batch_size + shards) / total. */
 int gmv_sampler_most(const gmv_sampler *sampler, int first, int end)
 {
-    int64_t most = 0;
+    int64_t most = 0, reach = sampler->batch_size;
+    for (int s = 0; s < sampler->shards; s++) {
+        reach += sampler->count[s] > 0 ? 1 : 0;
+    }
     for (int s = first; s < end; s++) {
-        /* a batch takes at most its proportional share, rounded up, and one more */
-        wide share = (wide)sampler->batch_size * sampler->count[s];
-        int64_t from_shard = (int64_t)((share + sampler->total - 1) / sampler->total) + 1;
+        int64_t from_shard = (int64_t)((wide)reach * sampler->count[s] / sampler->total) + 1;
         most += from_shard < sampler->count[s] ? from_shard : sampler->count[s];
     }
     return (int)(most < sampler->batch_size ? most : sampler->batch_size);

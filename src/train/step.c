@@ -6,7 +6,7 @@
 #include <string.h>
 
 /* Floats that ride behind the gradient in its all-reduce. */
-enum { extra_terms = 0, extra_stop = GMV_TERMS };
+enum { extra_terms = 0, extra_stop = GMV_TERMS, extra_failed };
 
 double gmv_learning_rate(const gmv_config *config, int64_t epoch)
 {
@@ -48,8 +48,17 @@ static gmv_status add_piece(gmv_trainer *trainer, int piece, double cells_of_bat
                                   gmv_vec_of(trainer->cluster_mass, model->clusters));
 }
 
+/* A rank that fails alone still takes part in the all-reduce, with this flag set: the others would wait for ever. */
+static gmv_status flag_failure(gmv_trainer *trainer, gmv_status status)
+{
+    const gmv_params *params = &trainer->model->params;
+    float failed = status != GMV_OK ? 1.0f : 0.0f;
+    return trainer->backend->op->upload(trainer->backend, params->grad + params->total + extra_failed, &failed,
+                                        sizeof failed);
+}
+
 /* `reduction: exact`: integers do not mind the order of additions, nor the number of ranks. */
-static gmv_status reduce_exact(gmv_trainer *trainer, double cells_of_batch)
+static gmv_status reduce_exact(gmv_trainer *trainer, double cells_of_batch, gmv_status *local)
 {
     gmv_backend *b = trainer->backend;
     gmv_params *params = &trainer->model->params;
@@ -57,7 +66,8 @@ static gmv_status reduce_exact(gmv_trainer *trainer, double cells_of_batch)
     int64_t bytes = grad.n * (int64_t)sizeof(int64_t), overflow = 0;
     GMV_TRY(b->op->clear(b, trainer->fixed, bytes + (int64_t)sizeof(int64_t)));
     for (int piece = trainer->first_piece; piece < trainer->end_piece; piece++) {
-        GMV_TRY(add_piece(trainer, piece, cells_of_batch));
+        *local = *local == GMV_OK ? add_piece(trainer, piece, cells_of_batch) : *local;
+        GMV_TRY(flag_failure(trainer, *local));
         GMV_TRY(b->op->fixed_add(b, grad, trainer->pieces + 1, trainer->fixed, trainer->overflow));
         GMV_TRY(b->op->clear(b, grad.at, grad.n * (int64_t)sizeof(float)));
     }
@@ -67,7 +77,7 @@ static gmv_status reduce_exact(gmv_trainer *trainer, double cells_of_batch)
         return GMV_FAIL(GMV_ERR_NUMERIC,
                         "epoch %lld, step %lld: a gradient is not finite or beyond the range of exact sums (8e6); "
                         "lower train.lr or use train.reduction=fast",
-                        (long long)trainer->progress.epoch + 1, (long long)trainer->progress.step);
+                        (long long)trainer->progress.epoch + 1, (long long)trainer->progress.step + 1);
     }
     return b->op->fixed_value(b, trainer->fixed, grad);
 }
@@ -79,15 +89,20 @@ static gmv_status gradient(gmv_trainer *trainer, double cells_of_batch)
     gmv_params *params = &trainer->model->params;
     gmv_vec grad = gmv_vec_of(params->grad, params->total + GMV_GRAD_EXTRA);
     float stop = gmv_signal_seen() ? 1.0f : 0.0f, extra[GMV_GRAD_EXTRA];
+    gmv_status local = GMV_OK; /* of this rank alone */
     GMV_TRY(b->op->clear(b, grad.at, grad.n * (int64_t)sizeof(float)));
     GMV_TRY(b->op->upload(b, grad.at + params->total + extra_stop, &stop, sizeof stop));
     if (trainer->fixed != NULL) {
-        GMV_TRY(reduce_exact(trainer, cells_of_batch));
+        GMV_TRY(reduce_exact(trainer, cells_of_batch, &local));
     } else {
-        GMV_TRY(add_piece(trainer, 0, cells_of_batch));
+        local = add_piece(trainer, 0, cells_of_batch);
+        GMV_TRY(flag_failure(trainer, local));
         GMV_TRY(b->op->allreduce_f32(b, grad));
     }
     GMV_TRY(b->op->download(b, extra, grad.at + params->total, sizeof extra));
+    if (extra[extra_failed] != 0.0f) {
+        return gmv_comm_agree(trainer->comm, local);
+    }
     for (int i = 0; i < GMV_TERMS; i++) {
         trainer->last[i] = (double)extra[extra_terms + i];
     }
@@ -113,7 +128,7 @@ gmv_status gmv_train_step(gmv_trainer *trainer)
         return GMV_FAIL(GMV_ERR_NUMERIC,
                         "epoch %lld, step %lld: the %s is not finite; parameters were left as they were. Lower "
                         "train.lr, or set train.clip_norm, and run again from the last checkpoint",
-                        (long long)progress->epoch + 1, (long long)progress->step,
+                        (long long)progress->epoch + 1, (long long)progress->step + 1,
                         isfinite(loss) ? "gradient" : "loss");
     }
     double limit = config->train_clip_norm;
@@ -149,6 +164,7 @@ gmv_status gmv_trainer_init(gmv_trainer *trainer, const gmv_config *config, cons
     gmv_backend *b = model->backend;
     GMV_TRY(gmv_sampler_init(&trainer->sampler, comm, cells, (uint64_t)config->seed, config->data_validation.fraction,
                              config->train_batch_size));
+    trainer->progress.cells = trainer->sampler.total;
     bool exact = config->train_reduction == GMV_REDUCTION_EXACT;
     trainer->pieces = exact ? (int)config->train_micro_batches : 1;
     if (exact && (trainer->pieces % comm->size != 0 || cells->shards % trainer->pieces != 0)) {

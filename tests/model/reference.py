@@ -47,9 +47,11 @@ BASE = {
 
 def cases():
     """(name, overrides, cells, genes, keys, KL weight) of every case."""
-    grid = itertools.product(("marginal", "published", "mc"), ("nb", "nb_logit"), (1, 5), (0, 2), (1, 3),
-                             ("log1p", "standardize"))
-    for objective, likelihood, clusters, keys, draws, kind in grid:
+    axes = (("marginal", "published", "mc"), ("nb", "nb_logit"), (1, 5), (0, 2), (1, 3), ("log1p", "standardize"))
+    for at in itertools.product(*(range(len(axis)) for axis in axes)):
+        if sum(at) % 2:  # half of the grid: still every combination of any five of the choices
+            continue
+        objective, likelihood, clusters, keys, draws, kind = (axis[i] for axis, i in zip(axes, at))
         yield (f"{objective}-{likelihood}-K{clusters}-C{keys}-M{draws}-{kind}",
                {"model.objective": objective, "model.likelihood": likelihood, "model.clusters": clusters,
                 "train.mc_samples": draws, "model.input": kind}, 13, 31, keys, 1.0)

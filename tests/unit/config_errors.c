@@ -114,7 +114,7 @@ static void test_keys(void **state)
         {"data: {genes: {ntop: 5}}\n", NULL, "c.yaml:1:16: ", "did you mean \"data.genes.n_top\"?"},
         {"train.epochs: 3\n", NULL, "c.yaml:1:1: ", "write train: {epochs: ...}"},
         {"xylophone: 3\n", NULL, "c.yaml:1:1: ", "--print-config lists all keys"},
-        {"output: {report: yes}", NULL, "c.yaml:1:10: ", "unknown key \"output.report\"; gmvae_dist --print-config"},
+        {"output: {colour: yes}", NULL, "c.yaml:1:10: ", "unknown key \"output.colour\"; gmvae_dist --print-config"},
         {"<<: {seed: 1}\n", NULL, "c.yaml:1:1: ", "unknown key \"<<\""},
         {"", "epochs=3", "override \"epochs=3\": ", "did you mean \"train.epochs\"?"},
         {"", "train.epochs.x=3", "override \"train.epochs.x=3\": ", "did you mean \"train.epochs\"?"},
