@@ -50,8 +50,12 @@ gmv_status GMV_CPU(scratch)(gmv_backend *b, int64_t bytes, void **scratch)
     if (bytes > state->scratch_bytes) {
         GMV_FREE(state->scratch);
         state->scratch_bytes = 0;
-        GMV_TRY(gmv_alloc_bytes(&state->scratch, bytes, 1, "scratch memory of the CPU backend"));
-        state->scratch_bytes = bytes;
+        int64_t room = (int64_t)1 << 20; /* in powers of two: batches differ, and steps should not allocate */
+        while (room < bytes) {
+            room *= 2;
+        }
+        GMV_TRY(gmv_alloc_bytes(&state->scratch, room, 1, "scratch memory of the CPU backend"));
+        state->scratch_bytes = room;
     }
     *scratch = state->scratch;
     return GMV_OK;

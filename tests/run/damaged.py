@@ -12,7 +12,7 @@ import time
 from support import FEW, PATIENCE, Run, RunTest, contents, datasets, edit, h5py, lines_of, main
 
 CHANGES = {"train.epochs": 3, "train.reduction": "exact", "checkpoint.every": 1, "model.encoder": [8], "model.decoder": [8], "model.beta": [8]}
-FLIPS = 5 if FEW else 25
+FLIPS = 3 if FEW else 16
 
 
 def regions(path):

@@ -4,7 +4,7 @@ usage: ranks.py PATH/gmvae_dist
 """
 from support import FEW, RunTest, contents, main, np, tensors
 
-RANKS = (1, 2, 8) if FEW else (1, 2, 4, 8)
+RANKS = (1, 4) if FEW else (1, 2, 4, 8)
 RICH = {"model.dropout": 0.1, "data.batch_keys": ["batch", "condition"], "train.mc_samples": 2,
         "model.objective": "published", "train.z_free_nats": 0.3, "model.input": "standardize"}
 
@@ -40,7 +40,7 @@ class Ranks(RunTest):
 
     def test_threads_do_not_matter(self):
         one = self.train("threads1", RICH, threads=1)
-        for threads in (2,) if FEW else (2, 3, 5):
+        for threads in (2,) if FEW else (2, 5):
             self.same_run(one, self.train(f"threads{threads}", RICH, threads=threads))
 
     def test_other_seeds_differ(self):
@@ -49,7 +49,7 @@ class Ranks(RunTest):
 
     def test_uneven_shards(self):
         """Ranks that host other numbers of shards, shards that differ in size, and ranks that host none."""
-        for shards, numbers in ((7, (3,)), (2, (4,)), (5, (8,))):
+        for shards, numbers in ((7, (3,)), (2, (4,))):
             changes = {"data.shards": shards, "train.epochs": 1}
             first = self.train(f"s{shards}", changes)
             for ranks in numbers:
