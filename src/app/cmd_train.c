@@ -11,6 +11,9 @@
 #include <string.h>
 #include <unistd.h>
 
+/* Below so many optimiser steps clusters were worse than those of principal components (docs/quality.md). */
+enum { few_steps = 300 };
+
 /* Everything a training run holds. */
 typedef struct training {
     gmv_run *run;
@@ -148,6 +151,10 @@ static void show_plan(const training *t)
             " epochs; KL warm-up over %" PRId64 " steps",
             trainer->sampler.total, config->train_batch_size, trainer->sampler.batches, config->train_epochs,
             trainer->warmup_steps);
+    if (trainer->planned_steps < few_steps) {
+        gmv_warn("only %" PRId64 " optimiser steps are planned, too few to train a model well; for a small data set lower "
+                 "train.batch_size (64 to 256) or raise train.epochs", trainer->planned_steps);
+    }
     int64_t nonzeros = t->cells->packed.indptr[t->cells->packed.rows];
     gmv_log("memory  of rank 0: matrix %.1f MB, parameters with gradients and Adam %.1f MB, activations %.1f MB",
             (double)nonzeros * (t->cells->packed.gene16 != NULL ? 3.0 : 5.0) / megabyte,
