@@ -131,6 +131,7 @@ typedef struct gmv_trainer {
     float *cluster_mass;     /* backend [K]: sum of probabilities of the epoch, this rank */
     double last[GMV_TERMS];  /* terms of the last step, means over its cells */
     double last_norm;        /* gradient norm of the last step */
+    double kl_weight;        /* warm-up weight of the last step */
     bool stop;               /* a signal reached some rank; all ranks know after the step */
 } gmv_trainer;
 

@@ -110,10 +110,10 @@ static gmv_status take_up(training *t)
 {
     const gmv_progress *progress = &t->resume.progress;
     int64_t cells = t->trainer.sampler.total;
-    if (progress->batch > 0 && progress->cells != cells) {
+    if (progress->cells != cells) {
         return GMV_FAIL(GMV_ERR_CONFIG,
-                        "%s stands inside an epoch of %" PRId64 " training cells, but data.train has %" PRId64 " here; finish "
-                        "that epoch with its own cells, or set another output.dir",
+                        "%s was trained on %" PRId64 " cells, but data.train has %" PRId64 " training cells here; set another "
+                        "output.dir, or checkpoint.resume=never to replace it",
                         t->resume_path, progress->cells, cells);
     }
     GMV_TRY(gmv_checkpoint_load_params(t->resume_path, &t->run->comm, t->model, true));
@@ -278,6 +278,7 @@ static gmv_status check_what_is_there(const gmv_config *config)
 static gmv_status run_training(training *t)
 {
     const gmv_comm *comm = &t->run->comm;
+    gmv_signals_install(); /* before reading: a SIGUSR1 must not kill a rank */
     GMV_TRY(check_what_is_there(&t->run->config));
     GMV_TRY(find_start(t));
     GMV_TRY(read_data(t));
@@ -292,7 +293,6 @@ static gmv_status run_training(training *t)
         gmv_log("resuming from %s: epoch %" PRId64 ", step %" PRId64, t->resume_path, t->trainer.progress.epoch,
                 t->trainer.progress.step);
     }
-    gmv_signals_install();
     GMV_TRY(gmv_train_loop(&t->trainer, t->validation));
     return write_results(t);
 }

@@ -18,9 +18,10 @@ gmv_status gmv_write_embedding(const gmv_config *config, const gmv_comm *comm, g
     gmv_row_output rows = {0};
     char *text = NULL, path[path_room];
     gmv_status status;
-    GMV_GO(GMV_NEW(rows.latent, cells->count * model->latent_dim, "the embedding"));
-    GMV_GO(GMV_NEW(rows.probability, cells->count * model->clusters, "cluster probabilities"));
-    GMV_GO(GMV_NEW(rows.neg_elbo, cells->count, "bounds of cells"));
+    /* one element more: a rank without rows takes part in writing too, and NULL means that a part is not wanted */
+    GMV_GO(GMV_NEW(rows.latent, cells->count * model->latent_dim + 1, "the embedding"));
+    GMV_GO(GMV_NEW(rows.probability, cells->count * model->clusters + 1, "cluster probabilities"));
+    GMV_GO(GMV_NEW(rows.neg_elbo, cells->count + 1, "bounds of cells"));
     GMV_GO(gmv_config_text(config, &text));
     GMV_GO(gmv_embed_rows(model, feed, cells, &rows));
 done:

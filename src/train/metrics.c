@@ -59,7 +59,7 @@ void gmv_metrics_append(const gmv_trainer *trainer, const char *split, const gmv
     put_number(out, "kl_x", e->term[GMV_TERM_KL_X]);
     int64_t epoch = progress->epoch > 0 && progress->batch == 0 ? progress->epoch - 1 : progress->epoch;
     put_number(out, "lr", gmv_learning_rate(trainer->config, epoch));
-    put_number(out, "kl_weight", gmv_kl_weight(trainer));
+    put_number(out, "kl_weight", trainer->kl_weight);
     put_number(out, "grad_norm", trainer->last_norm);
     put_number(out, "cells_per_s", cells_per_s);
     fprintf(out, ", \"active_clusters\": %d, \"cells\": %" PRId64 "}\n", e->active_clusters, e->cells);

@@ -38,7 +38,7 @@ static gmv_status add_piece(gmv_trainer *trainer, int piece, double cells_of_bat
                      .draws = (int)trainer->config->train_mc_samples,
                      .epoch = (uint32_t)trainer->progress.epoch,
                      .training = true,
-                     .kl_weight = (float)gmv_kl_weight(trainer),
+                     .kl_weight = (float)trainer->kl_weight,
                      .scale = (float)(1.0 / cells_of_batch),
                      .probability = true};
     GMV_TRY(gmv_model_run(model, &pass));
@@ -118,6 +118,7 @@ gmv_status gmv_train_step(gmv_trainer *trainer)
     const gmv_config *config = trainer->config;
     double cells = (double)gmv_sampler_batch_cells(&trainer->sampler, progress->batch), squares, loss = 0.0;
 
+    trainer->kl_weight = gmv_kl_weight(trainer);
     GMV_TRY(gradient(trainer, cells));
     GMV_TRY(b->op->sum_squares(b, gmv_vec_of(params->grad, params->total), &squares));
     trainer->last_norm = sqrt(squares);
