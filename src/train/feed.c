@@ -18,7 +18,9 @@ static gmv_status largest_batch(const gmv_packed *packed, int most, int64_t *non
     for (int64_t i = 0; i < packed->rows; i++) {
         size[i] = packed->indptr[i + 1] - packed->indptr[i];
     }
-    qsort(size, (size_t)packed->rows, sizeof *size, descending);
+    if (packed->rows > 0) { /* a rank may have none */
+        qsort(size, (size_t)packed->rows, sizeof *size, descending);
+    }
     *nonzeros = 0;
     for (int64_t i = 0; i < packed->rows && i < most; i++) {
         *nonzeros += size[i];
