@@ -75,9 +75,10 @@ static gmv_status reduce_exact(gmv_trainer *trainer, double cells_of_batch, gmv_
     GMV_TRY(b->op->download(b, &overflow, trainer->overflow, sizeof overflow));
     if (overflow != 0) {
         return GMV_FAIL(GMV_ERR_NUMERIC,
-                        "epoch %lld, step %lld: a gradient is not finite or beyond the range of exact sums (8e6); "
-                        "lower train.lr or use train.reduction=fast",
-                        (long long)trainer->progress.epoch + 1, (long long)trainer->progress.step + 1);
+                        "epoch %lld, step %lld: a gradient is not finite or beyond the range of exact sums (%.1e a "
+                        "micro-batch); lower train.lr or use train.reduction=fast",
+                        (long long)trainer->progress.epoch + 1, (long long)trainer->progress.step + 1,
+                        ldexp(1.0, 62 - GMV_FIXED_BITS) / (trainer->pieces + 1));
     }
     return b->op->fixed_value(b, trainer->fixed, grad);
 }
