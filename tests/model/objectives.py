@@ -1,27 +1,25 @@
-"""The three objectives on the same trained parameters, by gmvae_dist eval.
+"""The three objectives on the same parameters and on trained ones, by many draws on held-out cells.
 
     objectives.py GMVAE_DIST
 
-A checkpoint holds its config as text, so the same parameters can be evaluated under every objective. Then:
-the exact bound and all its parts are the same numbers under every objective; marginal and mc have the exact
-bound as their own; the published one, a looser bound, is never below it. With one component (K = 1) there is nothing to choose:
-kl_z is zero, and published, which integrates what the others sample, has the same expectation.
+With a learning rate of 0 runs of every objective keep the same parameters. Then the exact bound and all its parts
+are the same numbers under every objective. There and after training, marginal and mc have the exact bound as
+their own; the published one, a looser bound, is never below it. With one component (K = 1) there is nothing to
+choose: kl_z is zero, and published, which integrates what the others sample, has the same expectation.
 Exit status 77 means skipped: a Python package is missing.
 """
 
 import os
-import shutil
 import sys
 import tempfile
 
 import support
-import h5py
 
 OBJECTIVES = ("marginal", "published", "mc")
 PARTS = ("neg_elbo", "reconstruction", "kl_w", "kl_z", "kl_x")
 CELLS, GENES, TYPES, BATCHES = 600, 60, 4, 2
 DRAWS = 400
-NATS = 0.02  # allowed Monte-Carlo error: draws of a cell spread by about 1.5 nats, so means of about 72,000 by 0.006
+NATS = 0.03  # Monte-Carlo error allowed of means over some 72,000 draws; deviations found: 0.005 trained, 0.011 initial
 
 
 def config_of(folder, data, name, clusters, objective):
@@ -38,30 +36,21 @@ def config_of(folder, data, name, clusters, objective):
     }
 
 
-def evaluate_as(program, folder, config, objective):
-    """evaluation.json of the run's parameters under another objective."""
-    out = os.path.join(config["output"]["dir"], f"as_{objective}")
-    os.mkdir(out)
-    path = os.path.join(out, "model.h5")
-    shutil.copy(os.path.join(config["output"]["dir"], "checkpoints", "last.h5"), path)
-    trained = config["model"]["objective"]
-    with h5py.File(path, "r+") as file:
-        text = file.attrs["config"]
-        text = text.decode() if isinstance(text, bytes) else text
-        if text.count(f"objective: {trained}") != 1:
-            sys.exit(f"the checkpoint's config names its objective, {trained}, in another way than this test expects")
-        file.attrs["config"] = text.replace(f"objective: {trained}", f"objective: {objective}")
-    other = {**config, "checkpoint": {"path": path}, "eval": {"samples": DRAWS}, "output": {"dir": out}}
-    support.run(program, folder, other, "eval")
-    return support.evaluation(other)
+def trained_as(program, folder, data, clusters, objective, lr):
+    """evaluation.json of a run of many draws; with a learning rate of 0, of the initial parameters."""
+    config = config_of(folder, data, f"{objective}{clusters}lr{lr}", clusters, objective)
+    config["train"]["lr"] = lr
+    config["eval"]["samples"] = DRAWS
+    support.run(program, folder, config)
+    return support.evaluation(config)
 
 
 def check(name, clusters, by_objective, problems):
-    first = by_objective["marginal"]
+    first = next(iter(by_objective.values()))
     for objective, found in by_objective.items():
         for part in PARTS:
             if abs(found[part] - first[part]) > 1e-6 * abs(first["neg_elbo"]):
-                problems.append(f"{name}: {part} is {found[part]} as {objective}, {first[part]} as marginal")
+                problems.append(f"{name}: {part} is {found[part]} as {objective}, {first[part]} as {next(iter(by_objective))}")
         total = sum(found[part] for part in PARTS[1:])
         if abs(total - found["neg_elbo"]) > 1e-6 * abs(total):
             problems.append(f"{name}: the parts add up to {total}, neg_elbo is {found['neg_elbo']}")
@@ -84,12 +73,12 @@ def main():
         data = os.path.join(folder, "cells.h5ad")
         support.write_h5ad(data, *support.simulate(5, CELLS, GENES, TYPES, BATCHES))
         for clusters in (1, 6):
-            for trained in OBJECTIVES[:2]:  # without free nats, mc trains as marginal does
-                name = f"K {clusters} trained as {trained}"
-                config = config_of(folder, data, f"{trained}{clusters}", clusters, trained)
-                support.run(sys.argv[1], folder, config)
-                check(name, clusters, {objective: evaluate_as(sys.argv[1], folder, config, objective)
-                                       for objective in OBJECTIVES}, problems)
+            check(f"K {clusters} initial", clusters,
+                  {objective: trained_as(sys.argv[1], folder, data, clusters, objective, 0.0) for objective in OBJECTIVES},
+                  problems)
+            for objective in OBJECTIVES:
+                check(f"K {clusters} trained", clusters,
+                      {objective: trained_as(sys.argv[1], folder, data, clusters, objective, 1e-3)}, problems)
     for problem in problems:
         print(f"failed: {problem}")
     return 1 if problems else 0
