@@ -23,6 +23,7 @@ gmv_status gmv_write_embedding(const gmv_config *config, const gmv_comm *comm, g
     GMV_GO(GMV_NEW(rows.probability, cells->count * model->clusters + 1, "cluster probabilities"));
     GMV_GO(GMV_NEW(rows.neg_elbo, cells->count + 1, "bounds of cells"));
     GMV_GO(gmv_config_text(config, &text));
+    GMV_GO(gmv_make_folders(config->output_dir));
     GMV_GO(gmv_embed_rows(model, feed, cells, &rows));
 done:
     status = gmv_comm_agree(comm, status);
@@ -98,6 +99,7 @@ static gmv_status write_json(const char *path, const gmv_config *config, const g
                              const gmv_agreement *agreement, const char *checkpoint, int64_t epoch)
 {
     char temporary[path_room + 8];
+    GMV_TRY(gmv_make_folders(config->output_dir));
     snprintf(temporary, sizeof temporary, "%s.tmp", path);
     FILE *out = fopen(temporary, "w");
     if (out == NULL) {
