@@ -152,8 +152,8 @@ static void show_plan(const training *t)
             trainer->sampler.total, config->train_batch_size, trainer->sampler.batches, config->train_epochs,
             trainer->warmup_steps);
     if (trainer->planned_steps < few_steps) {
-        gmv_warn("only %" PRId64 " optimiser steps are planned, too few to train a model well; for a small data set lower "
-                 "train.batch_size (64 to 256) or raise train.epochs", trainer->planned_steps);
+        gmv_log("note    only %" PRId64 " optimiser steps are planned, few for a good model; for a small data set lower "
+                "train.batch_size (64 to 256) or raise train.epochs", trainer->planned_steps);
     }
     int64_t nonzeros = t->cells->packed.indptr[t->cells->packed.rows];
     gmv_log("memory  of rank 0: matrix %.1f MB, parameters with gradients and Adam %.1f MB, activations %.1f MB",
