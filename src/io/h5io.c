@@ -68,7 +68,7 @@ gmv_status gmv_h5io_put_i64(hid_t object, const char *name, int64_t value)
 
 gmv_status gmv_h5io_put_f64(hid_t object, const char *name, int n, const double *value)
 {
-    return put(object, name, H5T_NATIVE_DOUBLE, n, value);
+    return put(object, name, H5T_NATIVE_DOUBLE, n == 1 ? -1 : n, value); /* one number is a scalar */
 }
 
 /* Opens attribute `name` and tells its number of elements. */
