@@ -145,7 +145,7 @@ if [ "$mode" = all ]; then
     export ASAN_OPTIONS=fast_unwind_on_malloc=0:detect_leaks=1:abort_on_error=0
     export LSAN_OPTIONS=print_suppressions=0:suppressions="$PWD/tests/lsan.supp" UBSAN_OPTIONS=print_stacktrace=1
     export GMVAE_TEST_QUICK=1
-    ctest_of "sanitizer tests" build/asan -j 1
+    ctest_of "sanitizer tests" build/asan -j "$jobs"
     unset GMVAE_TEST_QUICK ASAN_OPTIONS LSAN_OPTIONS UBSAN_OPTIONS
     under_valgrind
 fi
