@@ -33,7 +33,7 @@ static const double T_GRADIENT = 1e-4;
 /* A double reference against its own central differences, and double against long double. */
 static const double T_DIFFERENCE = 1e-6;
 /* Printed tables of ten digits. */
-static const double T_TABLE = 1e-9;
+static const double T_TABLE = 1e-10;
 /* Sums: T_SUM sqrt(n) eps sum |terms|, from the random walk of the rounding errors of n equal terms. */
 static const double T_SUM = 2.0;
 /* Smallest numbers that count: results below it may be flushed to zero. */
