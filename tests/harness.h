@@ -342,6 +342,12 @@ static inline gmv_mat t_mat(int rows, int cols, const float *from)
     return t_mat_ld(rows, cols, cols + 3, from);
 }
 
+/* A number in backend memory. */
+static inline float *t_number(float value)
+{
+    return t_bytes(sizeof value, &value);
+}
+
 static inline void t_read(const void *from, void *to, int64_t bytes)
 {
     t_ok(t_backend->op->download(t_backend, to, from, bytes), "download");
@@ -404,6 +410,14 @@ static inline void t_release_blocks(void)
     do {                                                                                                               \
         gmv_error_clear();                                                                                             \
         t_ok(t_backend->op->name(t_backend, __VA_ARGS__), #name);                                                      \
+        t_check_guards(#name);                                                                                         \
+    } while (0)
+
+/* The same for an operation without arguments. */
+#define T_CALL(name)                                                                                                   \
+    do {                                                                                                               \
+        gmv_error_clear();                                                                                             \
+        t_ok(t_backend->op->name(t_backend), #name);                                                                   \
         t_check_guards(#name);                                                                                         \
     } while (0)
 
@@ -497,7 +511,7 @@ static inline int t_main_on_backend(int argc, char **argv, const struct CMUnitTe
         printf("# backend %s: %s\n", t_backend->name, text);
         result = _cmocka_run_group_tests(argv[0], tests, n, NULL, NULL) == 0 ? 0 : 1;
         if (result != 0 && t_comm.size > 1) {
-            gmv_comm_abort(&t_comm, result); /* the others would wait for this rank */
+            gmv_comm_fail_alone(&t_comm, GMV_ERR_INTERNAL); /* the others would wait for this rank */
         }
         gmv_backend_close(&t_backend);
     }

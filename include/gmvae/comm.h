@@ -24,8 +24,9 @@ gmv_status gmv_comm_init(gmv_comm *comm, int *argc, char ***argv);
 /* Ends MPI. */
 void gmv_comm_fini(gmv_comm *comm);
 
-/* Ends every rank at once, for a failure that one rank cannot share. Not collective; does not return. */
-void gmv_comm_abort(const gmv_comm *comm, int exit_code);
+/* For a failure in the middle of collective work, where the other ranks cannot be told: prints the message and ends
+ * every rank. Returns `status` when it is GMV_OK, or when there is one rank only. Not collective. */
+gmv_status gmv_comm_fail_alone(const gmv_comm *comm, gmv_status status);
 
 /* All ranks get the status and the message of the lowest failing rank; GMV_OK when none fails.
  * Call at the end of every phase in which a rank may fail alone, before the next collective call. */

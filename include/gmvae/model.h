@@ -24,6 +24,9 @@ typedef struct gmv_trunk {
     bool input_major; /* first layer's weight is kept [in, out] */
 } gmv_trunk;
 
+/* Neighbouring tensors whose gradients are final together; the backward pass ends with the first. */
+typedef enum gmv_part { GMV_PART_ENCODER, GMV_PART_BETA, GMV_PART_DECODER, GMV_PARTS } gmv_part;
+
 typedef struct gmv_model {
     gmv_backend *backend;
     gmv_params params;
@@ -49,17 +52,22 @@ typedef struct gmv_model {
     void *workspace;
     float *posterior_x, *posterior_w, *x, *w, *terms, *probability;
     float *d_posterior_x, *d_posterior_w, *d_x, *d_w, *d_cells[2], *d_rows[2];
+
+    gmv_step *step;                        /* backend memory: the numbers that passes and the optimiser read */
+    int64_t part_start[GMV_PARTS + 1];     /* floats of the gradient, by gmv_part */
 } gmv_model;
+
+/* Called in training when a part of the gradient is final. */
+typedef gmv_status gmv_part_ready(void *context, gmv_part part);
 
 /* What to compute for a batch. */
 typedef struct gmv_pass {
     const gmv_batch *batch;
     int draws;           /* M */
     uint32_t first_draw; /* draw number of m = 0 */
-    uint32_t epoch;      /* of the noise */
     bool training;       /* dropout, gradients added to params.grad, training noise streams */
-    float kl_weight;     /* warm-up weight of all KL terms in the gradient */
-    float scale;         /* 1 / cells of the global batch */
+    gmv_part_ready *ready; /* NULL: nobody wants to know */
+    void *context;         /* of `ready` */
     bool probability;    /* also fill model->probability [B, K] */
     bool mean_latents;   /* x and w are posterior means, no noise (embedding) */
     bool encode_only;    /* stop after latents (and probability): no decoder */
@@ -76,9 +84,12 @@ gmv_status gmv_model_reserve(gmv_model *model, int cells, int draws, bool gradie
 
 void gmv_model_destroy(gmv_model **model);
 
-/* Runs one pass. Fills model->terms [B, GMV_TERMS] (backend memory, nats per cell) and the workspace's
- * latents; in training adds gradients of scale * sum over cells of
- * (reconstruction + kl_weight * (KL_W + PRIOR)) to params.grad. */
+/* Sets *model->step. Values that a pass does not use may be 0. */
+gmv_status gmv_model_set_step(gmv_model *model, const gmv_step *values);
+
+/* Runs one pass with the numbers of *model->step. Fills model->terms [B, GMV_TERMS] (backend memory, nats per
+ * cell) and the workspace's latents; in training adds gradients of the sum over cells of
+ * scale * reconstruction + kl_scale * (KL_W + PRIOR) to params.grad. */
 gmv_status gmv_model_run(gmv_model *model, const gmv_pass *pass);
 
 /* Bytes of backend memory that a workspace of this size takes. */

@@ -55,10 +55,33 @@ typedef struct gmv_batch {
     gmv_gidx *cell_id; /* [B] global id */
 } gmv_batch;
 
+/* Numbers that change from step to step, in backend memory. */
+typedef struct gmv_step {
+    int64_t first_row;      /* where the batch starts in the list of rows */
+    uint32_t epoch;         /* counter of the noise */
+    float scale;            /* 1 / cells in the global batch */
+    float kl_scale;         /* weight of the KL terms * scale */
+    float stop;             /* 1: this rank has seen a signal */
+    float adam_rate;        /* learning rate / (1 - beta1^t) for update t = 1, 2, ... */
+    float adam_inverse_root; /* 1 / sqrt(1 - beta2^t) */
+} gmv_step;
+
+/* Floats that ride before the gradient in its all-reduce; bytes of a report; reports that may wait. */
+enum { GMV_GRAD_EXTRA = 16, GMV_REPORT_BYTES = 128, GMV_REPORTS = 2 };
+
+/* What came of a step, in backend memory and in reports. */
+typedef struct gmv_outcome {
+    double squares;              /* of the whole gradient */
+    float extra[GMV_GRAD_EXTRA]; /* sums over all ranks */
+    int32_t bad;                 /* 1: this step or one before it was not finite, parameters stay as they are */
+    int32_t unused;
+} gmv_outcome;
+
 /* Key of the random numbers of one use in one step; see rng.h. */
 typedef struct gmv_noise {
     uint64_t seed;
-    uint32_t stream, epoch;
+    uint32_t stream;
+    const gmv_step *step;    /* its epoch counts */
     uint32_t first_draw;     /* draw number of m = 0; draws are numbered from here */
     const gmv_gidx *cell_id; /* [B] */
     int draws;               /* M: row i * M + m of a matrix belongs to cell i, draw m */
@@ -96,8 +119,8 @@ typedef struct gmv_mixture_args {
     gmv_mat posterior;     /* [B, 2 D] means, then raw variances, of q(x|y) */
     gmv_mat terms;         /* out [B, GMV_TERMS]: KL_Z, KL_X and PRIOR are written */
     gmv_mat probability;   /* out [B, K] mean over draws of p(z|x,w); at == NULL: not wanted */
-    /* Gradients of scale * sum over cells of PRIOR; all of them NULL (at) in evaluation. */
-    float scale;           /* KL weight / cells in the global batch */
+    /* Gradients of *scale * sum over cells of PRIOR; all of them NULL (at) in evaluation. */
+    const float *scale;    /* KL weight / cells in the global batch */
     gmv_mat d_hidden;      /* out [R, H] */
     gmv_mat d_weight;      /* added to [2 K D, H] */
     gmv_vec d_bias;        /* added to [2 K D] */
@@ -128,8 +151,8 @@ typedef struct gmv_head_args {
     gmv_vec bias[GMV_MAX_HEADS];    /* [G] */
     gmv_vec gene_param;             /* [G] raw per-gene parameter, or at == NULL */
     gmv_mat terms;                  /* out [B, GMV_TERMS]: RECONSTRUCTION = -mean over draws of log p(y|x) */
-    /* Gradients of scale * sum over cells of RECONSTRUCTION; all NULL (at) in evaluation. */
-    float scale;                    /* 1 / cells in the global batch */
+    /* Gradients of *scale * sum over cells of RECONSTRUCTION; all NULL (at) in evaluation. */
+    const float *scale;             /* 1 / cells in the global batch */
     gmv_mat d_hidden;               /* out [R, H] */
     gmv_mat d_weight[GMV_MAX_HEADS]; /* added to */
     gmv_vec d_bias[GMV_MAX_HEADS];   /* added to */
@@ -138,9 +161,10 @@ typedef struct gmv_head_args {
 
 typedef struct gmv_adam_args {
     gmv_vec value, grad, m, v;      /* [P] */
-    float lr, beta1, beta2, epsilon;
-    float grad_scale;               /* gradients are multiplied by it first (norm clipping) */
-    int64_t step;                   /* 1 for the first update */
+    float beta1, beta2, epsilon;
+    double clip_norm;               /* largest norm of the gradient, 0: any */
+    const gmv_step *step;           /* adam_rate, adam_inverse_root */
+    const gmv_outcome *outcome;     /* squares, bad */
 } gmv_adam_args;
 
 /* The table: one pointer per row of ops.def. */

@@ -26,11 +26,9 @@ typedef struct gmv_params {
     int64_t total;  /* P: floats in each buffer, gaps (always zero) included */
     int64_t count;  /* trainable parameters, gaps not counted */
     gmv_backend *backend;
-    float *value, *grad, *m, *v; /* [total] backend memory; grad has GMV_GRAD_EXTRA more at its end */
+    float *value, *grad, *m, *v; /* [total] backend memory */
+    float *extra;                /* [GMV_GRAD_EXTRA] right before grad, so that it rides in the gradient's all-reduce */
 } gmv_params;
-
-/* Floats behind the gradient that ride along in its all-reduce: statistics of the step. */
-enum { GMV_GRAD_EXTRA = 16 };
 
 void gmv_params_init(gmv_params *params, gmv_backend *backend);
 

@@ -49,6 +49,9 @@ typedef struct gmv_feed {
     bool owns_resident;
     gmv_batch batch;
     int64_t *rows;       /* backend memory [max_cells] */
+    int64_t *zero;       /* backend memory: 0 */
+    int64_t *order;      /* backend memory [ordered]: rows of an epoch, batch after batch; NULL without one */
+    int64_t ordered;
     int max_cells;
     void *block;         /* the batch's arrays */
 } gmv_feed;
@@ -59,6 +62,12 @@ void gmv_feed_close(gmv_feed *feed);
 
 /* Fills feed->batch with local rows (host array). Allocates nothing. */
 gmv_status gmv_feed_fetch(gmv_feed *feed, const int64_t *rows, int n, gmv_input input);
+
+/* Sets the rows of an epoch (host array), of the same length every time; allocates the first time only. */
+gmv_status gmv_feed_set_order(gmv_feed *feed, const int64_t *rows, int64_t n);
+
+/* Fills feed->batch with rows *first .. *first + n - 1 of the order. @param[in] first  backend memory */
+gmv_status gmv_feed_next(gmv_feed *feed, const int64_t *first, int n, gmv_input input);
 
 /* ---- evaluation ---- */
 
@@ -114,6 +123,13 @@ typedef struct gmv_progress {
     int64_t cells;         /* of an epoch: a position inside one means nothing among other cells */
 } gmv_progress;
 
+/* A step that was started: position after it, and the numbers it was taken with. */
+typedef struct gmv_taken_step {
+    int64_t epoch, step; /* epochs completed before it; number of the update, from 1 */
+    int64_t cells;       /* of the global batch */
+    double lr, kl_weight;
+} gmv_taken_step;
+
 typedef struct gmv_trainer {
     const gmv_config *config;
     const gmv_comm *comm;
@@ -125,23 +141,34 @@ typedef struct gmv_trainer {
     gmv_progress progress;
     int64_t planned_steps, warmup_steps;
     int pieces, first_piece, end_piece; /* micro-batches, and those of this rank */
-    int64_t *rows;           /* host, rows of a piece */
+    int *piece_shard;        /* [pieces + 1] shards of each piece */
+    int64_t *order;          /* host: local rows of an epoch, in the order of this rank's batches and pieces */
+    int64_t *piece_start;    /* where each batch's pieces start in it */
+    int64_t ordered_epoch;   /* which epoch's order this is, -1 none */
     int64_t *fixed;          /* backend [P + extra] fixed-point gradient sums, NULL for fast */
     int64_t *overflow;       /* backend */
     float *cluster_mass;     /* backend [K]: sum of probabilities of the epoch, this rank */
-    double last[GMV_TERMS];  /* terms of the last step, means over its cells */
-    double last_norm;        /* gradient norm of the last step */
-    double kl_weight;        /* warm-up weight of the last step */
-    bool stop;               /* a signal reached some rank; all ranks know after the step */
+    gmv_outcome *outcome;    /* backend */
+    gmv_taken_step taken[GMV_REPORTS]; /* steps under way, by number modulo GMV_REPORTS */
+    int64_t steps_taken, steps_seen;   /* steps started, and those whose outcome the host has seen */
+    gmv_taken_step seen;     /* the last one seen, and of it: */
+    double last[GMV_TERMS];  /* terms, means over its cells */
+    double last_norm;        /* norm of the gradient */
+    bool stop;               /* a signal reached some rank; all ranks see it after the same step */
 } gmv_trainer;
 
 gmv_status gmv_trainer_init(gmv_trainer *trainer, const gmv_config *config, const gmv_comm *comm, gmv_model *model,
                             const gmv_cells *cells);
 void gmv_trainer_fini(gmv_trainer *trainer);
 
-/* One optimiser step on the next batch of the epoch under way. Collective.
- * Errors: GMV_ERR_NUMERIC when the loss or a gradient is not finite; parameters are then unchanged. */
+/* One optimiser step on the next batch of the epoch under way. Collective. It may return while the device still works
+ * on it: `last` and the sums of `progress` can be one step behind until gmv_train_settle.
+ * Errors: GMV_ERR_NUMERIC when the loss or a gradient was not finite, of this step or the one before; parameters are
+ * then as they were before that. */
 gmv_status gmv_train_step(gmv_trainer *trainer);
+
+/* Waits for the steps under way. Errors: as gmv_train_step. */
+gmv_status gmv_train_settle(gmv_trainer *trainer);
 
 /* From trainer->progress to the last epoch: steps, metrics, evaluation, checkpoints.
  * @param[in] validation  cells of data.validation paths, NULL when cells are held out by a fraction
@@ -155,6 +182,9 @@ double gmv_kl_weight(const gmv_trainer *trainer);
 /* Appends one line to output.dir/metrics.jsonl (rank 0). A line that cannot be written is warned about, once. */
 void gmv_metrics_append(const gmv_trainer *trainer, const char *split, const gmv_evaluation *evaluation,
                         double cells_per_s);
+
+/* The same for the last step seen (split: step). */
+void gmv_metrics_step(const gmv_trainer *trainer);
 
 /* Drops lines of metrics.jsonl that lie behind `step` (rank 0): a resumed run writes them again. */
 gmv_status gmv_metrics_rewind(const gmv_config *config, int64_t step);

@@ -102,9 +102,10 @@ static void transpose(const gmv_batch *batch, const float *count, int32_t *start
     }
 }
 
-gmv_status GMV_CPU(batch_fetch)(gmv_backend *b, const gmv_packed *shard, const int64_t *rows, int n, gmv_input input,
-                                gmv_batch *batch)
+gmv_status GMV_CPU(batch_fetch)(gmv_backend *b, const gmv_packed *shard, const int64_t *rows, const int64_t *first, int n,
+                                gmv_input input, gmv_batch *batch)
 {
+    rows += *first;
     batch->cells = n;
     batch->genes = shard->genes;
     batch->covariates = shard->covariates;

@@ -22,6 +22,8 @@ gmv_status GMV_CPU(open)(gmv_backend *backend);
 typedef struct gmv_cpu_state {
     void *scratch;
     int64_t scratch_bytes;
+    char report[GMV_REPORTS][GMV_REPORT_BYTES];
+    int64_t reported, collected;
 } gmv_cpu_state;
 
 /* At least `bytes` of 64-byte aligned scratch, contents undefined; valid until the next call. */

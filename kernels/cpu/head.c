@@ -80,7 +80,7 @@ static void sum_gradient_tile(const head_work *work, const head_tile *tile, doub
 static void gradient_tile(const head_work *work, const head_tile *tile, float *d_hidden)
 {
     const gmv_head_args *args = work->args;
-    float factor = -args->scale / (float)args->draws;
+    float factor = -*args->scale / (float)args->draws;
     int genes = tile->genes, width = work->hidden.cols;
     for (int h = 0; h < work->heads; h++) {
         float *GMV_RESTRICT d_bias = args->d_bias[h].at + tile->first;

@@ -7,7 +7,7 @@
 /* The four normals with indices 4 * block.. of (cell i, draw m). */
 static void normals_of(const gmv_noise *noise, int i, int m, int block, float *normal)
 {
-    gmv_normals(gmv_random_block(noise->seed, noise->stream, noise->epoch, noise->cell_id[i],
+    gmv_normals(gmv_random_block(noise->seed, noise->stream, noise->step->epoch, noise->cell_id[i],
                                  noise->first_draw + (uint32_t)m, (uint32_t)block),
                 normal);
 }
@@ -64,7 +64,7 @@ gmv_status GMV_CPU(gaussian_sample_backward)(gmv_backend *b, gmv_mat posterior, 
     return GMV_OK;
 }
 
-gmv_status GMV_CPU(gaussian_kl)(gmv_backend *b, gmv_mat posterior, gmv_mat terms, int column, float scale,
+gmv_status GMV_CPU(gaussian_kl)(gmv_backend *b, gmv_mat posterior, gmv_mat terms, int column, const float *scale,
                                 gmv_mat d_posterior)
 {
     (void)b;
@@ -84,8 +84,8 @@ gmv_status GMV_CPU(gaussian_kl)(gmv_backend *b, gmv_mat posterior, gmv_mat terms
         }
         float *d_mean = d_posterior.at + (size_t)i * (size_t)d_posterior.ld, *d_raw = d_mean + dim;
         for (int j = 0; j < dim; j++) {
-            d_mean[j] += scale * mean[j];
-            d_raw[j] += scale * 0.5f * (1.0f - 1.0f / gmv_variance(raw[j])) * gmv_variance_slope(raw[j]);
+            d_mean[j] += *scale * mean[j];
+            d_raw[j] += *scale * 0.5f * (1.0f - 1.0f / gmv_variance(raw[j])) * gmv_variance_slope(raw[j]);
         }
     }
     return GMV_OK;

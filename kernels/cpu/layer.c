@@ -13,7 +13,7 @@ static void apply_dropout(float *row, int n, float rate, const gmv_noise *noise,
     uint32_t draw = noise->first_draw + (uint32_t)(r % noise->draws);
     float keep = 1.0f / (1.0f - rate);
     for (int j = 0; j < n; j += 4) {
-        gmv_philox block = gmv_random_block(noise->seed, noise->stream, noise->epoch, noise->cell_id[cell], draw,
+        gmv_philox block = gmv_random_block(noise->seed, noise->stream, noise->step->epoch, noise->cell_id[cell], draw,
                                             (uint32_t)(j / 4));
         for (int k = 0; k < 4 && j + k < n; k++) {
             row[j + k] *= gmv_uniform(block.word[k]) >= rate ? keep : 0.0f;

@@ -228,7 +228,7 @@ static void piece_of_cells(const gmv_mixture_args *args, int first, int end, flo
         for (int m = 0; gradients && m < draws; m++) {
             size_t row = (size_t)i * (size_t)draws + (size_t)m, at = (size_t)m * (size_t)components;
             density_coefficients(args, gate, work.log_density + at, work.share + at, work.kl + at);
-            row_gradients(args, args->scale / (float)draws, work.log_density + at, work.share + at,
+            row_gradients(args, *args->scale / (float)draws, work.log_density + at, work.share + at,
                           args->x.at + row * (size_t)args->x.ld,
                           args->posterior.at + (size_t)i * (size_t)args->posterior.ld,
                           mine + (size_t)m * (size_t)width, args->d_x.at + row * (size_t)args->d_x.ld,

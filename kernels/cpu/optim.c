@@ -1,41 +1,28 @@
 /* Sums over flat buffers, Adam, and the fixed-point sums of `reduction: exact`. */
 #include "cpu.h"
 
-#include "gmvae/mem.h"
+#include "gmvae/math/optim.h"
 
 #include <math.h>
 
 enum { piece = 1 << 16 };
 
-gmv_status GMV_CPU(sum_columns)(gmv_backend *b, gmv_mat x, double *host_sums)
-{
-    (void)b;
-    for (int c = 0; c < x.cols; c++) {
-        host_sums[c] = 0.0;
-    }
-    for (int r = 0; r < x.rows; r++) {
-        for (int c = 0; c < x.cols; c++) {
-            host_sums[c] += (double)x.at[(size_t)r * (size_t)x.ld + (size_t)c];
-        }
-    }
-    return GMV_OK;
-}
-
-gmv_status GMV_CPU(add_column_sums)(gmv_backend *b, gmv_mat x, float scale, gmv_vec out)
+gmv_status GMV_CPU(add_column_sums)(gmv_backend *b, gmv_mat x, const float *scale, gmv_vec out)
 {
     (void)b;
     GMV_CHECK(out.n >= x.cols);
+    double factor = scale != NULL ? (double)*scale : 1.0;
     for (int c = 0; c < x.cols; c++) {
         double sum = 0.0;
         for (int r = 0; r < x.rows; r++) {
             sum += (double)x.at[(size_t)r * (size_t)x.ld + (size_t)c];
         }
-        out.at[c] += (float)(sum * (double)scale);
+        out.at[c] += (float)(sum * factor);
     }
     return GMV_OK;
 }
 
-gmv_status GMV_CPU(sum_squares)(gmv_backend *b, gmv_vec x, double *host_sum)
+gmv_status GMV_CPU(sum_squares)(gmv_backend *b, gmv_vec x, double *sum_out)
 {
     int pieces = gmv_cpu_pieces(x.n, piece);
     double *partial;
@@ -54,17 +41,32 @@ gmv_status GMV_CPU(sum_squares)(gmv_backend *b, gmv_vec x, double *host_sum)
     for (int p = 0; p < pieces; p++) {
         total += partial[p];
     }
-    *host_sum = total;
+    *sum_out = total;
+    return GMV_OK;
+}
+
+gmv_status GMV_CPU(judge)(gmv_backend *b, gmv_vec extra, gmv_outcome *outcome)
+{
+    (void)b;
+    GMV_CHECK(extra.n == GMV_GRAD_EXTRA);
+    bool good = isfinite(outcome->squares);
+    for (int i = 0; i < GMV_GRAD_EXTRA; i++) {
+        outcome->extra[i] = extra.at[i];
+        good = good && isfinite(extra.at[i]);
+    }
+    outcome->bad = good ? outcome->bad : 1;
     return GMV_OK;
 }
 
 gmv_status GMV_CPU(adam)(gmv_backend *b, const gmv_adam_args *args)
 {
     (void)b;
-    float correct1 = (float)(1.0 - pow((double)args->beta1, (double)args->step));
-    float correct2 = (float)sqrt(1.0 - pow((double)args->beta2, (double)args->step));
-    float rate = args->lr / correct1, inverse2 = 1.0f / correct2;
-    float beta1 = args->beta1, beta2 = args->beta2, epsilon = args->epsilon, scale = args->grad_scale;
+    if (args->outcome->bad != 0) {
+        return GMV_OK;
+    }
+    float rate = args->step->adam_rate, inverse_root = args->step->adam_inverse_root;
+    float beta1 = args->beta1, beta2 = args->beta2, epsilon = args->epsilon;
+    float scale = gmv_clip_scale(args->outcome->squares, args->clip_norm);
     float *GMV_RESTRICT value = args->value.at, *GMV_RESTRICT m = args->m.at, *GMV_RESTRICT v = args->v.at;
     const float *GMV_RESTRICT grad = args->grad.at;
     int64_t n = args->value.n;
@@ -73,7 +75,7 @@ gmv_status GMV_CPU(adam)(gmv_backend *b, const gmv_adam_args *args)
         float g = grad[i] * scale;
         m[i] = beta1 * m[i] + (1.0f - beta1) * g;
         v[i] = beta2 * v[i] + (1.0f - beta2) * g * g;
-        value[i] -= rate * m[i] / (sqrtf(v[i]) * inverse2 + epsilon);
+        value[i] -= rate * m[i] / (sqrtf(v[i]) * inverse_root + epsilon);
     }
     return GMV_OK;
 }
@@ -97,13 +99,14 @@ gmv_status GMV_CPU(fixed_add)(gmv_backend *b, gmv_vec x, int64_t addends, int64_
     return GMV_OK;
 }
 
-gmv_status GMV_CPU(fixed_value)(gmv_backend *b, const int64_t *total, gmv_vec x)
+gmv_status GMV_CPU(fixed_value)(gmv_backend *b, const int64_t *total, const int64_t *overflow, gmv_vec x)
 {
     (void)b;
+    bool good = *overflow == 0;
     double scale = 1.0 / (double)((int64_t)1 << GMV_FIXED_BITS);
 #pragma omp parallel for schedule(static)
     for (int64_t i = 0; i < x.n; i++) {
-        x.at[i] = (float)((double)total[i] * scale);
+        x.at[i] = good ? (float)((double)total[i] * scale) : NAN;
     }
     return GMV_OK;
 }
@@ -117,5 +120,11 @@ gmv_status GMV_CPU(allreduce_f32)(gmv_backend *b, gmv_vec x)
 gmv_status GMV_CPU(allreduce_i64)(gmv_backend *b, int64_t *x, int64_t n)
 {
     gmv_comm_sum_i64(b->comm, x, n);
+    return GMV_OK;
+}
+
+gmv_status GMV_CPU(allreduce_wait)(gmv_backend *b)
+{
+    (void)b; /* the sums above were complete when they returned */
     return GMV_OK;
 }

@@ -102,10 +102,15 @@ void gmv_comm_fini(gmv_comm *comm)
     MPI_Finalize();
 }
 
-void gmv_comm_abort(const gmv_comm *comm, int exit_code)
+gmv_status gmv_comm_fail_alone(const gmv_comm *comm, gmv_status status)
 {
-    MPI_Abort(world_of(comm), exit_code);
-    _exit(exit_code);
+    if (status == GMV_OK || comm->size == 1) {
+        return status;
+    }
+    fflush(stdout);
+    fprintf(stderr, "gmvae_dist: error: [rank %d] %s\n", comm->rank, gmv_error_message());
+    MPI_Abort(world_of(comm), gmv_exit_code(status));
+    _exit(gmv_exit_code(status));
 }
 
 gmv_status gmv_comm_agree(const gmv_comm *comm, gmv_status status)

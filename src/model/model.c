@@ -31,9 +31,11 @@ static gmv_status declare_tensors(gmv_model *model, const gmv_config *config)
     GMV_TRY(gmv_trunk_declare(&model->encoder, params, "encoder", model->genes, config->model_encoder, true, &stream));
     GMV_TRY(declare_linear(params, "encoder.x", 2 * model->latent_dim, encoded, &model->x_weight, &model->x_bias));
     GMV_TRY(declare_linear(params, "encoder.w", 2 * model->w_dim, encoded, &model->w_weight, &model->w_bias));
+    model->part_start[GMV_PART_BETA] = params->total;
     GMV_TRY(gmv_trunk_declare(&model->beta, params, "beta", model->w_dim, config->model_beta, false, &stream));
     GMV_TRY(declare_linear(params, "beta.out", 2 * model->clusters * model->latent_dim,
                            last_width(config->model_beta, model->w_dim), &model->beta_weight, &model->beta_bias));
+    model->part_start[GMV_PART_DECODER] = params->total;
     GMV_TRY(gmv_trunk_declare(&model->decoder, params, "decoder", model->latent_dim + model->levels,
                               config->model_decoder, true, &stream));
     for (int h = 0; h < model->likelihood.heads; h++) {
@@ -45,6 +47,7 @@ static gmv_status declare_tensors(gmv_model *model, const gmv_config *config)
     if (model->likelihood.gene_param) {
         GMV_TRY(gmv_params_declare(params, "decoder.theta", model->genes, 0, false, 0, 0.0, &model->theta));
     }
+    model->part_start[GMV_PARTS] = params->total;
     return GMV_OK;
 }
 
@@ -72,6 +75,7 @@ gmv_status gmv_model_create(gmv_model **out, const gmv_config *config, gmv_backe
     gmv_status status;
     GMV_GO(declare_tensors(model, config));
     GMV_GO(gmv_params_allocate(&model->params, model->seed));
+    GMV_GO(backend->op->allocate(backend, (void **)&model->step, sizeof *model->step, "numbers of a step"));
     *out = model;
     model = NULL;
 done:
@@ -83,6 +87,7 @@ void gmv_model_destroy(gmv_model **model)
 {
     if (*model != NULL) {
         (*model)->backend->op->release((*model)->backend, (*model)->workspace);
+        (*model)->backend->op->release((*model)->backend, (*model)->step);
         gmv_params_fini(&(*model)->params);
         GMV_FREE(*model);
     }
@@ -167,4 +172,9 @@ gmv_status gmv_model_reserve(gmv_model *model, int cells, int draws, bool gradie
     model->max_rows = (int)most_rows;
     model->gradients = gradients;
     return GMV_OK;
+}
+
+gmv_status gmv_model_set_step(gmv_model *model, const gmv_step *values)
+{
+    return model->backend->op->set_step(model->backend, model->step, values);
 }

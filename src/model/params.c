@@ -52,8 +52,9 @@ gmv_status gmv_params_allocate(gmv_params *params, uint64_t seed)
     const gmv_ops *op = params->backend->op;
     int64_t bytes = params->total * (int64_t)sizeof(float);
     GMV_TRY(op->allocate(params->backend, (void **)&params->value, bytes, "parameters"));
-    GMV_TRY(op->allocate(params->backend, (void **)&params->grad,
-                         bytes + GMV_GRAD_EXTRA * (int64_t)sizeof(float), "gradients"));
+    GMV_TRY(op->allocate(params->backend, (void **)&params->extra, bytes + GMV_GRAD_EXTRA * (int64_t)sizeof(float),
+                         "gradients"));
+    params->grad = params->extra + GMV_GRAD_EXTRA;
     GMV_TRY(op->allocate(params->backend, (void **)&params->m, bytes, "Adam's means"));
     GMV_TRY(op->allocate(params->backend, (void **)&params->v, bytes, "Adam's squares"));
     for (int i = 0; i < params->tensors; i++) {
@@ -72,7 +73,7 @@ void gmv_params_fini(gmv_params *params)
     if (params->backend != NULL) {
         const gmv_ops *op = params->backend->op;
         op->release(params->backend, params->value);
-        op->release(params->backend, params->grad);
+        op->release(params->backend, params->extra);
         op->release(params->backend, params->m);
         op->release(params->backend, params->v);
     }

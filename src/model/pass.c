@@ -39,7 +39,7 @@ static gmv_vec grad_vec(const gmv_model *model, int tensor)
 
 static gmv_noise noise_of(const stage *s, uint32_t stream, int draws)
 {
-    gmv_noise noise = {.seed = s->model->seed, .stream = stream, .epoch = s->pass->epoch,
+    gmv_noise noise = {.seed = s->model->seed, .stream = stream, .step = s->model->step,
                        .first_draw = s->pass->first_draw, .cell_id = s->pass->batch->cell_id, .draws = draws};
     return noise;
 }
@@ -89,7 +89,7 @@ static gmv_status draw(const stage *s)
     bool mean = s->pass->mean_latents;
     GMV_TRY(s->b->op->gaussian_sample(s->b, s->posterior_x, mean ? NULL : &s->x_noise, s->pass->draws, s->x));
     GMV_TRY(s->b->op->gaussian_sample(s->b, s->posterior_w, mean ? NULL : &s->w_noise, s->pass->draws, s->w));
-    return s->b->op->gaussian_kl(s->b, s->posterior_w, s->terms, GMV_TERM_KL_W, s->pass->kl_weight * s->pass->scale,
+    return s->b->op->gaussian_kl(s->b, s->posterior_w, s->terms, GMV_TERM_KL_W, &s->model->step->kl_scale,
                                  s->d_posterior_w);
 }
 
@@ -107,7 +107,7 @@ static gmv_status decode(const stage *s)
 
     gmv_head_args head = {.likelihood = model->likelihood_id, .observed_library = model->observed_library,
                           .draws = s->pass->draws, .batch = s->pass->batch, .terms = s->terms,
-                          .hidden = gmv_trunk_output(&model->decoder, s->rows), .scale = s->pass->scale};
+                          .hidden = gmv_trunk_output(&model->decoder, s->rows), .scale = &model->step->scale};
     for (int h = 0; h < model->likelihood.heads; h++) {
         head.weight[h] = value_mat(model, model->head_weight[h]);
         head.bias[h] = value_vec(model, model->head_bias[h]);
@@ -157,7 +157,7 @@ static gmv_status prior(const stage *s)
         return s->b->op->mixture(s->b, &mixture);
     }
     float *d = beta->layers > 0 ? model->d_rows[0] : model->d_w;
-    mixture.scale = s->pass->kl_weight * s->pass->scale;
+    mixture.scale = &model->step->kl_scale;
     mixture.d_hidden = gmv_mat_of(d, s->rows, mixture.hidden.cols);
     mixture.d_weight = grad_mat(model, model->beta_weight);
     mixture.d_bias = grad_vec(model, model->beta_bias);
@@ -207,6 +207,12 @@ static gmv_status clear_gradients_of_latents(const stage *s)
     return s->b->op->clear(s->b, s->d_posterior_w.at, w * (int64_t)sizeof(float));
 }
 
+/* Tells whoever wants to know that a part of the gradient is final. */
+static gmv_status ready(const stage *s, gmv_part part)
+{
+    return s->pass->training && s->pass->ready != NULL ? s->pass->ready(s->pass->context, part) : GMV_OK;
+}
+
 gmv_status gmv_model_run(gmv_model *model, const gmv_pass *pass)
 {
     GMV_CHECK(pass->batch->cells <= model->max_cells && pass->batch->cells * pass->draws <= model->max_rows);
@@ -219,7 +225,13 @@ gmv_status gmv_model_run(gmv_model *model, const gmv_pass *pass)
     GMV_TRY(draw(&s));
     if (!pass->encode_only) {
         GMV_TRY(decode(&s));
+        GMV_TRY(ready(&s, GMV_PART_DECODER));
     }
     GMV_TRY(prior(&s));
-    return pass->training ? encode_backward(&s) : GMV_OK;
+    GMV_TRY(ready(&s, GMV_PART_BETA));
+    if (!pass->training) {
+        return GMV_OK;
+    }
+    GMV_TRY(encode_backward(&s));
+    return ready(&s, GMV_PART_ENCODER);
 }

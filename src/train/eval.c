@@ -60,8 +60,8 @@ static gmv_status evaluate_rows(evaluator *e, const int64_t *rows, int n)
     memset(e->mean, 0, (size_t)n * GMV_TERMS * sizeof *e->mean);
     for (int first = 0; first < e->samples; first += GMV_EVAL_DRAWS) {
         int draws = e->samples - first < GMV_EVAL_DRAWS ? e->samples - first : GMV_EVAL_DRAWS;
-        gmv_pass pass = {.batch = &e->feed->batch, .draws = draws, .first_draw = (uint32_t)first, .scale = 1.0f,
-                         .kl_weight = 1.0f, .probability = first == 0};
+        gmv_pass pass = {.batch = &e->feed->batch, .draws = draws, .first_draw = (uint32_t)first,
+                         .probability = first == 0};
         GMV_TRY(gmv_model_run(e->model, &pass));
         GMV_TRY(b->op->download(b, e->terms, e->model->terms, (int64_t)n * GMV_TERMS * (int64_t)sizeof(float)));
         for (int i = 0; i < n * GMV_TERMS; i++) {
@@ -159,6 +159,8 @@ gmv_status gmv_evaluate(gmv_model *model, gmv_feed *feed, const gmv_cells *cells
     for (int64_t i = 0; output != NULL && output->neg_elbo != NULL && i < cells->count; i++) {
         output->neg_elbo[i] = NAN;
     }
+    gmv_step always = {.scale = 1.0f, .kl_scale = 1.0f}; /* the same noise in every evaluation */
+    GMV_GO(gmv_model_set_step(model, &always));
     for (int s = cells->first_shard; s < cells->end_shard; s++) {
         GMV_GO(evaluate_shard(&e, s, which, seed, held_out, &sums[s]));
     }

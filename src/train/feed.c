@@ -100,7 +100,8 @@ gmv_status gmv_feed_open(gmv_feed *feed, gmv_backend *backend, const gmv_cells *
     arrange_batch(&feed->batch, feed->block, max_cells, cells->genes, cells->covariates, nonzeros);
     feed->batch.genes = cells->genes;
     feed->batch.covariates = cells->covariates;
-    return backend->op->allocate(backend, (void **)&feed->rows, max_cells * (int64_t)sizeof(int64_t), "rows of a batch");
+    GMV_TRY(backend->op->allocate(backend, (void **)&feed->rows, max_cells * (int64_t)sizeof(int64_t), "rows of a batch"));
+    return backend->op->allocate(backend, (void **)&feed->zero, sizeof *feed->zero, "a zero");
 }
 
 void gmv_feed_close(gmv_feed *feed)
@@ -119,6 +120,8 @@ void gmv_feed_close(gmv_feed *feed)
     }
     b->op->release(b, feed->block);
     b->op->release(b, feed->rows);
+    b->op->release(b, feed->zero);
+    b->op->release(b, feed->order);
     memset(feed, 0, sizeof *feed);
 }
 
@@ -127,5 +130,23 @@ gmv_status gmv_feed_fetch(gmv_feed *feed, const int64_t *rows, int n, gmv_input 
     GMV_CHECK(n <= feed->max_cells);
     gmv_backend *b = feed->backend;
     GMV_TRY(b->op->upload(b, feed->rows, rows, n * (int64_t)sizeof *rows));
-    return b->op->batch_fetch(b, &feed->resident, feed->rows, n, input, &feed->batch);
+    return b->op->batch_fetch(b, &feed->resident, feed->rows, feed->zero, n, input, &feed->batch);
+}
+
+gmv_status gmv_feed_set_order(gmv_feed *feed, const int64_t *rows, int64_t n)
+{
+    gmv_backend *b = feed->backend;
+    if (feed->order == NULL) {
+        GMV_TRY(b->op->allocate(b, (void **)&feed->order, n * (int64_t)sizeof *rows, "the order of cells"));
+        feed->ordered = n;
+    }
+    GMV_CHECK(n == feed->ordered);
+    return b->op->upload(b, feed->order, rows, n * (int64_t)sizeof *rows);
+}
+
+gmv_status gmv_feed_next(gmv_feed *feed, const int64_t *first, int n, gmv_input input)
+{
+    GMV_CHECK(n <= feed->max_cells);
+    gmv_backend *b = feed->backend;
+    return b->op->batch_fetch(b, &feed->resident, feed->order, first, n, input, &feed->batch);
 }

@@ -53,19 +53,6 @@ static void show_progress(const gmv_trainer *trainer, pace *clock)
                      exact_bound(trainer->last), cells_per_second(trainer, clock), "about ", left);
 }
 
-static void log_step(const gmv_trainer *trainer)
-{
-    int64_t every = trainer->config->train_log_steps;
-    if (every == 0 || trainer->progress.step % every != 0) {
-        return;
-    }
-    gmv_evaluation e = {.cells = gmv_sampler_batch_cells(&trainer->sampler, trainer->progress.batch - 1)};
-    memcpy(e.term, trainer->last, sizeof e.term);
-    e.neg_elbo = exact_bound(e.term);
-    e.objective = e.term[GMV_TERM_RECONSTRUCTION] + e.term[GMV_TERM_KL_W] + e.term[GMV_TERM_PRIOR];
-    gmv_metrics_append(trainer, "step", &e, NAN);
-}
-
 /* Steps to the end of the epoch under way, or to a signal. */
 static gmv_status run_steps(gmv_trainer *trainer, pace *clock)
 {
@@ -73,10 +60,9 @@ static gmv_status run_steps(gmv_trainer *trainer, pace *clock)
     clock->epoch_first_step = trainer->progress.step;
     while (trainer->progress.batch < trainer->sampler.batches && !trainer->stop) {
         GMV_TRY(gmv_train_step(trainer));
-        log_step(trainer);
         show_progress(trainer, clock);
     }
-    return GMV_OK;
+    return gmv_train_settle(trainer);
 }
 
 /* Means of the epoch just finished, from the statistics of its steps. */

@@ -36,7 +36,9 @@ static void warn_once(const char *path)
     warned = true;
 }
 
-void gmv_metrics_append(const gmv_trainer *trainer, const char *split, const gmv_evaluation *e, double cells_per_s)
+/* The line of what happened after `step` updates. */
+static void append(const gmv_trainer *trainer, int64_t epoch, int64_t step, const char *split, const gmv_evaluation *e,
+                   double cells_per_s)
 {
     if (trainer->comm->rank != 0) {
         return;
@@ -48,24 +50,37 @@ void gmv_metrics_append(const gmv_trainer *trainer, const char *split, const gmv
         warn_once(path);
         return;
     }
-    const gmv_progress *progress = &trainer->progress;
-    fprintf(out, "{\"epoch\": %" PRId64 ", \"step\": %" PRId64 ", \"split\": \"%s\"", progress->epoch, progress->step,
-            split);
+    fprintf(out, "{\"epoch\": %" PRId64 ", \"step\": %" PRId64 ", \"split\": \"%s\"", epoch, step, split);
     put_number(out, "neg_elbo", e->neg_elbo);
     put_number(out, "neg_elbo_objective", e->objective);
     put_number(out, "reconstruction", e->term[GMV_TERM_RECONSTRUCTION]);
     put_number(out, "kl_w", e->term[GMV_TERM_KL_W]);
     put_number(out, "kl_z", e->term[GMV_TERM_KL_Z]);
     put_number(out, "kl_x", e->term[GMV_TERM_KL_X]);
-    int64_t epoch = progress->epoch > 0 && progress->batch == 0 ? progress->epoch - 1 : progress->epoch;
-    put_number(out, "lr", gmv_learning_rate(trainer->config, epoch));
-    put_number(out, "kl_weight", trainer->kl_weight);
+    put_number(out, "lr", trainer->seen.lr);
+    put_number(out, "kl_weight", trainer->seen.kl_weight);
     put_number(out, "grad_norm", trainer->last_norm);
     put_number(out, "cells_per_s", cells_per_s);
     fprintf(out, ", \"active_clusters\": %d, \"cells\": %" PRId64 "}\n", e->active_clusters, e->cells);
     if (fclose(out) != 0) {
         warn_once(path);
     }
+}
+
+void gmv_metrics_append(const gmv_trainer *trainer, const char *split, const gmv_evaluation *e, double cells_per_s)
+{
+    append(trainer, trainer->progress.epoch, trainer->progress.step, split, e, cells_per_s);
+}
+
+void gmv_metrics_step(const gmv_trainer *trainer)
+{
+    const double *term = trainer->last;
+    gmv_evaluation e = {.cells = trainer->seen.cells,
+                        .neg_elbo = term[GMV_TERM_RECONSTRUCTION] + term[GMV_TERM_KL_W] + term[GMV_TERM_KL_Z] +
+                                    term[GMV_TERM_KL_X],
+                        .objective = term[GMV_TERM_RECONSTRUCTION] + term[GMV_TERM_KL_W] + term[GMV_TERM_PRIOR]};
+    memcpy(e.term, term, sizeof e.term);
+    append(trainer, trainer->seen.epoch, trainer->seen.step, "step", &e, NAN);
 }
 
 gmv_status gmv_metrics_rewind(const gmv_config *config, int64_t step)

@@ -5,8 +5,11 @@
 #include <math.h>
 #include <string.h>
 
-/* Floats that ride behind the gradient in its all-reduce. */
-enum { extra_terms = 0, extra_stop = GMV_TERMS, extra_failed };
+/* Floats that ride before the gradient in its all-reduce. */
+enum { extra_terms = 0, extra_stop = GMV_TERMS };
+
+/* Keys of recorded sequences: the cells of a batch or piece of it; the update behind the pieces of an exact sum. */
+enum { key_of_update = -1 };
 
 double gmv_learning_rate(const gmv_config *config, int64_t epoch)
 {
@@ -20,136 +23,243 @@ double gmv_kl_weight(const gmv_trainer *trainer)
     return step >= trainer->warmup_steps ? 1.0 : (double)step / (double)trainer->warmup_steps;
 }
 
-/* Gradients of one micro-batch of this rank, added to params.grad; its terms to the floats behind it. */
-static gmv_status add_piece(gmv_trainer *trainer, int piece, double cells_of_batch)
+/* What the operations of a step read from backend memory. */
+static gmv_step step_values(const gmv_trainer *trainer, const gmv_taken_step *taken)
+{
+    const gmv_config *config = trainer->config;
+    double update = (double)taken->step, beta1 = (double)(float)config->train_adam_beta1;
+    double beta2 = (double)(float)config->train_adam_beta2;
+    float scale = (float)(1.0 / (double)taken->cells);
+    gmv_step values = {.epoch = (uint32_t)taken->epoch,
+                       .scale = scale,
+                       .kl_scale = (float)taken->kl_weight * scale,
+                       .stop = gmv_signal_seen() ? 1.0f : 0.0f,
+                       .adam_rate = (float)taken->lr / (float)(1.0 - pow(beta1, update)),
+                       .adam_inverse_root = 1.0f / (float)sqrt(1.0 - pow(beta2, update))};
+    return values;
+}
+
+/* Starts the sum over ranks of a part of the gradient; the floats before it ride with its first part. */
+static gmv_status reduce_part(gmv_trainer *trainer, gmv_part part)
+{
+    const int64_t *start = trainer->model->part_start;
+    int64_t extra = part == GMV_PART_ENCODER ? GMV_GRAD_EXTRA : 0, n = start[part + 1] - start[part] + extra;
+    return trainer->backend->op->allreduce_f32(
+        trainer->backend, gmv_vec_of(trainer->model->params.grad + start[part] - extra, n));
+}
+
+/* Called by the backward pass: the sum over ranks of a part runs beside the work on the next. */
+static gmv_status part_is_ready(void *context, gmv_part part)
+{
+    gmv_trainer *trainer = context;
+    gmv_backend *b = trainer->backend;
+    gmv_model *model = trainer->model;
+    if (part == GMV_PART_ENCODER) { /* the last: the terms are known by now */
+        int n = trainer->feed.batch.cells;
+        GMV_TRY(b->op->add_column_sums(b, gmv_mat_of(model->terms, n, GMV_TERMS), &model->step->scale,
+                                       gmv_vec_of(model->params.extra + extra_terms, GMV_TERMS)));
+        GMV_TRY(b->op->add_column_sums(b, gmv_mat_of(model->probability, n, model->clusters), NULL,
+                                       gmv_vec_of(trainer->cluster_mass, model->clusters)));
+    }
+    return trainer->fixed == NULL ? reduce_part(trainer, part) : GMV_OK;
+}
+
+/* Gradient of the next n cells in the order, and what rides before it. */
+static gmv_status gradient_of(gmv_trainer *trainer, int n)
 {
     gmv_backend *b = trainer->backend;
     gmv_model *model = trainer->model;
-    const gmv_sampler *sampler = &trainer->sampler;
-    int shards = sampler->shards, pieces = trainer->pieces;
-    int first = pieces > 1 ? (int)((int64_t)shards * piece / pieces) : sampler->first_shard;
-    int end = pieces > 1 ? (int)((int64_t)shards * (piece + 1) / pieces) : sampler->end_shard;
-    int n = gmv_sampler_rows(sampler, trainer->progress.epoch, trainer->progress.batch, first, end, trainer->rows);
-    if (n == 0) {
-        return GMV_OK;
+    gmv_vec stop = gmv_vec_of(model->params.extra + extra_stop, 1);
+    GMV_TRY(b->op->clear(b, model->params.extra, (GMV_GRAD_EXTRA + model->params.total) * (int64_t)sizeof(float)));
+    GMV_TRY(b->op->add_column_sums(b, gmv_mat_of(&model->step->stop, 1, 1), NULL, stop));
+    if (n > 0) {
+        GMV_TRY(gmv_feed_next(&trainer->feed, &model->step->first_row, n, model->input));
+        gmv_pass pass = {.batch = &trainer->feed.batch, .draws = (int)trainer->config->train_mc_samples, .training = true,
+                         .ready = part_is_ready, .context = trainer, .probability = true};
+        return gmv_model_run(model, &pass);
     }
-    GMV_TRY(gmv_feed_fetch(&trainer->feed, trainer->rows, n, model->input));
-    gmv_pass pass = {.batch = &trainer->feed.batch,
-                     .draws = (int)trainer->config->train_mc_samples,
-                     .epoch = (uint32_t)trainer->progress.epoch,
-                     .training = true,
-                     .kl_weight = (float)trainer->kl_weight,
-                     .scale = (float)(1.0 / cells_of_batch),
-                     .probability = true};
-    GMV_TRY(gmv_model_run(model, &pass));
-    gmv_vec extra = gmv_vec_of(model->params.grad + model->params.total + extra_terms, GMV_TERMS);
-    GMV_TRY(b->op->add_column_sums(b, gmv_mat_of(model->terms, n, GMV_TERMS), pass.scale, extra));
-    return b->op->add_column_sums(b, gmv_mat_of(model->probability, n, model->clusters), 1.0f,
-                                  gmv_vec_of(trainer->cluster_mass, model->clusters));
+    for (int part = GMV_PARTS - 1; trainer->fixed == NULL && part >= 0; part--) {
+        GMV_TRY(reduce_part(trainer, (gmv_part)part));
+    }
+    return GMV_OK;
 }
 
-/* A rank that fails alone still takes part in the all-reduce, with this flag set: the others would wait for ever. */
-static gmv_status flag_failure(gmv_trainer *trainer, gmv_status status)
+/* Norm, verdict, Adam. */
+static gmv_status update(gmv_trainer *trainer)
 {
+    gmv_backend *b = trainer->backend;
     const gmv_params *params = &trainer->model->params;
-    float failed = status != GMV_OK ? 1.0f : 0.0f;
-    return trainer->backend->op->upload(trainer->backend, params->grad + params->total + extra_failed, &failed,
-                                        sizeof failed);
+    const gmv_config *config = trainer->config;
+    gmv_vec grad = gmv_vec_of(params->grad, params->total);
+    GMV_TRY(b->op->sum_squares(b, grad, &trainer->outcome->squares));
+    GMV_TRY(b->op->judge(b, gmv_vec_of(params->extra, GMV_GRAD_EXTRA), trainer->outcome));
+    gmv_adam_args adam = {.value = gmv_vec_of(params->value, params->total),
+                          .grad = grad,
+                          .m = gmv_vec_of(params->m, params->total),
+                          .v = gmv_vec_of(params->v, params->total),
+                          .beta1 = (float)config->train_adam_beta1,
+                          .beta2 = (float)config->train_adam_beta2,
+                          .epsilon = (float)config->train_adam_epsilon,
+                          .clip_norm = config->train_clip_norm,
+                          .step = trainer->model->step,
+                          .outcome = trainer->outcome};
+    return b->op->adam(b, &adam);
+}
+
+/* `reduction: fast`: the whole step is one sequence. */
+static gmv_status fast_step(gmv_trainer *trainer, gmv_step *values)
+{
+    gmv_backend *b = trainer->backend;
+    const int64_t *start = trainer->piece_start + trainer->progress.batch;
+    int n = (int)(start[1] - start[0]);
+    bool known;
+    values->first_row = start[0];
+    GMV_TRY(gmv_model_set_step(trainer->model, values));
+    GMV_TRY(b->op->sequence_begin(b, n, &known));
+    if (!known) {
+        GMV_TRY(gradient_of(trainer, n));
+        GMV_TRY(b->op->allreduce_wait(b));
+        GMV_TRY(update(trainer));
+    }
+    return b->op->sequence_end(b);
 }
 
 /* `reduction: exact`: integers do not mind the order of additions, nor the number of ranks. */
-static gmv_status reduce_exact(gmv_trainer *trainer, double cells_of_batch, gmv_status *local)
+static gmv_status exact_step(gmv_trainer *trainer, gmv_step *values)
 {
     gmv_backend *b = trainer->backend;
     gmv_params *params = &trainer->model->params;
-    gmv_vec grad = gmv_vec_of(params->grad, params->total + GMV_GRAD_EXTRA);
-    int64_t bytes = grad.n * (int64_t)sizeof(int64_t), overflow = 0;
-    GMV_TRY(b->op->clear(b, trainer->fixed, bytes + (int64_t)sizeof(int64_t)));
-    for (int piece = trainer->first_piece; piece < trainer->end_piece; piece++) {
-        *local = *local == GMV_OK ? add_piece(trainer, piece, cells_of_batch) : *local;
-        GMV_TRY(flag_failure(trainer, *local));
-        GMV_TRY(b->op->fixed_add(b, grad, trainer->pieces + 1, trainer->fixed, trainer->overflow));
-        GMV_TRY(b->op->clear(b, grad.at, grad.n * (int64_t)sizeof(float)));
+    gmv_vec grad = gmv_vec_of(params->extra, GMV_GRAD_EXTRA + params->total);
+    int mine = trainer->end_piece - trainer->first_piece;
+    const int64_t *start = trainer->piece_start + trainer->progress.batch * mine;
+    bool known;
+    GMV_TRY(b->op->clear(b, trainer->fixed, (grad.n + 1) * (int64_t)sizeof(int64_t)));
+    for (int p = 0; p < mine; p++) {
+        int n = (int)(start[p + 1] - start[p]);
+        values->first_row = start[p];
+        GMV_TRY(gmv_model_set_step(trainer->model, values));
+        GMV_TRY(b->op->sequence_begin(b, n, &known));
+        if (!known) {
+            GMV_TRY(gradient_of(trainer, n));
+            GMV_TRY(b->op->fixed_add(b, grad, trainer->pieces + 1, trainer->fixed, trainer->overflow));
+        }
+        GMV_TRY(b->op->sequence_end(b));
+        values->stop = 0.0f; /* once is enough */
     }
-    GMV_TRY(b->op->allreduce_i64(b, trainer->fixed, grad.n + 1));
-    GMV_TRY(b->op->download(b, &overflow, trainer->overflow, sizeof overflow));
-    if (overflow != 0) {
+    GMV_TRY(b->op->sequence_begin(b, key_of_update, &known));
+    if (!known) {
+        GMV_TRY(b->op->allreduce_i64(b, trainer->fixed, grad.n + 1));
+        GMV_TRY(b->op->allreduce_wait(b));
+        GMV_TRY(b->op->fixed_value(b, trainer->fixed, trainer->overflow, grad));
+        GMV_TRY(update(trainer));
+    }
+    return b->op->sequence_end(b);
+}
+
+static gmv_status not_finite(const gmv_trainer *trainer, const gmv_taken_step *taken, bool loss)
+{
+    long long epoch = (long long)taken->epoch + 1, step = (long long)taken->step;
+    if (trainer->fixed != NULL) {
         return GMV_FAIL(GMV_ERR_NUMERIC,
                         "epoch %lld, step %lld: a gradient is not finite or beyond the range of exact sums (%.1e a "
                         "micro-batch); lower train.lr or use train.reduction=fast",
-                        (long long)trainer->progress.epoch + 1, (long long)trainer->progress.step + 1,
-                        ldexp(1.0, 62 - GMV_FIXED_BITS) / (trainer->pieces + 1));
+                        epoch, step, ldexp(1.0, 62 - GMV_FIXED_BITS) / (trainer->pieces + 1));
     }
-    return b->op->fixed_value(b, trainer->fixed, grad);
+    return GMV_FAIL(GMV_ERR_NUMERIC,
+                    "epoch %lld, step %lld: the %s is not finite; parameters were left as they were. Lower "
+                    "train.lr, or set train.clip_norm, and run again from the last checkpoint",
+                    epoch, step, loss ? "loss" : "gradient");
 }
 
-/* The whole gradient and its statistics, summed over all ranks. */
-static gmv_status gradient(gmv_trainer *trainer, double cells_of_batch)
+/* Takes note of the oldest step whose outcome the host has not seen. */
+static gmv_status see_outcome(gmv_trainer *trainer)
 {
-    gmv_backend *b = trainer->backend;
-    gmv_params *params = &trainer->model->params;
-    gmv_vec grad = gmv_vec_of(params->grad, params->total + GMV_GRAD_EXTRA);
-    float stop = gmv_signal_seen() ? 1.0f : 0.0f, extra[GMV_GRAD_EXTRA];
-    gmv_status local = GMV_OK; /* of this rank alone */
-    GMV_TRY(b->op->clear(b, grad.at, grad.n * (int64_t)sizeof(float)));
-    GMV_TRY(b->op->upload(b, grad.at + params->total + extra_stop, &stop, sizeof stop));
-    if (trainer->fixed != NULL) {
-        GMV_TRY(reduce_exact(trainer, cells_of_batch, &local));
-    } else {
-        local = add_piece(trainer, 0, cells_of_batch);
-        GMV_TRY(flag_failure(trainer, local));
-        GMV_TRY(b->op->allreduce_f32(b, grad));
-    }
-    GMV_TRY(b->op->download(b, extra, grad.at + params->total, sizeof extra));
-    if (extra[extra_failed] != 0.0f) {
-        return gmv_comm_agree(trainer->comm, local);
-    }
+    gmv_outcome outcome;
+    GMV_TRY(gmv_comm_fail_alone(trainer->comm,
+                                trainer->backend->op->collect(trainer->backend, &outcome, sizeof outcome)));
+    trainer->seen = trainer->taken[trainer->steps_seen++ % GMV_REPORTS];
+    double loss = 0.0;
     for (int i = 0; i < GMV_TERMS; i++) {
-        trainer->last[i] = (double)extra[extra_terms + i];
+        trainer->last[i] = (double)outcome.extra[extra_terms + i];
+        trainer->progress.sum[i] += trainer->last[i] * (double)trainer->seen.cells;
+        loss += trainer->last[i];
     }
-    trainer->stop = trainer->stop || extra[extra_stop] != 0.0f;
+    trainer->last_norm = sqrt(outcome.squares);
+    trainer->stop = trainer->stop || outcome.extra[extra_stop] != 0.0f;
+    if (outcome.bad != 0) {
+        return not_finite(trainer, &trainer->seen, !isfinite(loss));
+    }
+    int64_t every = trainer->config->train_log_steps;
+    if (every > 0 && trainer->seen.step % every == 0) {
+        gmv_metrics_step(trainer);
+    }
     return GMV_OK;
+}
+
+gmv_status gmv_train_settle(gmv_trainer *trainer)
+{
+    while (trainer->steps_seen < trainer->steps_taken) {
+        GMV_TRY(see_outcome(trainer));
+    }
+    return GMV_OK;
+}
+
+/* Rows of the epoch under way, batch after batch, and within a batch piece after piece. */
+static gmv_status order_epoch(gmv_trainer *trainer)
+{
+    const gmv_sampler *sampler = &trainer->sampler;
+    int64_t n = 0, piece = 0;
+    for (int64_t t = 0; t < sampler->batches; t++) {
+        for (int p = trainer->first_piece; p < trainer->end_piece; p++) {
+            trainer->piece_start[piece++] = n;
+            n += gmv_sampler_rows(sampler, trainer->progress.epoch, t, trainer->piece_shard[p],
+                                  trainer->piece_shard[p + 1], trainer->order + n);
+        }
+    }
+    trainer->piece_start[piece] = n;
+    trainer->ordered_epoch = trainer->progress.epoch;
+    return gmv_feed_set_order(&trainer->feed, trainer->order, n);
 }
 
 gmv_status gmv_train_step(gmv_trainer *trainer)
 {
     gmv_backend *b = trainer->backend;
-    gmv_params *params = &trainer->model->params;
     gmv_progress *progress = &trainer->progress;
-    const gmv_config *config = trainer->config;
-    double cells = (double)gmv_sampler_batch_cells(&trainer->sampler, progress->batch), squares, loss = 0.0;
-
-    trainer->kl_weight = gmv_kl_weight(trainer);
-    GMV_TRY(gradient(trainer, cells));
-    GMV_TRY(b->op->sum_squares(b, gmv_vec_of(params->grad, params->total), &squares));
-    trainer->last_norm = sqrt(squares);
-    for (int i = 0; i < GMV_TERMS; i++) {
-        loss += trainer->last[i];
+    if (trainer->ordered_epoch != progress->epoch) {
+        GMV_TRY(order_epoch(trainer));
     }
-    if (!isfinite(loss) || !isfinite(squares)) {
-        return GMV_FAIL(GMV_ERR_NUMERIC,
-                        "epoch %lld, step %lld: the %s is not finite; parameters were left as they were. Lower "
-                        "train.lr, or set train.clip_norm, and run again from the last checkpoint",
-                        (long long)progress->epoch + 1, (long long)progress->step + 1,
-                        isfinite(loss) ? "gradient" : "loss");
-    }
-    double limit = config->train_clip_norm;
-    gmv_adam_args adam = {.value = gmv_vec_of(params->value, params->total),
-                          .grad = gmv_vec_of(params->grad, params->total),
-                          .m = gmv_vec_of(params->m, params->total),
-                          .v = gmv_vec_of(params->v, params->total),
-                          .lr = (float)gmv_learning_rate(config, progress->epoch),
-                          .beta1 = (float)config->train_adam_beta1,
-                          .beta2 = (float)config->train_adam_beta2,
-                          .epsilon = (float)config->train_adam_epsilon,
-                          .grad_scale = limit > 0.0 && trainer->last_norm > limit ? (float)(limit / trainer->last_norm) : 1.0f,
-                          .step = progress->step + 1};
-    GMV_TRY(b->op->adam(b, &adam));
-    for (int i = 0; i < GMV_TERMS; i++) {
-        progress->sum[i] += trainer->last[i] * cells;
-    }
+    gmv_taken_step taken = {.epoch = progress->epoch,
+                            .step = progress->step + 1,
+                            .cells = gmv_sampler_batch_cells(&trainer->sampler, progress->batch),
+                            .lr = gmv_learning_rate(trainer->config, progress->epoch),
+                            .kl_weight = gmv_kl_weight(trainer)};
+    gmv_step values = step_values(trainer, &taken);
+    gmv_status status = trainer->fixed != NULL ? exact_step(trainer, &values) : fast_step(trainer, &values);
+    status = status == GMV_OK ? b->op->report(b, trainer->outcome, sizeof *trainer->outcome) : status;
+    GMV_TRY(gmv_comm_fail_alone(trainer->comm, status)); /* the others wait in a sum over ranks */
+    trainer->taken[trainer->steps_taken++ % GMV_REPORTS] = taken;
     progress->step++;
     progress->batch++;
+    /* a device works on this step while the host looks at the one before */
+    return b->host_memory || trainer->steps_taken - trainer->steps_seen == GMV_REPORTS ? see_outcome(trainer) : GMV_OK;
+}
+
+/* Shards of each micro-batch, and room for the order of an epoch. */
+static gmv_status plan_pieces(gmv_trainer *trainer)
+{
+    const gmv_sampler *sampler = &trainer->sampler;
+    int64_t mine = trainer->end_piece - trainer->first_piece;
+    GMV_TRY(GMV_NEW(trainer->piece_shard, trainer->pieces + 1, "micro-batches"));
+    GMV_TRY(GMV_NEW(trainer->piece_start, sampler->batches * mine + 1, "micro-batches"));
+    GMV_TRY(GMV_NEW(trainer->order, sampler->start[sampler->end_shard - sampler->first_shard], "the order of cells"));
+    for (int p = 0; p <= trainer->pieces; p++) {
+        trainer->piece_shard[p] = (int)((int64_t)sampler->shards * p / trainer->pieces);
+    }
+    if (trainer->config->train_reduction == GMV_REDUCTION_EXACT) {
+        return GMV_OK;
+    }
+    trainer->piece_shard[0] = sampler->first_shard; /* one piece: what this rank hosts */
+    trainer->piece_shard[1] = sampler->end_shard;
     return GMV_OK;
 }
 
@@ -163,6 +273,7 @@ gmv_status gmv_trainer_init(gmv_trainer *trainer, const gmv_config *config, cons
     trainer->backend = model->backend;
     trainer->cells = cells;
     trainer->progress.best = INFINITY;
+    trainer->ordered_epoch = -1;
     gmv_backend *b = model->backend;
     GMV_TRY(gmv_sampler_init(&trainer->sampler, comm, cells, (uint64_t)config->seed, config->data_validation.fraction,
                              config->train_batch_size));
@@ -177,21 +288,20 @@ gmv_status gmv_trainer_init(gmv_trainer *trainer, const gmv_config *config, cons
     }
     trainer->first_piece = exact ? trainer->pieces / comm->size * comm->rank : 0;
     trainer->end_piece = exact ? trainer->pieces / comm->size * (comm->rank + 1) : 1;
+    GMV_TRY(plan_pieces(trainer));
     int most = 0;
     for (int p = trainer->first_piece; p < trainer->end_piece; p++) {
-        int first = exact ? cells->shards / trainer->pieces * p : cells->first_shard;
-        int end = exact ? cells->shards / trainer->pieces * (p + 1) : cells->end_shard;
-        int n = gmv_sampler_most(&trainer->sampler, first, end);
+        int n = gmv_sampler_most(&trainer->sampler, trainer->piece_shard[p], trainer->piece_shard[p + 1]);
         most = n > most ? n : most;
     }
     most = most < GMV_EVAL_CELLS ? GMV_EVAL_CELLS : most; /* the feed serves evaluation too */
-    GMV_TRY(GMV_NEW(trainer->rows, most, "rows of a batch"));
     GMV_TRY(gmv_feed_open(&trainer->feed, b, cells, most));
     GMV_TRY(gmv_model_reserve(model, most, (int)config->train_mc_samples, true));
     GMV_TRY(gmv_model_reserve(model, GMV_EVAL_CELLS,
                               config->eval_epoch_samples < GMV_EVAL_DRAWS ? (int)config->eval_epoch_samples : GMV_EVAL_DRAWS,
                               true));
     GMV_TRY(b->op->allocate(b, (void **)&trainer->cluster_mass, model->clusters * (int64_t)sizeof(float), "cluster mass"));
+    GMV_TRY(b->op->allocate(b, (void **)&trainer->outcome, sizeof *trainer->outcome, "outcome of a step"));
     if (exact) {
         int64_t n = model->params.total + GMV_GRAD_EXTRA + 1;
         GMV_TRY(b->op->allocate(b, (void **)&trainer->fixed, n * (int64_t)sizeof(int64_t), "exact gradient sums"));
@@ -210,9 +320,12 @@ void gmv_trainer_fini(gmv_trainer *trainer)
         gmv_backend *b = trainer->backend;
         b->op->release(b, trainer->fixed);
         b->op->release(b, trainer->cluster_mass);
+        b->op->release(b, trainer->outcome);
     }
     gmv_feed_close(&trainer->feed);
     gmv_sampler_fini(&trainer->sampler);
-    GMV_FREE(trainer->rows);
+    GMV_FREE(trainer->order);
+    GMV_FREE(trainer->piece_start);
+    GMV_FREE(trainer->piece_shard);
     memset(trainer, 0, sizeof *trainer);
 }

@@ -35,6 +35,7 @@ static void floats_are_summed(void **state)
         }
         T_OP(allreduce_f32, x);
         T_OP(allreduce_f32, again);
+        T_CALL(allreduce_wait);
         float *sum = t_get_vec(x);
         t_sums("allreduce_f32", sum, want, size, (size_t)n, (double)t_comm.size);
         same_on_every_rank("allreduce_f32 on another rank", sum, n * (int64_t)sizeof *sum);
@@ -59,6 +60,7 @@ static void integers_are_summed_exactly(void **state)
         }
         int64_t *x = t_bytes(n * 8, mine);
         T_OP(allreduce_i64, x, n);
+        T_CALL(allreduce_wait);
         t_read(x, mine, n * 8);
         t_same_bits("allreduce_i64", mine, want, (size_t)n * 8);
         t_end_test(NULL);
@@ -80,6 +82,7 @@ static void exact_sums_do_not_depend_on_who_adds(void **state)
         }
     }
     T_OP(allreduce_i64, split, N);
+    T_CALL(allreduce_wait);
     t_read(split, got, N * 8);
     t_read(whole, want, N * 8);
     t_same_bits("exact sum", got, want, N * 8);

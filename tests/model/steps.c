@@ -59,6 +59,7 @@ static void take_steps(gmv_trainer *trainer)
                 fail_msg("step %lld allocates", (long long)trainer->progress.step);
             }
         }
+        t_ok(gmv_train_settle(trainer), "gmv_train_settle");
         trainer->progress.epoch++;
         trainer->progress.batch = 0;
     }
@@ -89,6 +90,7 @@ static void train(const char *reduction)
     assert_true(evaluation.cells > 0 && isfinite(evaluation.neg_elbo));
     int64_t before = gmv_alloc_count();
     t_ok(gmv_train_step(&trainer), "gmv_train_step");
+    t_ok(gmv_train_settle(&trainer), "gmv_train_settle");
     assert_int_equal(gmv_alloc_count(), before);
 
     gmv_trainer_fini(&trainer);

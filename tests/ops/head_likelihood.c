@@ -51,7 +51,7 @@ static void run(const void *context, t_outputs *out)
         a.gene_param = t_vec(genes, c->gene);
     }
     if (c->gradients) {
-        a.scale = c->scale;
+        a.scale = t_number(c->scale);
         a.d_hidden = t_mat(rows, c->width, NULL);
         for (int h = 0; h < info.heads; h++) {
             a.d_weight[h] = t_mat(genes, c->width, t_host_floats((size_t)(genes * c->width)));

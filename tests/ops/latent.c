@@ -4,7 +4,7 @@
 
 typedef struct latent_case {
     int cells, draws, dim, with_noise, with_gradient;
-    gmv_noise noise;
+    gmv_noise noise; /* in host memory */
     const float *posterior, *d_sample, *start; /* [B, 2D], [R, D], [B, 2D] */
     float scale;
 } latent_case;
@@ -15,8 +15,7 @@ static void run(const void *context, t_outputs *out)
 {
     const latent_case *c = context;
     int rows = c->cells * c->draws;
-    gmv_noise noise = c->noise;
-    noise.cell_id = t_bytes((int64_t)c->cells * 8, c->noise.cell_id);
+    gmv_noise noise = t_noise(&c->noise, c->cells);
     const gmv_noise *given = c->with_noise ? &noise : NULL;
     gmv_mat posterior = t_mat(c->cells, 2 * c->dim, c->posterior), sample = t_mat(rows, c->dim, NULL);
     gmv_mat d_sample = t_mat(rows, c->dim, c->d_sample), none = {NULL, c->cells, 2 * c->dim, 2 * c->dim};
@@ -24,7 +23,7 @@ static void run(const void *context, t_outputs *out)
     gmv_mat terms = t_mat(c->cells, GMV_TERMS, t_random(1, (size_t)c->cells * GMV_TERMS, 1.0));
     T_OP(gaussian_sample, posterior, given, c->draws, sample);
     T_OP(gaussian_sample_backward, posterior, given, c->draws, d_sample, d_from_sample);
-    T_OP(gaussian_kl, posterior, terms, COLUMN, c->scale, c->with_gradient ? d_from_kl : none);
+    T_OP(gaussian_kl, posterior, terms, COLUMN, t_number(c->scale), c->with_gradient ? d_from_kl : none);
     t_keep_mat(out, sample);
     t_keep_mat(out, d_from_sample);
     t_keep_mat(out, terms);
@@ -81,7 +80,7 @@ static latent_case make(uint64_t seed, int cells, int draws, int dim, int varian
                      dim,
                      variant % 2,
                      variant / 2 % 2,
-                     {0x1234567890ABCDEFu + seed, GMV_STREAM_LATENT_W, 12, 3, t_cell_ids(cells), draws},
+                     {0x1234567890ABCDEFu + seed, GMV_STREAM_LATENT_W, t_epoch(12), 3, t_cell_ids(cells), draws},
                      t_random(seed, n, 2.5),
                      t_random(seed + 1, (size_t)(cells * draws * dim), 1.0),
                      t_random(seed + 2, n, 0.5),

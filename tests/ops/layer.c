@@ -5,7 +5,7 @@
 typedef struct layer_case {
     int cells, draws, width;
     float rate;
-    gmv_noise noise; /* cell_id in host memory */
+    gmv_noise noise; /* in host memory */
     const float *pre, *bias, *norm_weight, *norm_bias, *d_out;
     int in_place; /* d_pre is d_out itself */
 } layer_case;
@@ -14,8 +14,7 @@ static void run(const void *context, t_outputs *out)
 {
     const layer_case *c = context;
     int rows = c->cells * c->draws, width = c->width;
-    gmv_noise noise = c->noise;
-    noise.cell_id = t_bytes((int64_t)c->cells * 8, c->noise.cell_id);
+    gmv_noise noise = t_noise(&c->noise, c->cells);
     const gmv_noise *given = c->rate > 0.0f ? &noise : NULL;
     gmv_layer layer = {t_vec(width, c->bias), t_vec(width, c->norm_weight), t_vec(width, c->norm_bias)};
     gmv_layer d_layer = {t_vec(width, c->bias), t_vec(width, c->norm_weight), t_vec(width, c->norm_bias)};
@@ -80,7 +79,7 @@ static layer_case make(uint64_t seed, int cells, int draws, int width, float rat
                     draws,
                     width,
                     rate,
-                    {seed * 77, GMV_STREAM_DROPOUT + 3, 5, 2, t_cell_ids(cells), draws},
+                    {seed * 77, GMV_STREAM_DROPOUT + 3, t_epoch(5), 2, t_cell_ids(cells), draws},
                     t_random(seed, n, 3.0),
                     t_random(seed + 1, w, 1.0),
                     t_random(seed + 2, w, 1.5),

@@ -37,7 +37,7 @@ static void run(const void *context, t_outputs *out)
         a.probability = t_mat(c->cells, c->components, NULL);
     }
     if (c->gradients) {
-        a.scale = c->scale;
+        a.scale = t_number(c->scale);
         a.d_hidden = t_mat(rows, c->width, NULL);
         a.d_weight = t_mat(raw, c->width, zeros(raw * c->width));
         a.d_bias = t_vec(raw, zeros(raw));

@@ -1,4 +1,4 @@
-/* Sums, Adam, the fixed-point sums of exact reduction, and reductions over one rank. */
+/* Sums, verdicts, Adam, the fixed-point sums of exact reduction, and reductions over one rank. */
 #include "harness.h"
 
 static const int64_t lengths[] = {0, 1, 31, 32, 33, 257, 1009, 65536, 65537, 200003};
@@ -10,25 +10,19 @@ typedef struct sum_case {
     const float *x, *start;
 } sum_case;
 
-static float *bits_of(const void *values, size_t bytes)
-{
-    float *copy = t_host_floats(bytes / sizeof *copy);
-    memcpy(copy, values, bytes);
-    return copy;
-}
-
 static void run_sums(const void *context, t_outputs *out)
 {
     const sum_case *c = context;
     gmv_mat x = t_mat(c->rows, c->cols, c->x);
     gmv_vec flat = t_vec((int64_t)c->rows * c->cols, c->x), sum = t_vec(c->cols, c->start);
-    double *columns = t_doubles((size_t)c->cols), square = NAN;
-    T_OP(sum_columns, x, columns);
-    T_OP(sum_squares, flat, &square);
-    T_OP(add_column_sums, x, c->scale, sum);
-    t_keep(out, bits_of(columns, (size_t)c->cols * sizeof *columns), 2 * (size_t)c->cols);
-    t_keep(out, bits_of(&square, sizeof square), 2);
+    gmv_vec unscaled = t_vec(c->cols, c->start);
+    double *square = t_bytes(sizeof *square, NULL);
+    T_OP(sum_squares, flat, square);
+    T_OP(add_column_sums, x, t_number(c->scale), sum);
+    T_OP(add_column_sums, x, NULL, unscaled);
+    t_keep_vec(out, gmv_vec_of((float *)(void *)square, 2));
     t_keep_vec(out, sum);
+    t_keep_vec(out, unscaled);
 }
 
 static void sums_are_exact_to_rounding(void **state)
@@ -39,45 +33,94 @@ static void sums_are_exact_to_rounding(void **state)
         size_t rows = (size_t)shapes[s][0], cols = (size_t)shapes[s][1];
         sum_case c = {shapes[s][0], shapes[s][1], 0.75f, t_random(s, rows * cols, 100.0), t_random(s + 9, cols, 1.0)};
         t_outputs out = t_repeatable(run_sums, &c);
-        double *sum = t_doubles(cols), *size = t_doubles(cols), *added = t_widen(c.start, cols), *got = t_doubles(cols);
+        double *sum = t_widen(c.start, cols), *scaled = t_widen(c.start, cols), *size = t_doubles(cols);
         double square = 0.0, got_square;
         for (size_t i = 0; i < rows * cols; i++) {
             sum[i % cols] += (double)c.x[i];
+            scaled[i % cols] += (double)c.scale * (double)c.x[i];
             size[i % cols] += fabs((double)c.x[i]);
             square += (double)c.x[i] * (double)c.x[i];
         }
-        memcpy(got, out.at[0], cols * sizeof *got);
-        memcpy(&got_square, out.at[1], sizeof got_square);
+        memcpy(&got_square, out.at[0], sizeof got_square);
         for (size_t j = 0; j < cols; j++) {
-            /* sums in double: the order is all that may differ */
-            t_near("sum_columns", got[j], sum[j], T_TABLE, size[j]);
-            added[j] += (double)c.scale * sum[j];
-            size[j] = (double)c.scale * size[j] + 1.0;
+            size[j] += 1.0;
         }
-        t_near("sum_squares", got_square, square, T_TABLE, 0.0);
-        t_sums("add_column_sums", out.at[2], added, size, cols, (double)rows);
+        t_near("sum_squares", got_square, square, T_TABLE, 0.0); /* in double: the order is all that may differ */
+        t_sums("add_column_sums", out.at[1], scaled, size, cols, (double)rows);
+        t_sums("add_column_sums without a scale", out.at[2], sum, size, cols, (double)rows);
     }
 }
+
+/* ---- verdict ---- */
+
+typedef struct verdict_case {
+    gmv_outcome before;
+    const float *extra;
+} verdict_case;
+
+static void run_judge(const void *context, t_outputs *out)
+{
+    const verdict_case *c = context;
+    gmv_outcome *outcome = t_bytes(sizeof *outcome, &c->before);
+    T_OP(judge, t_vec(GMV_GRAD_EXTRA, c->extra), outcome);
+    t_keep_vec(out, gmv_vec_of((float *)(void *)outcome, sizeof *outcome / sizeof(float)));
+}
+
+static void a_step_that_is_not_finite_is_bad_for_good(void **state)
+{
+    (void)state;
+    static const float bad[] = {NAN, INFINITY, -INFINITY};
+    for (int i = -1; i < GMV_GRAD_EXTRA; i++) {
+        for (int b = 0; b < 3; b++) {
+            for (int was = 0; was < 2; was++) {
+                float *extra = t_random(7, GMV_GRAD_EXTRA, 1e30);
+                verdict_case c = {{.squares = 3.0, .bad = was}, extra};
+                if (i >= 0) {
+                    extra[i] = bad[b];
+                }
+                t_outputs out = t_repeatable(run_judge, &c);
+                gmv_outcome got;
+                memcpy(&got, out.at[0], sizeof got);
+                assert_int_equal(got.bad, was != 0 || i >= 0);
+                assert_true(got.squares == 3.0);
+                t_same_bits("extra", got.extra, extra, sizeof got.extra);
+                c.before.squares = (double)bad[b];
+                out = t_repeatable(run_judge, &c);
+                memcpy(&got, out.at[0], sizeof got);
+                assert_int_equal(got.bad, 1);
+            }
+        }
+    }
+}
+
+/* ---- Adam ---- */
+
+static const double clip_limit = 2.0;
 
 typedef struct adam_case {
     int64_t n, step;
     const float *value, *grad, *m, *v;
-    float grad_scale;
+    double norm; /* of the whole gradient, of which `grad` may be a part */
+    int32_t bad;
 } adam_case;
 
 static void run_adam(const void *context, t_outputs *out)
 {
     const adam_case *c = context;
-    gmv_adam_args a = {t_vec(c->n, c->value),
-                       t_vec(c->n, c->grad),
-                       t_vec(c->n, c->m),
-                       t_vec(c->n, c->v),
-                       1e-3f,
-                       0.9f,
-                       0.999f,
-                       1e-8f,
-                       c->grad_scale,
-                       c->step};
+    double beta1 = (double)0.9f, beta2 = (double)0.999f, t = (double)c->step;
+    gmv_step step = {.adam_rate = (float)((double)1e-3f / (1.0 - pow(beta1, t))),
+                     .adam_inverse_root = (float)(1.0 / sqrt(1.0 - pow(beta2, t)))};
+    gmv_outcome outcome = {.squares = c->norm * c->norm, .bad = c->bad};
+    gmv_adam_args a = {.value = t_vec(c->n, c->value),
+                       .grad = t_vec(c->n, c->grad),
+                       .m = t_vec(c->n, c->m),
+                       .v = t_vec(c->n, c->v),
+                       .beta1 = 0.9f,
+                       .beta2 = 0.999f,
+                       .epsilon = 1e-8f,
+                       .clip_norm = clip_limit,
+                       .step = t_bytes(sizeof step, &step),
+                       .outcome = t_bytes(sizeof outcome, &outcome)};
     T_OP(adam, &a);
     t_keep_vec(out, a.value);
     t_keep_vec(out, a.m);
@@ -85,14 +128,15 @@ static void run_adam(const void *context, t_outputs *out)
     t_keep_vec(out, a.grad);
 }
 
-/* torch.optim.Adam: bias-corrected moments, epsilon added outside the root. */
+/* torch.optim.Adam: bias-corrected moments, epsilon added outside the root; gradients clipped before. */
 static void adam_takes_pytorchs_step(void **state)
 {
     (void)state;
     static const int64_t steps[] = {1, 2, 10, 100000};
+    static const double norms[] = {0.5, 2.0, 4.0, 1e6}; /* below, at and above the limit */
     for (int i = 0; i < LENGTHS * 4; i++) {
         size_t n = (size_t)lengths[i / 4];
-        adam_case c = {lengths[i / 4], steps[i % 4], t_random(1, n, 1.0), t_random(2, n, 0.1), NULL, NULL, 0.5f};
+        adam_case c = {lengths[i / 4], steps[i % 4], t_random(1, n, 1.0), t_random(2, n, 0.1), NULL, NULL, norms[i % 4], 0};
         c.m = i % 4 == 0 ? t_host_floats(n) : t_random(3, n, 0.1);
         float *v = i % 4 == 0 ? t_host_floats(n) : t_random(4, n, 0.01);
         double *step = t_doubles(n), *m_want = t_doubles(n), *v_want = t_doubles(n);
@@ -103,9 +147,9 @@ static void adam_takes_pytorchs_step(void **state)
         c.v = v;
         t_outputs out = t_repeatable(run_adam, &c);
         /* the decays are the floats that the arguments hold */
-        double beta1 = (double)0.9f, beta2 = (double)0.999f;
+        double beta1 = (double)0.9f, beta2 = (double)0.999f, clip = c.norm > clip_limit ? clip_limit / c.norm : 1.0;
         for (size_t k = 0; k < n; k++) {
-            double g = 0.5 * (double)c.grad[k];
+            double g = clip * (double)c.grad[k];
             m_want[k] = beta1 * (double)c.m[k] + (1.0 - beta1) * g;
             v_want[k] = beta2 * (double)c.v[k] + (1.0 - beta2) * g * g;
             double m_hat = m_want[k] / (1.0 - pow(beta1, (double)c.step));
@@ -125,7 +169,7 @@ static void adam_from_zero_moves_by_the_rate(void **state)
 {
     (void)state;
     float *zero = t_host_floats(1000);
-    adam_case c = {1000, 1, zero, t_random(5, 1000, 1e-3), zero, zero, 1.0f};
+    adam_case c = {1000, 1, zero, t_random(5, 1000, 1e-3), zero, zero, 1.0, 0};
     t_outputs out = t_repeatable(run_adam, &c);
     double *want = t_doubles(1000);
     for (int i = 0; i < 1000; i++) {
@@ -133,6 +177,19 @@ static void adam_from_zero_moves_by_the_rate(void **state)
         want[i] = -(double)1e-3f * g / (fabs(g) + 1e-8);
     }
     t_pointwise("first step", out.at[0], want, 1000);
+}
+
+static void adam_does_nothing_after_a_bad_step(void **state)
+{
+    (void)state;
+    float *grad = t_random(5, 257, 1.0);
+    grad[7] = NAN;
+    adam_case c = {257, 3, t_random(1, 257, 1.0), grad, t_random(3, 257, 1.0), t_random(4, 257, 1.0), (double)NAN, 1};
+    t_outputs out = t_repeatable(run_adam, &c);
+    const float *was[] = {c.value, c.m, c.v, c.grad};
+    for (int i = 0; i < 4; i++) {
+        t_same_bits("after a bad step", out.at[i], was[i], 257 * sizeof(float));
+    }
 }
 
 /* ---- fixed point ---- */
@@ -153,7 +210,7 @@ static void run_fixed(const void *context, t_outputs *out)
         T_OP(fixed_add, x, c->addends, total, overflow);
     }
     gmv_vec value = t_vec(c->n, NULL);
-    T_OP(fixed_value, total, value);
+    T_OP(fixed_value, total, overflow, value);
     t_keep_vec(out, value);
     t_keep_vec(out, gmv_vec_of((float *)(void *)total, 2 * c->n));
     t_keep_vec(out, gmv_vec_of((float *)(void *)overflow, 2));
@@ -208,6 +265,9 @@ static void fixed_sums_notice_what_does_not_fit(void **state)
         fixed_case c = {3001, 8, 1, x, order};
         t_outputs out = t_repeatable(run_fixed, &c);
         assert_true(overflow_of(&out) == 1);
+        for (int i = 0; i < 3001; i++) {
+            assert_true(isnan(out.at[0][i]));
+        }
     }
 }
 
@@ -250,8 +310,10 @@ static void overflow_is_remembered(void **state)
 
 static const struct CMUnitTest tests[] = {
     T_TEST(sums_are_exact_to_rounding),
+    T_TEST(a_step_that_is_not_finite_is_bad_for_good),
     T_TEST(adam_takes_pytorchs_step),
     T_TEST(adam_from_zero_moves_by_the_rate),
+    T_TEST(adam_does_nothing_after_a_bad_step),
     T_TEST(fixed_sums_do_not_depend_on_the_order),
     T_TEST(fixed_sums_notice_what_does_not_fit),
     T_TEST(fixed_limit_goes_with_the_addends),

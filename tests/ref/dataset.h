@@ -111,8 +111,12 @@ static inline gmv_batch t_fetch(const t_dataset *data, int wide, const int64_t *
 {
     gmv_packed packed = t_pack(data, wide);
     gmv_batch batch = t_batch_room(data, n, t_nonzeros(data, rows, n));
-    const int64_t *index = t_bytes((int64_t)n * 8, rows);
-    T_OP(batch_fetch, &packed, index, n, input, &batch);
+    enum { BEFORE = 3 }; /* rows of other batches in the list */
+    int64_t *list = t_alloc((size_t)n + BEFORE, sizeof *list), first = BEFORE;
+    memset(list, 0x7F, BEFORE * sizeof *list);
+    memcpy(list + BEFORE, rows, (size_t)n * sizeof *list);
+    const int64_t *index = t_bytes(((int64_t)n + BEFORE) * 8, list), *start = t_bytes(8, &first);
+    T_OP(batch_fetch, &packed, index, start, n, input, &batch);
     return batch;
 }
 

@@ -8,7 +8,7 @@ static inline double ref_uniform(const gmv_noise *noise, gmv_gidx cell, int draw
 {
     philox4x32_ctr_t counter = {{(uint32_t)(j / 4), (noise->first_draw + (uint32_t)draw) << 16 | noise->stream,
                                  (uint32_t)((uint64_t)cell & 0xFFFFFFFFu),
-                                 (uint32_t)((uint64_t)cell >> 32) << 24 | noise->epoch}};
+                                 (uint32_t)((uint64_t)cell >> 32) << 24 | noise->step->epoch}};
     philox4x32_key_t key = {{(uint32_t)(noise->seed & 0xFFFFFFFFu), (uint32_t)(noise->seed >> 32)}};
     philox4x32_ctr_t block = philox4x32(counter, key);
     return (double)gmv_uniform(block.v[j % 4]);
@@ -39,4 +39,21 @@ static inline gmv_gidx *t_cell_ids(int n)
         id[i] = (gmv_gidx)(t_mix((uint64_t)i) >> 24);
     }
     return id;
+}
+
+/* A step of this epoch, in host memory. */
+static inline gmv_step *t_epoch(uint32_t epoch)
+{
+    gmv_step *step = t_alloc(1, sizeof *step);
+    step->epoch = epoch;
+    return step;
+}
+
+/* The same key in backend memory. */
+static inline gmv_noise t_noise(const gmv_noise *host, int cells)
+{
+    gmv_noise noise = *host;
+    noise.cell_id = t_bytes((int64_t)cells * 8, host->cell_id);
+    noise.step = t_bytes(sizeof *host->step, host->step);
+    return noise;
 }

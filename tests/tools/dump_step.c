@@ -157,7 +157,9 @@ static gmv_batch make_batch(const dump *d, gmv_backend *b, gmv_input input)
         must(b->op->allocate(b, array[k], room, "batch") == GMV_OK, "batch");
     }
     int64_t *rows = upload(b, row, d->cells * 8);
-    must(b->op->batch_fetch(b, &packed, rows, d->cells, input, &batch) == GMV_OK, "batch_fetch");
+    static const int64_t zero = 0;
+    int64_t *first = upload(b, &zero, sizeof zero);
+    must(b->op->batch_fetch(b, &packed, rows, first, d->cells, input, &batch) == GMV_OK, "batch_fetch");
     /* ids that use more than 32 bits */
     must(b->op->upload(b, batch.cell_id, d->cell_id, d->cells * 8) == GMV_OK, "ids");
     void *done[] = {(void *)(uintptr_t)packed.indptr,
@@ -166,7 +168,8 @@ static gmv_batch make_batch(const dump *d, gmv_backend *b, gmv_input input)
                     (void *)(uintptr_t)packed.overflow_at,
                     (void *)(uintptr_t)packed.overflow_count,
                     (void *)(uintptr_t)packed.level,
-                    rows};
+                    rows,
+                    first};
     for (size_t k = 0; k < sizeof done / sizeof *done; k++) {
         b->op->release(b, done[k]);
     }
@@ -265,11 +268,11 @@ static void run_pass(gmv_model *model, const dump *d, const gmv_batch *batch, bo
     gmv_pass pass = {.batch = batch,
                      .draws = d->draws,
                      .first_draw = FIRST_DRAW,
-                     .epoch = EPOCH,
                      .training = training,
-                     .kl_weight = d->kl_weight,
-                     .scale = 1.0f / (float)d->cells,
                      .probability = true};
+    float scale = 1.0f / (float)d->cells;
+    gmv_step step = {.epoch = EPOCH, .scale = scale, .kl_scale = d->kl_weight * scale};
+    must(gmv_model_set_step(model, &step) == GMV_OK, "gmv_model_set_step");
     must(gmv_model_run(model, &pass) == GMV_OK, "gmv_model_run");
     int width[] = {GMV_TERMS, model->clusters};
     const float *from[] = {model->terms, model->probability};
