@@ -491,6 +491,13 @@ static inline int t_end_test(void **state)
 
 #define T_TEST(function) cmocka_unit_test_setup_teardown(function, NULL, t_end_test)
 
+/* Several ranks of a test may have to share the one GPU there is. */
+static inline gmv_status t_open_backend(gmv_backend **backend, const char *name)
+{
+    gmv_backend_options options = {.name = name, .share_gpu = true, .timeout = 60.0};
+    return gmv_backend_open(backend, &options, &t_comm);
+}
+
 /* Runs a group on the backend that GMVAE_TEST_BACKEND names (default cpu). Exit status 77, "skipped", when
  * the backend is not there; the line it prints is what tests/run.sh counts. */
 static inline int t_main_on_backend(int argc, char **argv, const struct CMUnitTest *tests, size_t n)
@@ -502,7 +509,7 @@ static inline int t_main_on_backend(int argc, char **argv, const struct CMUnitTe
         fprintf(stderr, "no MPI: %s\n", gmv_error_message());
         return 1;
     }
-    if (gmv_backend_open(&t_backend, name, &t_comm) != GMV_OK) {
+    if (t_open_backend(&t_backend, name) != GMV_OK) {
         fprintf(stderr, "backend %s skipped: %s\n", name, gmv_error_message());
         result = strcmp(name, "cpu") == 0 ? 1 : 77;
     } else {

@@ -4,6 +4,7 @@
 #include "gmvae/mem.h"
 
 #include <cblas.h>
+#include <stdio.h>
 
 static const gmv_ops table = {
 #define GMV_OP(name, parameters) .name = GMV_CPU(name),
@@ -19,6 +20,13 @@ static void close_backend(gmv_backend *backend)
     backend->state = NULL;
 }
 
+static void describe(const gmv_backend *backend, char *text, size_t size)
+{
+    int threads = backend->comm->cores;
+    snprintf(text, size, "cpu: %d thread%s, " GMV_CPU_ISA_NAME " kernels, OpenBLAS for %s", threads,
+             threads == 1 ? "" : "s", openblas_get_corename());
+}
+
 gmv_status GMV_CPU(open)(gmv_backend *backend)
 {
     gmv_cpu_state *state;
@@ -27,6 +35,7 @@ gmv_status GMV_CPU(open)(gmv_backend *backend)
     backend->op = &table;
     backend->host_memory = true;
     backend->close = close_backend;
+    backend->describe = describe;
     openblas_set_num_threads(1); /* threads are ours, over pieces of fixed size */
     return GMV_OK;
 }

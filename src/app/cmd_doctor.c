@@ -1,5 +1,6 @@
 /* What this machine and this allocation offer. Reports only what was looked up here and now. */
 #include "gmvae/app.h"
+#include "gmvae/backend.h"
 #include "gmvae/log.h"
 #include "gmvae/mem.h"
 
@@ -218,8 +219,9 @@ static void report_gpu(void)
     char driver[256];
     read_line("/proc/driver/nvidia/version", driver, sizeof driver);
     gmv_log("GPU driver   %s", driver[0] != '\0' ? driver : "no NVIDIA driver on this host");
-    gmv_log("CUDA         not built into this version; it computes on the CPU (backend: cpu)");
-    gmv_log("NCCL         not built into this version; gradients are summed through MPI");
+    char text[1024];
+    bool usable = gmv_backend_find_gpu(text, sizeof text);
+    gmv_log("CUDA         %s%s", usable ? "" : "not usable, backend: auto computes on the CPU: ", text);
 }
 
 static void report_launcher(void)

@@ -128,7 +128,8 @@ static gmv_status build(training *t)
     const gmv_comm *comm = &t->run->comm;
     gmv_input input;
     GMV_TRY(input_of(t, &input));
-    GMV_TRY(gmv_comm_agree(comm, gmv_backend_open(&t->backend, gmv_config_choice("backend", config->backend), comm)));
+    gmv_backend_options options = gmv_backend_options_of(config);
+    GMV_TRY(gmv_comm_agree(comm, gmv_backend_open(&t->backend, &options, comm)));
     GMV_TRY(gmv_comm_agree(comm, gmv_model_create(&t->model, config, t->backend, t->cells->genes, t->cells->levels, input)));
     GMV_TRY(gmv_trainer_init(&t->trainer, config, comm, t->model, t->cells));
     return t->resume_path[0] != '\0' ? take_up(t) : GMV_OK;
@@ -255,10 +256,6 @@ done:
 /* Keys that are part of the config's contract but not of this version. */
 static gmv_status check_what_is_there(const gmv_config *config)
 {
-    if (config->train_precision != 0) {
-        return GMV_FAIL(GMV_ERR_CONFIG, "train.precision: %s is not available on the cpu backend; use fp32",
-                        gmv_config_choice("train.precision", config->train_precision));
-    }
     if (strcmp(gmv_config_choice("data.residence", config->data_residence), "stream") == 0) {
         return GMV_FAIL(GMV_ERR_CONFIG, "data.residence: stream is not in this version; use auto, and more ranks if the "
                                         "packed matrix does not fit");

@@ -52,6 +52,15 @@ static gmv_status read_session_cells(gmv_session *session, gmv_run *run, const g
     return gmv_read_cells(&session->cells, &config, &run->comm, paths, 0.0, &session->checkpoint);
 }
 
+gmv_backend_options gmv_backend_options_of(const gmv_config *config)
+{
+    gmv_backend_options options = {.name = gmv_config_choice("backend", config->backend),
+                                   .precision = (gmv_precision)config->train_precision,
+                                   .share_gpu = config->runtime_share_gpu,
+                                   .timeout = config->runtime_timeout};
+    return options;
+}
+
 gmv_status gmv_session_open(gmv_session *session, gmv_run *run, bool held_out_only)
 {
     const gmv_comm *comm = &run->comm;
@@ -68,7 +77,8 @@ gmv_status gmv_session_open(gmv_session *session, gmv_run *run, bool held_out_on
         return GMV_FAIL(GMV_ERR_CONFIG, "the checkpoint's run held no cells out; set data.predict to the cells to evaluate");
     }
     GMV_TRY(read_session_cells(session, run, paths));
-    GMV_TRY(gmv_backend_open(&session->backend, gmv_config_choice("backend", run->config.backend), comm));
+    gmv_backend_options options = gmv_backend_options_of(&run->config);
+    GMV_TRY(gmv_backend_open(&session->backend, &options, comm));
     gmv_input input = {(gmv_input_kind)session->config.model_input, (float)session->checkpoint.input_mean,
                        (float)session->checkpoint.input_std};
     GMV_TRY(gmv_comm_agree(comm, gmv_model_create(&session->model, &session->config, session->backend,

@@ -22,6 +22,9 @@ typedef struct gmv_session {
 gmv_status gmv_session_open(gmv_session *session, gmv_run *run, bool held_out_only);
 void gmv_session_close(gmv_session *session);
 
+/* What the config says about the backend. */
+gmv_backend_options gmv_backend_options_of(const gmv_config *config);
+
 /* Reads `paths` as the config says; with `like` (may be NULL) matched to its genes and levels.
  * @param[in] held_out  fraction kept out of the choice of genes */
 gmv_status gmv_read_cells(gmv_cells **cells, const gmv_config *config, const gmv_comm *comm, const gmv_texts *paths,

@@ -1,9 +1,10 @@
-/* Backends that this program was built with, and the choice among them. */
+/* Backends that this program was built with or finds as a plug-in, and the choice among them. */
 #include "gmvae/backend.h"
 
+#include "gmvae/log.h"
 #include "gmvae/mem.h"
+#include "plugin.h"
 
-#include <cblas.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -46,18 +47,45 @@ static const cpu_variant *best_variant(void)
     return &variants[count - 1];
 }
 
-gmv_status gmv_backend_open(gmv_backend **out, const char *name, const gmv_comm *comm)
+static gmv_status open_cpu(gmv_backend *backend, const gmv_backend_options *options)
+{
+    static const char *const names[] = {"fp32", "tf32", "bf16"};
+    if (options->precision != GMV_FP32) {
+        return GMV_FAIL(GMV_ERR_CONFIG, "train.precision: %s is not available on the cpu backend; use fp32",
+                        names[options->precision]);
+    }
+    return best_variant()->open(backend);
+}
+
+/* Whether `auto` means cuda: every rank must have a GPU. Collective. */
+static bool every_rank_has_gpu(const gmv_comm *comm)
+{
+    char text[512];
+    int64_t with = gmv_backend_find_gpu(text, sizeof text) ? 1 : 0;
+    gmv_comm_sum_i64(comm, &with, 1);
+    if (with > 0 && with < comm->size && comm->rank == 0) {
+        gmv_warn("only %lld of %d ranks see a GPU, so all compute on the CPU; backend=cuda says what the others lack",
+                 (long long)with, comm->size);
+    }
+    return with == comm->size;
+}
+
+gmv_status gmv_backend_open(gmv_backend **out, const gmv_backend_options *options, const gmv_comm *comm)
 {
     *out = NULL;
-    if (strcmp(name, "cuda") == 0) {
-        return GMV_FAIL(GMV_ERR_ENVIRONMENT, "backend: cuda was asked for, but this program was built without CUDA; "
-                                             "use backend: cpu or auto");
-    }
+    bool cuda = strcmp(options->name, "cuda") == 0 || (strcmp(options->name, "auto") == 0 && every_rank_has_gpu(comm));
     gmv_backend *backend;
-    GMV_TRY(GMV_NEW(backend, 1, "the backend"));
-    backend->name = "cpu";
+    gmv_status status = GMV_NEW(backend, 1, "the backend");
+    GMV_TRY(gmv_comm_agree(comm, status));
+    backend->name = cuda ? "cuda" : "cpu";
     backend->comm = comm;
-    gmv_status status = best_variant()->open(backend);
+    if (cuda) {
+        const gmv_plugin *plugin = NULL;
+        status = gmv_comm_agree(comm, gmv_plugin_cuda(&plugin)); /* opening is collective */
+        status = status == GMV_OK ? plugin->open(backend, options) : status;
+    } else {
+        status = open_cpu(backend, options);
+    }
     if (status != GMV_OK) {
         GMV_FREE(backend);
         return status;
@@ -76,6 +104,16 @@ void gmv_backend_close(gmv_backend **backend)
 
 void gmv_backend_describe(const gmv_backend *backend, char *text, size_t size)
 {
-    snprintf(text, size, "%s: %d thread%s, %s kernels, OpenBLAS for %s", backend->name, backend->comm->cores,
-             backend->comm->cores == 1 ? "" : "s", best_variant()->isa, openblas_get_corename());
+    backend->describe(backend, text, size);
+}
+
+bool gmv_backend_find_gpu(char *text, size_t size)
+{
+    const gmv_plugin *plugin;
+    if (gmv_plugin_cuda(&plugin) != GMV_OK) {
+        snprintf(text, size, "%s", gmv_error_message());
+        gmv_error_clear();
+        return false;
+    }
+    return plugin->find_gpu(text, size);
 }

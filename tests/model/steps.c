@@ -75,7 +75,7 @@ static void train(const char *reduction)
     gmv_input input = {GMV_INPUT_LOG1P, 0.0f, 1.0f};
     gmv_backend *backend;
     int64_t live = gmv_alloc_live();
-    t_ok(gmv_backend_open(&backend, t_backend->name, &t_comm), "gmv_backend_open"); /* it keeps scratch memory */
+    t_ok(t_open_backend(&backend, t_backend->name), "gmv_backend_open"); /* it keeps scratch memory */
     t_ok(gmv_config_parse(&config, "steps", config_text, (int64_t)strlen(config_text), 1, &reduction), "config");
     t_ok(gmv_model_create(&model, &config, backend, GENES, data.levels, input), "gmv_model_create");
     t_ok(gmv_trainer_init(&trainer, &config, &t_comm, model, &cells), "gmv_trainer_init");
@@ -125,7 +125,7 @@ static void a_refused_trainer_leaves_nothing(void **state)
     gmv_input input = {GMV_INPUT_LOG1P, 0.0f, 1.0f};
     gmv_backend *backend;
     int64_t live = gmv_alloc_live();
-    t_ok(gmv_backend_open(&backend, t_backend->name, &t_comm), "gmv_backend_open"); /* it keeps scratch memory */
+    t_ok(t_open_backend(&backend, t_backend->name), "gmv_backend_open"); /* it keeps scratch memory */
     t_ok(gmv_config_parse(&config, "steps", config_text, (int64_t)strlen(config_text), 2, overrides), "config");
     t_ok(gmv_model_create(&model, &config, backend, GENES, data.levels, input), "gmv_model_create");
     assert_int_equal(gmv_trainer_init(&trainer, &config, &t_comm, model, &cells), GMV_ERR_CONFIG);

@@ -326,7 +326,8 @@ int main(int argc, char **argv)
     d.draws = (int)config.train_mc_samples;
     d.file = H5Fcreate(argv[2], H5F_ACC_TRUNC, H5P_DEFAULT, H5P_DEFAULT);
     must(d.file >= 0, argv[2]);
-    must(gmv_backend_open(&backend, name != NULL ? name : "cpu", &comm) == GMV_OK, "backend");
+    gmv_backend_options options = {.name = name != NULL ? name : "cpu", .timeout = 60.0};
+    must(gmv_backend_open(&backend, &options, &comm) == GMV_OK, "backend");
     make_cells(&d);
     gmv_input input = input_of(&d, config.model_input);
     gmv_batch batch = make_batch(&d, backend, input);

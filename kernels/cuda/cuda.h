@@ -1,0 +1,136 @@
+/* What the files of the CUDA backend share. Host code is C, kernels and their launchers are in .cu files; every
+ * operation is gmv_cuda_<op>, file for file beside its twin in kernels/cpu. */
+#pragma once
+
+#include "gmvae/backend.h"
+
+#include <cublas_v2.h>
+#include <cuda_runtime.h>
+#include <nccl.h>
+
+#if defined(__cplusplus)
+extern "C" {
+#endif
+
+#define GMV_OP(name, parameters) gmv_status gmv_cuda_##name parameters;
+#include "gmvae/ops.def"
+#undef GMV_OP
+
+/* Scratch memory has one user at a time in each of these places; two places may be used together. */
+typedef enum gmv_cuda_place { GMV_CUDA_SCRATCH, GMV_CUDA_OPERANDS, GMV_CUDA_PLACES } gmv_cuda_place;
+
+typedef struct gmv_cuda_block gmv_cuda_block;       /* mem.c: an allocation */
+typedef struct gmv_cuda_sequence gmv_cuda_sequence; /* sequence.c: a recorded step */
+
+/* Private data of an open CUDA backend. */
+typedef struct gmv_cuda_state {
+    int device;
+    gmv_precision precision;
+    cudaStream_t compute; /* all operations */
+    cudaStream_t sums;    /* sums over ranks, beside the operations */
+    cudaEvent_t ready, summed;
+    cublasHandle_t blas;
+    void *blas_workspace;
+
+    ncclComm_t nccl;      /* NULL: one rank, or sums through MPI */
+    double timeout;       /* seconds to wait for other ranks */
+    void *staging;        /* pinned host memory for sums through MPI */
+    int64_t staging_bytes;
+
+    gmv_cuda_block *blocks;
+    void *scratch[GMV_CUDA_PLACES];
+    int64_t scratch_bytes[GMV_CUDA_PLACES];
+
+    gmv_cuda_sequence *sequences;
+    int64_t clock;        /* of their use */
+    gmv_cuda_sequence *under_way;
+    bool capturing;
+
+    char *reports;        /* pinned host memory [GMV_REPORTS, GMV_REPORT_BYTES] */
+    cudaEvent_t reported[GMV_REPORTS];
+    int64_t reports_made, reports_collected;
+} gmv_cuda_state;
+
+static inline gmv_cuda_state *gmv_cuda_state_of(gmv_backend *b)
+{
+    return (gmv_cuda_state *)b->state;
+}
+
+static inline cudaStream_t gmv_cuda_stream(gmv_backend *b)
+{
+    return gmv_cuda_state_of(b)->compute;
+}
+
+/* ---- errors: one line with the library's own words ---- */
+
+gmv_status gmv_cuda_failed(const char *file, int line, const char *call, cudaError_t error);
+gmv_status gmv_cublas_failed(const char *file, int line, const char *call, cublasStatus_t error);
+gmv_status gmv_nccl_failed(const char *file, int line, const char *call, ncclResult_t error);
+
+#define GMV_CUDA(call)                                                                                                 \
+    do {                                                                                                               \
+        cudaError_t gmv_error_ = (call);                                                                               \
+        if (gmv_error_ != cudaSuccess) {                                                                               \
+            return gmv_cuda_failed(__FILE__, __LINE__, #call, gmv_error_);                                             \
+        }                                                                                                              \
+    } while (0)
+
+#define GMV_CUBLAS(call)                                                                                               \
+    do {                                                                                                               \
+        cublasStatus_t gmv_error_ = (call);                                                                            \
+        if (gmv_error_ != CUBLAS_STATUS_SUCCESS) {                                                                     \
+            return gmv_cublas_failed(__FILE__, __LINE__, #call, gmv_error_);                                           \
+        }                                                                                                              \
+    } while (0)
+
+#define GMV_NCCL(call)                                                                                                 \
+    do {                                                                                                               \
+        ncclResult_t gmv_error_ = (call);                                                                              \
+        if (gmv_error_ != ncclSuccess) {                                                                               \
+            return gmv_nccl_failed(__FILE__, __LINE__, #call, gmv_error_);                                             \
+        }                                                                                                              \
+    } while (0)
+
+/* Behind a launch: was it accepted? */
+#define GMV_LAUNCHED() GMV_CUDA(cudaGetLastError())
+
+/* ---- memory ---- */
+
+/* At least `bytes` of scratch, 256-byte aligned, contents undefined; valid until the next call with the same place. */
+gmv_status gmv_cuda_scratch(gmv_backend *b, gmv_cuda_place place, int64_t bytes, void **scratch);
+
+/* Releases what mem.c still holds. */
+void gmv_cuda_release_all(gmv_cuda_state *state);
+
+/* ---- waiting ---- */
+
+/* Waits for an event, or for all work when it is NULL, watching the other ranks.
+ * Errors: GMV_ERR_LOST when they do not answer within the time-out. */
+gmv_status gmv_cuda_wait(gmv_backend *b, cudaEvent_t event);
+
+/* ---- sums over ranks ---- */
+
+/* Collective. `shared`: some ranks have the same GPU. */
+gmv_status gmv_cuda_reduce_open(gmv_backend *b, bool shared);
+void gmv_cuda_reduce_close(gmv_cuda_state *state);
+
+/* Whether sums over ranks can be part of a recorded sequence. */
+bool gmv_cuda_sums_on_device(const gmv_backend *b);
+
+/* ---- recorded sequences ---- */
+
+gmv_status gmv_cuda_sequences_open(gmv_cuda_state *state);
+
+/* Memory moved: every record holds stale addresses. */
+void gmv_cuda_forget_sequences(gmv_cuda_state *state);
+void gmv_cuda_sequences_close(gmv_cuda_state *state);
+
+/* ---- matrix products ---- */
+
+/* One product in the backend's precision on the compute stream: c = alpha op(a) op(b2) + beta c. */
+gmv_status gmv_cuda_product(gmv_backend *b, gmv_trans ta, gmv_trans tb, float alpha, gmv_mat a, gmv_mat b2, float beta,
+                            gmv_mat c);
+
+#if defined(__cplusplus)
+}
+#endif
