@@ -1,4 +1,4 @@
-/* The only place that knows whether nvcc is compiling. Scalar maths shared by the CPU and the CUDA
+/* The only place that knows who compiles: C, nvcc, or the host build of the kernels in tests. Scalar maths shared by the CPU and the CUDA
  * backend is written once with GMV_HD, in the common subset of C11 and C++17. */
 #pragma once
 

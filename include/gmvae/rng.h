@@ -12,7 +12,7 @@
 #include "gmvae/math/special.h"
 
 #include <stdint.h>
-#if defined(__CUDACC__)
+#if defined(__CUDACC__) || defined(GMV_CUDA_ON_HOST)
 #include <curand_philox4x32_x.h>
 #else
 #include <Random123/philox.h>
@@ -38,7 +38,7 @@ typedef struct gmv_philox {
 GMV_HD gmv_philox gmv_philox4x32(uint32_t c0, uint32_t c1, uint32_t c2, uint32_t c3, uint32_t k0, uint32_t k1)
 {
     gmv_philox out;
-#if defined(__CUDACC__)
+#if defined(__CUDACC__) || defined(GMV_CUDA_ON_HOST)
     uint4 word = curand_Philox4x32_10(make_uint4(c0, c1, c2, c3), make_uint2(k0, k1));
     out.word[0] = word.x;
     out.word[1] = word.y;

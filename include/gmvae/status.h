@@ -12,6 +12,10 @@ typedef enum gmv_status {
 } gmv_status;
 #undef GMV_STATUS
 
+#if defined(__cplusplus) /* kernels of the CUDA backend are C++ */
+extern "C" {
+#endif
+
 /* Records the message of an error and returns `code`. The first message since the last
  * gmv_error_clear wins, so that a failing clean-up cannot hide the cause. Thread-safe.
  * @param[in] file,line  source position of the origin, shown only for internal errors
@@ -30,6 +34,10 @@ void gmv_error_clear(void);
 /* Process exit code of a status, and its sentence. */
 int gmv_exit_code(gmv_status status);
 const char *gmv_status_sentence(gmv_status status);
+
+#if defined(__cplusplus)
+}
+#endif
 
 #define GMV_FAIL(code, ...) gmv_fail_at(__FILE__, __LINE__, (code), __VA_ARGS__)
 

@@ -16,8 +16,13 @@ extern "C" {
 #include "gmvae/ops.def"
 #undef GMV_OP
 
-/* Scratch memory has one user at a time in each of these places; two places may be used together. */
-typedef enum gmv_cuda_place { GMV_CUDA_SCRATCH, GMV_CUDA_OPERANDS, GMV_CUDA_PLACES } gmv_cuda_place;
+/* Scratch memory has one user at a time in each of these places; different places may be used together. */
+typedef enum gmv_cuda_place {
+    GMV_CUDA_SCRATCH,  /* of an operation */
+    GMV_CUDA_OPERANDS, /* rounded operands of a product */
+    GMV_CUDA_SUMS,     /* partial sums of columns */
+    GMV_CUDA_PLACES
+} gmv_cuda_place;
 
 typedef struct gmv_cuda_block gmv_cuda_block;       /* mem.c: an allocation */
 typedef struct gmv_cuda_sequence gmv_cuda_sequence; /* sequence.c: a recorded step */
