@@ -180,6 +180,14 @@ class Resume(RunTest):
         self.assertLess(held_out.argmin(), len(held_out) - 1)
         self.assertEqual(int.from_bytes(best["@epoch"], "little"), held_out.argmin() + 1)
 
+    def test_best_is_remembered(self):
+        """What is worse than the best before the stop does not become the best after it."""
+        self.train("run", {"train.epochs": 3})
+        run = self.train("run", {"train.epochs": 5, "train.lr": 1.0, "train.clip_norm": 0})
+        held_out = run.losses("validation")
+        self.assertEqual((len(held_out), held_out.argmin()), (5, 2))
+        self.assertEqual(int.from_bytes(contents(run.checkpoint("best.h5"))["@epoch"], "little"), 3)
+
     def test_the_last_checkpoint_alone(self):
         run = self.train("run", {"checkpoint.every": 0, "data.validation": 0})
         self.assertEqual(run.checkpoints(), ["epoch-000002.h5", "last.h5"])
