@@ -4,6 +4,8 @@
 #include "gmvae/data.h"
 #include "gmvae/model.h"
 
+#include <pthread.h>
+
 /* ---- sampler: which cells make up which batch ---- */
 
 /* Order of the training cells. Every global batch takes from every logical shard in proportion (Webster's
@@ -40,6 +42,27 @@ int gmv_sampler_most(const gmv_sampler *sampler, int first, int end);
 
 /* A bijection of 0 .. n-1 that depends on (seed, epoch, shard): where the i-th visited cell is. */
 int64_t gmv_permute(int64_t i, int64_t n, uint64_t seed, int64_t epoch, int shard);
+
+/* ---- order: the cells of an epoch, batch after batch ---- */
+
+typedef struct gmv_order {
+    const gmv_sampler *sampler; /* borrowed; its scratch arrays are the order's while it exists */
+    int pieces;
+    int *shard;          /* [pieces + 1] shards of each piece of a batch */
+    int64_t epoch;       /* of row and start, -1 before the first */
+    int64_t *row;        /* local rows of the epoch */
+    int64_t *start;      /* [batches * pieces + 1] where each batch's pieces start in it */
+    int64_t next_epoch, *next_row, *next_start; /* being made */
+    pthread_t thread;
+    bool running;
+} gmv_order;
+
+/* @param[in] shard  [pieces + 1], copied: piece p of a batch takes from shards [shard[p], shard[p + 1]) */
+gmv_status gmv_order_init(gmv_order *order, const gmv_sampler *sampler, const int *shard, int pieces);
+void gmv_order_fini(gmv_order *order);
+
+/* Makes row and start those of `epoch`, and begins with the epoch after it. */
+void gmv_order_take(gmv_order *order, int64_t epoch);
 
 /* ---- feed: local rows to batches in backend memory ---- */
 
@@ -141,10 +164,7 @@ typedef struct gmv_trainer {
     gmv_progress progress;
     int64_t planned_steps, warmup_steps;
     int pieces, first_piece, end_piece; /* micro-batches, and those of this rank */
-    int *piece_shard;        /* [pieces + 1] shards of each piece */
-    int64_t *order;          /* host: local rows of an epoch, in the order of this rank's batches and pieces */
-    int64_t *piece_start;    /* where each batch's pieces start in it */
-    int64_t ordered_epoch;   /* which epoch's order this is, -1 none */
+    gmv_order order;         /* of this rank's batches and pieces */
     int64_t *fixed;          /* backend [P + extra] fixed-point gradient sums, NULL for fast */
     int64_t *overflow;       /* backend */
     float *cluster_mass;     /* backend [K]: sum of probabilities of the epoch, this rank */

@@ -110,7 +110,7 @@ static gmv_status update(gmv_trainer *trainer)
 static gmv_status fast_step(gmv_trainer *trainer, gmv_step *values)
 {
     gmv_backend *b = trainer->backend;
-    const int64_t *start = trainer->piece_start + trainer->progress.batch;
+    const int64_t *start = trainer->order.start + trainer->progress.batch;
     int n = (int)(start[1] - start[0]);
     bool known;
     values->first_row = start[0];
@@ -131,7 +131,7 @@ static gmv_status exact_step(gmv_trainer *trainer, gmv_step *values)
     gmv_params *params = &trainer->model->params;
     gmv_vec grad = gmv_vec_of(params->extra, GMV_GRAD_EXTRA + params->total);
     int mine = trainer->end_piece - trainer->first_piece;
-    const int64_t *start = trainer->piece_start + trainer->progress.batch * mine;
+    const int64_t *start = trainer->order.start + trainer->progress.batch * mine;
     bool known;
     GMV_TRY(b->op->clear(b, trainer->fixed, (grad.n + 1) * (int64_t)sizeof(int64_t)));
     for (int p = 0; p < mine; p++) {
@@ -204,29 +204,18 @@ gmv_status gmv_train_settle(gmv_trainer *trainer)
     return GMV_OK;
 }
 
-/* Rows of the epoch under way, batch after batch, and within a batch piece after piece. */
-static gmv_status order_epoch(gmv_trainer *trainer)
+static int64_t last_piece(const gmv_trainer *trainer)
 {
-    const gmv_sampler *sampler = &trainer->sampler;
-    int64_t n = 0, piece = 0;
-    for (int64_t t = 0; t < sampler->batches; t++) {
-        for (int p = trainer->first_piece; p < trainer->end_piece; p++) {
-            trainer->piece_start[piece++] = n;
-            n += gmv_sampler_rows(sampler, trainer->progress.epoch, t, trainer->piece_shard[p],
-                                  trainer->piece_shard[p + 1], trainer->order + n);
-        }
-    }
-    trainer->piece_start[piece] = n;
-    trainer->ordered_epoch = trainer->progress.epoch;
-    return gmv_feed_set_order(&trainer->feed, trainer->order, n);
+    return trainer->sampler.batches * trainer->order.pieces;
 }
 
 gmv_status gmv_train_step(gmv_trainer *trainer)
 {
     gmv_backend *b = trainer->backend;
     gmv_progress *progress = &trainer->progress;
-    if (trainer->ordered_epoch != progress->epoch) {
-        GMV_TRY(order_epoch(trainer));
+    if (trainer->order.epoch != progress->epoch) {
+        gmv_order_take(&trainer->order, progress->epoch);
+        GMV_TRY(gmv_feed_set_order(&trainer->feed, trainer->order.row, trainer->order.start[last_piece(trainer)]));
     }
     gmv_taken_step taken = {.epoch = progress->epoch,
                             .step = progress->step + 1,
@@ -244,23 +233,27 @@ gmv_status gmv_train_step(gmv_trainer *trainer)
     return b->host_memory || trainer->steps_taken - trainer->steps_seen == GMV_REPORTS ? see_outcome(trainer) : GMV_OK;
 }
 
-/* Shards of each micro-batch, and room for the order of an epoch. */
-static gmv_status plan_pieces(gmv_trainer *trainer)
+/* The order of this rank's cells, and *most, the cells of its largest piece. */
+static gmv_status plan_order(gmv_trainer *trainer, int *most)
 {
     const gmv_sampler *sampler = &trainer->sampler;
-    int64_t mine = trainer->end_piece - trainer->first_piece;
-    GMV_TRY(GMV_NEW(trainer->piece_shard, trainer->pieces + 1, "micro-batches"));
-    GMV_TRY(GMV_NEW(trainer->piece_start, sampler->batches * mine + 1, "micro-batches"));
-    GMV_TRY(GMV_NEW(trainer->order, sampler->start[sampler->end_shard - sampler->first_shard], "the order of cells"));
-    for (int p = 0; p <= trainer->pieces; p++) {
-        trainer->piece_shard[p] = (int)((int64_t)sampler->shards * p / trainer->pieces);
+    int mine = trainer->end_piece - trainer->first_piece, *shard = NULL;
+    gmv_status status;
+    GMV_GO(GMV_NEW(shard, mine + 1, "pieces of a batch"));
+    for (int p = 0; p <= mine; p++) {
+        /* the pieces of all ranks divide the shards evenly; a single piece is what this rank hosts */
+        shard[p] = trainer->pieces > 1 ? (int)((int64_t)sampler->shards * (trainer->first_piece + p) / trainer->pieces)
+                                       : (p == 0 ? sampler->first_shard : sampler->end_shard);
     }
-    if (trainer->config->train_reduction == GMV_REDUCTION_EXACT) {
-        return GMV_OK;
+    *most = GMV_EVAL_CELLS; /* the feed serves evaluation too */
+    for (int p = 0; p < mine; p++) {
+        int n = gmv_sampler_most(sampler, shard[p], shard[p + 1]);
+        *most = n > *most ? n : *most;
     }
-    trainer->piece_shard[0] = sampler->first_shard; /* one piece: what this rank hosts */
-    trainer->piece_shard[1] = sampler->end_shard;
-    return GMV_OK;
+    GMV_GO(gmv_order_init(&trainer->order, sampler, shard, mine));
+done:
+    gmv_free(shard);
+    return status;
 }
 
 gmv_status gmv_trainer_init(gmv_trainer *trainer, const gmv_config *config, const gmv_comm *comm, gmv_model *model,
@@ -273,7 +266,7 @@ gmv_status gmv_trainer_init(gmv_trainer *trainer, const gmv_config *config, cons
     trainer->backend = model->backend;
     trainer->cells = cells;
     trainer->progress.best = INFINITY;
-    trainer->ordered_epoch = -1;
+    trainer->order.epoch = -1;
     gmv_backend *b = model->backend;
     GMV_TRY(gmv_sampler_init(&trainer->sampler, comm, cells, (uint64_t)config->seed, config->data_validation.fraction,
                              config->train_batch_size));
@@ -288,13 +281,8 @@ gmv_status gmv_trainer_init(gmv_trainer *trainer, const gmv_config *config, cons
     }
     trainer->first_piece = exact ? trainer->pieces / comm->size * comm->rank : 0;
     trainer->end_piece = exact ? trainer->pieces / comm->size * (comm->rank + 1) : 1;
-    GMV_TRY(plan_pieces(trainer));
-    int most = 0;
-    for (int p = trainer->first_piece; p < trainer->end_piece; p++) {
-        int n = gmv_sampler_most(&trainer->sampler, trainer->piece_shard[p], trainer->piece_shard[p + 1]);
-        most = n > most ? n : most;
-    }
-    most = most < GMV_EVAL_CELLS ? GMV_EVAL_CELLS : most; /* the feed serves evaluation too */
+    int most;
+    GMV_TRY(plan_order(trainer, &most));
     GMV_TRY(gmv_feed_open(&trainer->feed, b, cells, most));
     GMV_TRY(gmv_model_reserve(model, most, (int)config->train_mc_samples, true));
     GMV_TRY(gmv_model_reserve(model, GMV_EVAL_CELLS,
@@ -323,9 +311,7 @@ void gmv_trainer_fini(gmv_trainer *trainer)
         b->op->release(b, trainer->outcome);
     }
     gmv_feed_close(&trainer->feed);
+    gmv_order_fini(&trainer->order);
     gmv_sampler_fini(&trainer->sampler);
-    GMV_FREE(trainer->order);
-    GMV_FREE(trainer->piece_start);
-    GMV_FREE(trainer->piece_shard);
     memset(trainer, 0, sizeof *trainer);
 }
