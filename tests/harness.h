@@ -491,10 +491,14 @@ static inline int t_end_test(void **state)
 
 #define T_TEST(function) cmocka_unit_test_setup_teardown(function, NULL, t_end_test)
 
+#if !defined(T_LONE_SUMS)
+#define T_LONE_SUMS false
+#endif
+
 /* Several ranks of a test may have to share the one GPU there is. */
 static inline gmv_status t_open_backend(gmv_backend **backend, const char *name)
 {
-    gmv_backend_options options = {.name = name, .share_gpu = true, .timeout = 60.0};
+    gmv_backend_options options = {.name = name, .share_gpu = true, .timeout = 60.0, .lone_sums = T_LONE_SUMS};
     return gmv_backend_open(backend, &options, &t_comm);
 }
 

@@ -15,6 +15,7 @@ typedef struct gmv_backend_options {
     gmv_precision precision;
     bool share_gpu;          /* several ranks may use one GPU */
     double timeout;          /* seconds that a rank waits for the others in a step */
+    bool lone_sums;          /* sums over one rank take the way of many: for tests */
 } gmv_backend_options;
 
 struct gmv_backend {

@@ -115,8 +115,8 @@ gmv_status gmv_cuda_wait(gmv_backend *b, cudaEvent_t event);
 
 /* ---- sums over ranks ---- */
 
-/* Collective. `shared`: some ranks have the same GPU. */
-gmv_status gmv_cuda_reduce_open(gmv_backend *b, bool shared);
+/* Collective. `shared`: some ranks have the same GPU. `lone`: NCCL also for one rank. */
+gmv_status gmv_cuda_reduce_open(gmv_backend *b, bool shared, bool lone);
 void gmv_cuda_reduce_close(gmv_cuda_state *state);
 
 /* Whether sums over ranks can be part of a recorded sequence. */

@@ -152,7 +152,7 @@ static void describe(const gmv_backend *b, char *text, size_t size)
     cudaRuntimeGetVersion(&runtime);
     snprintf(text, size, "cuda: %s, %s products, CUDA %d.%d, sums %s", gpu, precision[state->precision], runtime / 1000,
              runtime % 1000 / 10,
-             b->comm->size == 1 ? "on one rank" : (state->nccl != NULL ? "by NCCL" : "through MPI"));
+             state->nccl != NULL ? "by NCCL" : (b->comm->size == 1 ? "on one rank" : "through MPI"));
 }
 
 static gmv_status open_blas(gmv_backend *b)
@@ -199,7 +199,7 @@ static gmv_status open_backend(gmv_backend *b, const gmv_backend_options *option
         status = gmv_comm_agree(b->comm, open_device(b));
     }
     if (status == GMV_OK) {
-        status = gmv_cuda_reduce_open(b, shared);
+        status = gmv_cuda_reduce_open(b, shared, options->lone_sums);
     }
     if (status != GMV_OK) {
         close_backend(b);

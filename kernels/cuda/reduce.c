@@ -14,11 +14,11 @@ static double now(void)
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
-gmv_status gmv_cuda_reduce_open(gmv_backend *b, bool shared)
+gmv_status gmv_cuda_reduce_open(gmv_backend *b, bool shared, bool lone)
 {
     gmv_cuda_state *state = gmv_cuda_state_of(b);
     const gmv_comm *comm = b->comm;
-    if (comm->size == 1) {
+    if (comm->size == 1 && !lone) {
         return GMV_OK;
     }
     if (shared) {
@@ -142,7 +142,7 @@ static gmv_status unstage(gmv_backend *b, void *to, int64_t bytes)
 gmv_status gmv_cuda_allreduce_f32(gmv_backend *b, gmv_vec x)
 {
     gmv_cuda_state *state = gmv_cuda_state_of(b);
-    if (b->comm->size == 1 || x.n == 0) {
+    if ((b->comm->size == 1 && state->nccl == NULL) || x.n == 0) {
         return GMV_OK;
     }
     if (state->nccl != NULL) {
@@ -159,7 +159,7 @@ gmv_status gmv_cuda_allreduce_f32(gmv_backend *b, gmv_vec x)
 gmv_status gmv_cuda_allreduce_i64(gmv_backend *b, int64_t *x, int64_t n)
 {
     gmv_cuda_state *state = gmv_cuda_state_of(b);
-    if (b->comm->size == 1 || n == 0) {
+    if ((b->comm->size == 1 && state->nccl == NULL) || n == 0) {
         return GMV_OK;
     }
     if (state->nccl != NULL) {

@@ -1,0 +1,158 @@
+"""The program on the CUDA backend against the program on the CPU: the same losses, sums over ranks, failures.
+
+usage: devices.py PATH/gmvae_dist
+
+Uses the plug-in that GMVAE_CUDA_PLUGIN names, or that the program finds. With GMVAE_TEST_ON_HOST=1 the plug-in is the
+host build of the kernels: then the number of GPUs and faults of CUDA, cuBLAS and NCCL can be set, too.
+"""
+import os
+import unittest
+
+from support import FEW, RunTest, contents, main, np
+
+ON_HOST = os.environ.get("GMVAE_TEST_ON_HOST", "0") not in ("", "0")
+SMALL = {"train.batch_size": 64, "model.encoder": [16], "model.decoder": [16], "model.beta": [16]}
+
+
+class Devices(RunTest):
+    variables = {}
+
+    def environment(self, threads=1):
+        return {**super().environment(threads), **self.variables}
+
+    def on_gpu(self, name, changes=None, ranks=1, **variables):
+        """A run on the GPU that must succeed; a warning that ranks share it is all it may say."""
+        self.variables = variables
+        run = self.try_run(name, {**SMALL, "backend": "cuda", **(changes or {})}, ranks)
+        self.variables = {}
+        lines = [line for line in run.err.splitlines() if "ranks share a GPU" not in line]
+        self.assertEqual((run.code, lines), (0, []), (name, changes, ranks, run.err))
+        return run
+
+    def fails_on_gpu(self, words, code, name, changes=None, ranks=1, **variables):
+        self.variables = variables
+        run = self.try_run(name, {**SMALL, "backend": "cuda", **(changes or {})}, ranks)
+        self.variables = {}
+        self.check_failure(run, code, words)
+        return run
+
+    # ---- the same results ----
+
+    def agree(self, changes, steps=100):
+        """First ten losses to 1e-5, the first hundred to 1e-3, the held-out bound to 1e-3."""
+        changes = {"train.epochs": 5 if steps >= 100 else 1, **changes}
+        cpu = self.train("cpu", {**SMALL, **changes})
+        gpu = self.on_gpu("gpu", changes)
+        a, b = cpu.losses("step"), gpu.losses("step")
+        self.assertEqual(len(a), len(b))
+        self.assertGreaterEqual(len(a), min(steps, 20))
+        np.testing.assert_allclose(b[:10], a[:10], rtol=1e-5)
+        np.testing.assert_allclose(b[:steps], a[:steps], rtol=1e-3)
+        np.testing.assert_allclose(gpu.losses("validation")[-1], cpu.losses("validation")[-1], rtol=1e-3)
+        self.assertEqual([row["cells"] for row in gpu.metrics()], [row["cells"] for row in cpu.metrics()])
+
+    def test_a_hundred_steps(self):
+        self.agree({"model.dropout": 0.05})
+
+    def test_two_draws_published_two_covariates(self):
+        self.agree({"train.mc_samples": 2, "model.objective": "published", "train.z_free_nats": 0.3,
+                    "data.batch_keys": ["batch", "condition"], "model.input": "standardize"}, steps=20)
+
+    def test_nb_logit_mc(self):
+        self.agree({"model.likelihood": "nb_logit", "model.objective": "mc"}, steps=20)
+
+    @unittest.skipIf(FEW, "fewer cases in slow builds")
+    def test_bf16_and_tf32_stay_close(self):
+        cpu = self.train("cpu", SMALL)
+        for precision, tolerance in (("tf32", 2e-3), ("bf16", 1e-2)):
+            gpu = self.on_gpu(precision, {"train.precision": precision})
+            np.testing.assert_allclose(gpu.losses("validation"), cpu.losses("validation"), rtol=tolerance)
+
+    def test_twice_the_same_bits(self):
+        self.same_run(self.on_gpu("one"), self.on_gpu("other"))
+
+    def test_a_stopped_run_continues_with_the_same_bits(self):
+        whole = self.on_gpu("whole", {"train.epochs": 3, "train.kl_warmup.steps": 20, "checkpoint.every": 1})
+        self.on_gpu("parts", {"train.epochs": 1, "train.kl_warmup.steps": 20, "checkpoint.every": 1})
+        parts = self.on_gpu("parts", {"train.epochs": 3, "train.kl_warmup.steps": 20, "checkpoint.every": 1})
+        self.same_run(whole, parts)
+
+    def test_embedding_and_evaluation(self):
+        changes = {"output.embedding": True}
+        cpu, gpu = self.train("cpu", {**SMALL, **changes}), self.on_gpu("gpu", changes)
+        self.assertIn("embedding.h5ad", gpu.files())
+        self.assertIn("evaluation.json", gpu.files())
+        self.assertEqual(len(cpu.files()), len(gpu.files()))
+
+    # ---- ranks ----
+
+    def ranks_agree(self, ranks, changes=None, **variables):
+        """Sums over ranks, by whatever way the variables make, against one rank on the CPU."""
+        cpu = self.train("cpu", {**SMALL, "train.epochs": 1})
+        gpu = self.on_gpu(f"np{ranks}", {"train.epochs": 1, **(changes or {})}, ranks, **variables)
+        np.testing.assert_allclose(gpu.losses("step")[:10], cpu.losses("step")[:10], rtol=1e-5)
+        np.testing.assert_allclose(gpu.losses("validation")[-1], cpu.losses("validation")[-1], rtol=1e-3)
+        return gpu
+
+    def test_ranks_that_share_a_gpu(self):
+        run = self.ranks_agree(2, {"runtime.share_gpu": True})
+        self.assertIn("ranks share a GPU", run.err)
+
+    def test_ranks_may_not_share_unasked(self):
+        self.fails_on_gpu(["2 ranks", "1 GPU", "runtime.share_gpu"], 2, "np2", ranks=2, **one_gpu())
+
+    @unittest.skipUnless(ON_HOST, "needs as many GPUs as ranks")
+    def test_a_gpu_for_every_rank(self):
+        for ranks in (2, 4):
+            run = self.ranks_agree(ranks, GMVAE_CUDA_HOST_DEVICES=str(ranks))
+            self.assertIn("NCCL", run.out)
+            self.assertEqual(run.err, "")
+
+    @unittest.skipUnless(ON_HOST, "needs as many GPUs as ranks")
+    def test_exact_sums_give_the_same_bits(self):
+        changes = {"train.reduction": "exact", "train.epochs": 1}
+        first = self.on_gpu("np1", changes)
+        for ranks in (2, 4):
+            self.same_run(first, self.on_gpu(f"np{ranks}", changes, ranks, GMVAE_CUDA_HOST_DEVICES=str(ranks)))
+        shared = self.on_gpu("shared", {**changes, "runtime.share_gpu": True}, 2)
+        self.assertEqual(contents(first.checkpoint()), contents(shared.checkpoint()))
+
+    # ---- choosing, failing ----
+
+    def test_auto_takes_the_gpu(self):
+        run = self.on_gpu("auto", {"backend": "auto", "train.epochs": 1})
+        self.assertIn("cuda:", run.out)
+
+    @unittest.skipUnless(ON_HOST, "needs a machine without a GPU")
+    def test_without_a_gpu(self):
+        run = self.on_gpu("auto", {"backend": "auto", "train.epochs": 1}, GMVAE_CUDA_HOST_DEVICES="0")
+        self.assertIn("cpu:", run.out)
+        self.fails_on_gpu(["backend: cuda", "no GPU"], 5, "cuda", GMVAE_CUDA_HOST_DEVICES="0")
+
+    @unittest.skipUnless(ON_HOST, "faults are injected")
+    def test_out_of_memory_is_explained(self):
+        self.fails_on_gpu(["out of memory", "train.batch_size", "MB for"], 5, "small", GMVAE_CUDA_HOST_MEMORY="40000000")
+
+    @unittest.skipUnless(ON_HOST, "faults are injected")
+    def test_faults_of_the_libraries(self):
+        for fault, word in (("cudaMalloc:3=2", "out of memory"), ("cublasSgemm:5=13", "cuBLAS"),
+                            ("cudaGraphLaunch:1=999", "CUDA"), ("cudaStreamBeginCapture:1=900", "CUDA"),
+                            ("cudaMemcpyAsync:30=700", "CUDA")):
+            with self.subTest(fault):
+                self.fails_on_gpu([word], 5, fault.split(":")[0], GMVAE_CUDA_HOST_FAIL=fault)
+
+    @unittest.skipUnless(ON_HOST, "faults are injected")
+    def test_a_sum_that_never_ends(self):
+        self.variables = {"GMVAE_CUDA_HOST_FAIL": "ncclAllReduce:7=hang", "GMVAE_CUDA_HOST_DEVICES": "2"}
+        run = self.try_run("hang", {**SMALL, "backend": "cuda", "runtime.timeout": 2}, 2)
+        self.variables = {}
+        self.assertEqual(run.code, 75, run.err)
+        self.assertRegex(run.err, r"gmvae_dist: error: \[rank \d\] lost contact .*runtime.timeout")
+
+
+def one_gpu():
+    return {"GMVAE_CUDA_HOST_DEVICES": "1"} if ON_HOST else {"CUDA_VISIBLE_DEVICES": "0"}
+
+
+if __name__ == "__main__":
+    main()
