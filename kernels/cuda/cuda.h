@@ -126,6 +126,9 @@ bool gmv_cuda_sums_on_device(const gmv_backend *b);
 
 gmv_status gmv_cuda_sequences_open(gmv_cuda_state *state);
 
+/* Gives up a recording that failed half-way. */
+void gmv_cuda_sequence_drop(gmv_cuda_state *state);
+
 /* Memory moved: every record holds stale addresses. */
 void gmv_cuda_forget_sequences(gmv_cuda_state *state);
 void gmv_cuda_sequences_close(gmv_cuda_state *state);

@@ -59,7 +59,7 @@ static gmv_status out_of_memory(const gmv_cuda_state *state, int64_t bytes, cons
     list_uses(state, uses, sizeof uses);
     return GMV_FAIL(GMV_ERR_ENVIRONMENT,
                     "GPU %d is out of memory: %.1f MB for %s, %.1f of %.1f MB are free (in use here: %s); lower "
-                    "train.batch_size or train.mc_samples, use more ranks, or set data.residence: host",
+                    "train.batch_size or train.mc_samples, or use more GPUs",
                     state->device, (double)bytes / mega, what, (double)left / mega, (double)total / mega,
                     uses[0] != '\0' ? uses : "nothing");
 }

@@ -120,6 +120,7 @@ static void close_backend(gmv_backend *b)
 {
     gmv_cuda_state *state = gmv_cuda_state_of(b);
     if (state->compute != NULL) {
+        gmv_cuda_sequence_drop(state);
         cudaStreamSynchronize(state->compute);
     }
     gmv_cuda_reduce_close(state);

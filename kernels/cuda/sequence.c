@@ -118,6 +118,20 @@ gmv_status gmv_cuda_sequence_end(gmv_backend *b)
     return GMV_OK;
 }
 
+void gmv_cuda_sequence_drop(gmv_cuda_state *state)
+{
+    cudaGraph_t graph = NULL;
+    if (state->capturing) {
+        cudaStreamEndCapture(state->compute, &graph);
+        cudaGetLastError();
+        state->capturing = false;
+    }
+    if (graph != NULL) {
+        cudaGraphDestroy(graph);
+    }
+    state->under_way = NULL;
+}
+
 gmv_status gmv_cuda_report(gmv_backend *b, const void *from, int64_t bytes)
 {
     gmv_cuda_state *state = gmv_cuda_state_of(b);
