@@ -1,0 +1,27 @@
+#!/bin/sh
+# Starts the program of this name in libexec/ of the bundle. launch/bundle.sh makes a copy of this script in bin/ or
+# tests/ for every program. Open MPI, PMIx and hwloc look for their plug-ins and texts in folders that were fixed when
+# they were built, and only variables move them; a rank that a daemon on another host starts needs them too, so they
+# are set here and not once for all. They replace what a cluster's module may have set for its own Open MPI.
+# Libraries need no variable: every program in libexec/ names lib/deps, ahead of LD_LIBRARY_PATH.
+self=$(readlink -f "$0") # also through symbolic links
+root=${self%/*/*}
+name=${self##*/}
+export OPAL_PREFIX="$root" OPAL_PKGLIBDIR="$root/lib/openmpi" OPAL_SYSCONFDIR="$root/etc"
+export PMIX_PREFIX="$root" PMIX_PKGLIBDIR="$root/lib/pmix" PMIX_PKGDATADIR="$root/share/pmix" PMIX_SYSCONFDIR="$root/etc"
+export HWLOC_PLUGINS_PATH="$root/lib/none" HDF5_PLUGIN_PATH="${HDF5_PLUGIN_PATH:-$root/lib/none}"
+
+case $name in
+mpirun | mpiexec)
+    # --prefix: what mpirun starts on other hosts is orted of the same folder there.
+    exec "$root/libexec/mpirun" --prefix "$root" "$@"
+    ;;
+test_*) export GMVAE_TEST_PROJECT="${GMVAE_TEST_PROJECT:-$root}" ;;
+esac
+
+# NVIDIA's libraries are the machine's. Without them the plug-in does not load, and the program says so.
+if [ -f "$root/lib/gmvae_dist/libgmvae_cuda.so" ]; then
+    found=$(sh "$root/launch/nvidia_libs.sh" "$root/lib/gmvae_dist/nvidia-libraries.txt" 2>/dev/null)
+    [ -z "$found" ] || export LD_LIBRARY_PATH="${LD_LIBRARY_PATH:+$LD_LIBRARY_PATH:}$found"
+fi
+exec "$root/libexec/$name" "$@"
