@@ -10,8 +10,8 @@ name=${self##*/}
 export OPAL_PREFIX="$root" OPAL_PKGLIBDIR="$root/lib/openmpi" OPAL_SYSCONFDIR="$root/etc"
 export PMIX_PREFIX="$root" PMIX_PKGLIBDIR="$root/lib/pmix" PMIX_PKGDATADIR="$root/share/pmix" PMIX_SYSCONFDIR="$root/etc"
 export HWLOC_PLUGINS_PATH="$root/lib/none" HDF5_PLUGIN_PATH="${HDF5_PLUGIN_PATH:-$root/lib/none}"
-# Without this Open MPI ends where there is neither ssh nor rsh, even if it has nothing to start on another host.
-command -v ssh >/dev/null || command -v rsh >/dev/null || export OMPI_MCA_plm="${OMPI_MCA_plm:-^rsh}"
+# Open MPI ends where there is neither ssh nor rsh, even with nothing to start on other hosts, unless none is named.
+command -v ssh >/dev/null || command -v rsh >/dev/null || export OMPI_MCA_plm_rsh_agent="${OMPI_MCA_plm_rsh_agent-}"
 
 case $name in
 mpirun | mpiexec)

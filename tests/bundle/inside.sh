@@ -12,7 +12,7 @@ echo "in $bundle as user $(id -u):"
 
 # shellcheck source=launch/env.sh disable=SC1091
 . "$bundle/launch/env.sh"
-export OMPI_MCA_rmaps_base_oversubscribe=1 OMPI_MCA_mpi_yield_when_idle=1
+export OMPI_MCA_rmaps_base_oversubscribe=1 OMPI_MCA_mpi_yield_when_idle=1 OMPI_MCA_mca_base_component_show_load_errors=1
 data=$bundle/tests/data/kang_pbmc_4sample.h5ad
 
 # expect NAME PATTERN COMMAND...: it ends with 0 and prints PATTERN, and Open MPI has nothing to complain of.
@@ -74,6 +74,24 @@ expect "training, run_local.sh" 'epoch 2/2' "$bundle/launch/run_local.sh" 2 "$@"
 rm two/embedding.h5ad
 expect "embed, two ranks" 'embedding.h5ad' "$bundle/bin/mpirun" -np 2 "$bundle/bin/gmvae_dist" embed "$@" output.dir=two
 [ -s two/embedding.h5ad ] || { echo "FAILED: embed wrote no two/embedding.h5ad"; exit 1; }
+
+# Two other hosts, as far as Open MPI can tell: a daemon in a fresh environment and a folder of its own for each. Its
+# start by ssh does not quote, so not from a path with a space.
+cat >agent <<'AGENT'
+#!/bin/sh
+tmp=/tmp/host-$1
+mkdir -p "$tmp"
+shift
+exec env -i PATH=/usr/bin:/bin HOME=/tmp TMPDIR="$tmp" sh -c "$*"
+AGENT
+chmod +x agent
+case $bundle in
+*' '*) ;;
+*)
+    expect "training, two hosts over TCP" 'epoch 2/2' "$bundle/bin/mpirun" --host one:1,two:1 --mca btl tcp,self \
+        --mca plm_rsh_agent "$work/agent" -np 2 "$bundle/bin/gmvae_dist" "$@" output.dir=hosts
+    ;;
+esac
 
 export LD_DEBUG=libs LD_DEBUG_OUTPUT="$work/debug/of"
 expect "training, two ranks, with a cluster's variables" 'epoch 2/2' hostile "$bundle/bin/mpirun" -np 2 \
