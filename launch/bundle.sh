@@ -50,7 +50,7 @@ find_open_mpi() {
     pmix=$(dpkg-query -L libpmix2 2>/dev/null | sed -n 's,/pmix_mca_[^/]*\.so$,,p' | head -n 1)
     pmix_texts=$(dpkg-query -L libpmix2 2>/dev/null | sed -n 's,/help-[^/]*\.txt$,,p' | head -n 1)
     for folder in "$open_mpi" "$open_mpi_texts" "$pmix" "$pmix_texts"; do
-        [ -d "$folder" ] || fail 5 "Open MPI's and PMIx's plug-ins and texts are not where ompi_info and dpkg say: '$folder'"
+        [ -d "$folder" ] || fail 5 "plug-ins or texts of Open MPI or PMIx are not where they should be: '$folder'"
     done
 }
 

@@ -116,7 +116,8 @@ drop_what_loader_finds
 [ -z "$missing" ] || search "$(python_folders)" # last, because starting Python takes a while in every rank
 [ -z "$result" ] || printf '%s\n' "${result#:}"
 if [ -n "$missing" ]; then
-    echo "nvidia_libs.sh: not on this machine: $(printf '%s' "$missing" | paste -s -d ' ' -); install the CUDA toolkit" \
-        "and NCCL, or the Python packages nvidia-* that hold them" >&2
+    missing=$(printf '%s' "$missing" | paste -s -d ' ' -)
+    echo "nvidia_libs.sh: not on this machine: $missing; install the CUDA toolkit and NCCL, or the Python packages" \
+        "nvidia-* that hold them" >&2
     exit 5
 fi

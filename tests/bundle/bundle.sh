@@ -11,8 +11,8 @@ here=$(cd "$(dirname "$0")" && pwd)
 project=$(cd "$here/../.." && pwd)
 spaces=-m # namespaces
 [ "$(id -u)" = 0 ] || spaces=-rm
-tools="sh awk basename cat chmod cp dirname env grep head id ln ls mkdir mv nproc readlink rm sed setsid sleep sort tail tr
-uname wc"
+tools="sh awk basename cat chmod cp dirname env grep head id ln ls mkdir mv nproc readlink rm sed setsid sleep sort tail
+tr uname wc"
 
 [ $# = 1 ] || { echo "usage: tests/bundle/bundle.sh BUILD" >&2; exit 2; }
 build=$(readlink -e "$1") || exit 2
@@ -24,9 +24,9 @@ fail() {
 
 # Makes $top/root: the tools and what they load.
 make_root() {
-    mkdir -p "$top/root/etc" "$top/root/proc" "$top/root/sys" "$top/root/dev/shm" "$top/root/tmp" "$top/root/root" "$top/root/opt" \
-        "$top/root/home/user" "$top/root/srv" "$top/root/usr/bin" "$top/root/usr/lib64" \
-        "$top/root/usr/lib/x86_64-linux-gnu"
+    for folder in etc proc sys dev/shm tmp opt srv home/user usr/bin usr/lib64 usr/lib/x86_64-linux-gnu; do
+        mkdir -p "$top/root/$folder"
+    done
     ln -s usr/bin usr/lib usr/lib64 "$top/root/"
     chmod 1777 "$top/root/tmp" "$top/root/dev/shm"
     for tool in $tools; do
@@ -45,14 +45,22 @@ make_root() {
         *) cp -L "$file" "$top/root/usr/lib/x86_64-linux-gnu/" ;;
         esac
     done
-    printf 'root:x:0:0::/root:/bin/sh\nuser:x:1000:1000::/home/user:/bin/sh\n' >"$top/root/etc/passwd"
+    printf 'root:x:0:0::/tmp:/bin/sh\nuser:x:1000:1000::/home/user:/bin/sh\n' >"$top/root/etc/passwd"
     printf 'root:x:0:\nuser:x:1000:\n' >"$top/root/etc/group"
     for name in null zero urandom random; do
         : >"$top/root/dev/$name"
     done
     cp "$here/inside.sh" "$top/root/inside.sh"
+    make_traps
     chown 1000:1000 "$top/root/home/user" 2>/dev/null
     chmod 755 "$top"
+}
+
+# What another Open MPI and hwloc of the machine would leave in their folders: settings that end a run, and a plug-in.
+make_traps() {
+    mkdir -p "$top/root/etc/openmpi" "$top/root/usr/lib/x86_64-linux-gnu/hwloc"
+    echo "pml = not_in_the_bundle" >"$top/root/etc/openmpi/openmpi-mca-params.conf"
+    cp "$top/root/usr/lib/x86_64-linux-gnu/libresolv.so.2" "$top/root/usr/lib/x86_64-linux-gnu/hwloc/hwloc_trap.so"
 }
 
 # in_root USER COMMAND...: runs it there. The mounts are in a namespace of their own and vanish with it. Root has no
@@ -96,7 +104,8 @@ check_root_is_bare() {
 
 check_same_again() {
     mkdir "$top/again"
-    (umask 077 && cd / && XZ_LEVEL=0 "$project/launch/bundle.sh" "$build" "$top/again" >/dev/null) || fail "second bundle"
+    (umask 077 && cd / && XZ_LEVEL=0 "$project/launch/bundle.sh" "$build" "$top/again" >/dev/null) ||
+        fail "no second bundle"
     xz -dc "$tarball" >"$top/first.tar"
     xz -dc "$top/again/$name.tar.xz" | cmp - "$top/first.tar" || fail "a second bundle of the same build differs"
     echo "ok: a second bundle is the same, byte for byte"

@@ -24,7 +24,7 @@ expect() {
         cat "$log"
         exit 1
     fi
-    if grep -qE '^-{20}|mca:|WARNING' "$log"; then
+    if grep -qE '^-{20}|unable to open mca|ERROR|WARNING' "$log"; then
         echo "FAILED: $what: Open MPI complains:"
         cat "$log"
         exit 1

@@ -48,7 +48,8 @@ expect "nor does LD_LIBRARY_PATH" 0 "" "libnccl.so.2" LD_LIBRARY_PATH="/nowhere:
 expect "the toolkit" 0 "$cuda" libcudart.so.13
 expect "a virtual environment, one folder once" 0 "$cuda:$packages/cublas/lib:$packages/nccl/lib" \
     "libcudart.so.13 libcublas.so.12 libcublasLt.so.12 libnccl.so.2" VIRTUAL_ENV="$venv"
-expect "its packages before conda's libraries" 0 "$packages/nccl/lib" libnccl.so.2 VIRTUAL_ENV="$venv" CONDA_PREFIX="$conda"
+expect "its packages before conda's libraries" 0 "$packages/nccl/lib" libnccl.so.2 \
+    VIRTUAL_ENV="$venv" CONDA_PREFIX="$conda"
 expect "conda" 0 "$conda/lib" libnccl.so.2 CONDA_PREFIX="$conda"
 expect "packages of python3" 0 "$top/user/nvidia/cu13/lib" libnccl.so.2 PYTHON_HAS="$top/user/nvidia/cu13/lib"
 expect "CUDA_HOME, of the right version" 0 "$top/home/lib64" libcublas.so.13 CUDA_HOME="$top/home"
