@@ -43,13 +43,18 @@ check_build() {
     fi
 }
 
-# Sets open_mpi and pmix, the folders of their plug-ins, and texts, those of their help texts.
+# Sets open_mpi and pmix, the folders of their plug-ins, and open_mpi_texts and pmix_texts, those of their messages.
 find_open_mpi() {
     open_mpi=$(ompi_info --parsable --path pkglibdir | sed -n 's/^path:pkglibdir://p')
     open_mpi_texts=$(ompi_info --parsable --path pkgdatadir | sed -n 's/^path:pkgdatadir://p')
-    pmix=$(dpkg-query -L libpmix2 2>/dev/null | sed -n 's,/pmix_mca_[^/]*\.so$,,p' | head -n 1)
-    pmix_texts=$(dpkg-query -L libpmix2 2>/dev/null | sed -n 's,/help-[^/]*\.txt$,,p' | head -n 1)
-    for folder in "$open_mpi" "$open_mpi_texts" "$pmix" "$pmix_texts"; do
+    # libpmix2 on Debian 12, libpmix2t64 on Ubuntu 24.04; a PMIx may hold all its plug-ins in the library
+    # shellcheck disable=SC2016 # dpkg-query's fields
+    dpkg-query -W -f '${db:Status-Status} ${Package}\n' 'libpmix2*' 2>/dev/null |
+        sed -n 's/^installed //p' | xargs -r dpkg-query -L >"$work/pmix"
+    pmix=$(sed -n 's,/pmix_mca_[^/]*\.so$,,p' "$work/pmix" | head -n 1)
+    pmix_texts=$(sed -n 's,/help-[^/]*\.txt$,,p' "$work/pmix" | head -n 1)
+    [ -n "$pmix" ] || pmix=$work
+    for folder in "$open_mpi" "$open_mpi_texts" "$pmix_texts"; do
         [ -d "$folder" ] || fail 5 "plug-ins or texts of Open MPI or PMIx are not where they should be: '$folder'"
     done
 }
@@ -88,7 +93,7 @@ install_programs() {
 # install_plugins FROM TO PATTERN: the plug-ins of a folder that do not need a fabric.
 install_plugins() {
     for file in "$1"/$3; do
-        if ! readelf -d "$file" | grep NEEDED | grep -qE "$fabrics"; then
+        if [ -f "$file" ] && ! readelf -d "$file" | grep NEEDED | grep -qE "$fabrics"; then
             cp -L "$file" "$stage/$2/"
             echo "$file" >>"$work/sources"
         fi
@@ -98,8 +103,8 @@ install_plugins() {
 install_open_mpi() {
     install_plugins "$open_mpi" lib/openmpi 'mca_*.so'
     install_plugins "$pmix" lib/pmix 'pmix_mca_*.so'
-    cp "$open_mpi_texts"/help-*.txt "$stage/share/openmpi/"
-    cp "$pmix_texts"/help-*.txt "$stage/share/pmix/"
+    cp "$open_mpi_texts"/help-*.txt "$stage/share/openmpi/" || exit 5
+    cp "$pmix_texts"/help-*.txt "$stage/share/pmix/" || exit 5
     cat >"$stage/etc/openmpi-mca-params.conf" <<'CONF'
 # Settings of the bundle's Open MPI, as by mpirun --mca NAME VALUE; those of a user are in ~/.openmpi/mca-params.conf.
 btl_base_warn_component_unused = 0
@@ -111,7 +116,6 @@ install_libraries() {
     sort -u "$work/sources" | xargs -d '\n' ldd >"$work/ldd" 2>&1
     awk '/not found/ {print $1}' "$work/ldd" | sort -u | grep -vxE "$nvidia" >"$work/absent"
     [ ! -s "$work/absent" ] || fail 5 "libraries that the programs need are not here: $(paste -s -d ' ' "$work/absent")"
-    # One file a name: libraries that are also in another folder, such as NVIDIA's, are the machine's.
     awk '/=> \// {print $1, $3}' "$work/ldd" | sort -u | grep -vE "^$nvidia " >"$work/libraries"
     dpkg-query -L libc6 | sed 's,.*/,,' >"$work/glibc"
     while read -r soname path; do
@@ -132,16 +136,16 @@ install_libraries() {
 }
 
 install_texts() {
-    cp README.md LICENSE "$stage/"
-    cp docs/*.md "$stage/docs/"
-    cp configs/*.yaml "$stage/configs/"
-    cp tests/data/README.md tests/data/kang_pbmc_4sample.h5ad "$stage/tests/data/"
-    cp launch/env.sh launch/run_local.sh launch/train.sbatch launch/nvidia_libs.sh "$stage/launch/"
+    cp README.md LICENSE "$stage/" && cp docs/*.md "$stage/docs/" && cp configs/*.yaml "$stage/configs/" &&
+        cp tests/data/README.md tests/data/kang_pbmc_4sample.h5ad "$stage/tests/data/" &&
+        cp launch/env.sh launch/run_local.sh launch/train.sbatch launch/nvidia_libs.sh "$stage/launch/" ||
+        exit 5
 }
 
 # Sets the list "packages": those that the files in "sources" are from. dpkg knows a file by one of its names only.
 find_packages() {
-    grep -vF "$build/" "$work/sources" | sort -u >"$work/taken"
+    # Random123 is all headers: it is in the program.
+    { grep -vF "$build/" "$work/sources" && echo /usr/include/Random123/philox.h; } | sort -u >"$work/taken"
     { cat "$work/taken" && without_usr <"$work/taken"; } | xargs -d '\n' dpkg-query -S 2>/dev/null >"$work/owned"
     sed 's/.*: //' "$work/owned" | without_usr | sort -u >"$work/known"
     without_usr <"$work/taken" | sort -u | comm -23 - "$work/known" >"$work/unknown"
@@ -197,9 +201,9 @@ Start           bin/gmvae_dist --help
                 docs/install.md: clusters, SLURM, NVIDIA's libraries
 Test            for t in tests/test_[uo]*; do \$t || echo "FAILED: \$t"; done
 
-lib/ and the programs but gmvae_dist and test_* are taken from these packages, with nothing changed but search paths of
-libraries (and removed symbols of programs). licenses/ holds their licences. The sources are at
-$sources under the source's name and version.
+lib/ and the programs but gmvae_dist and tests/ are taken from these packages, with nothing changed but search paths of
+libraries (and removed symbols of programs); Random123 is part of the program. licenses/ holds their licences. Their
+sources are at $sources under the source's name and version.
 
 $system
 package version source
@@ -232,7 +236,7 @@ launch/packages.sh bundle || exit $?
 
 work=$(mktemp -d) || exit 5
 trap 'rm -rf "$work"' EXIT
-trap 'exit 130' INT TERM HUP
+trap 'exit 130' INT TERM HUP PIPE
 check_build
 find_open_mpi
 stage=$work/$name
