@@ -113,7 +113,7 @@ check_same_again() {
 
 top=$(mktemp -d "${TMPDIR:-/tmp}/gmvae-bundle.XXXXXX") || exit 1
 trap 'rm -rf "$top"' EXIT
-trap 'exit 130' INT TERM HUP
+trap 'exit 130' INT TERM HUP PIPE
 make_root
 if ! unshare $spaces true; then
     echo "skipped: no right to make namespaces here"

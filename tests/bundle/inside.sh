@@ -64,7 +64,7 @@ ln -sf "$bundle/bin/gmvae_dist" "$work/bin/gmvae"
 expect "--version, through a symbolic link" '^MPI  *Open MPI' bin/gmvae --version
 expect "doctor, alone" '^ranks  *1 on 1 host' "$bundle/bin/gmvae_dist" doctor
 expect "doctor, two ranks" '^ranks  *2 on 1 host' "$bundle/bin/mpirun" -np 2 "$bundle/bin/gmvae_dist" doctor
-expect "mpirun's help, from its texts" 'Usage: mpirun' "$bundle/bin/mpirun" --help
+expect "mpirun's help, from its texts" 'Usage: mpirun' hostile "$bundle/bin/mpirun" --help
 expect "inspect" 'cell_type' "$bundle/bin/gmvae_dist" inspect "$data"
 
 set -- "$bundle/configs/demo.yaml" "data.train=[\"$data\"]" train.epochs=2 runtime.threads=1
