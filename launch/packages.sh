@@ -1,20 +1,22 @@
 #!/bin/sh
 # Debian and Ubuntu packages that the project needs: prints what is missing, and installs it when root.
 #
-#   launch/packages.sh [build|test]    what a build needs, or what the tests need too (the default)
+#   launch/packages.sh [build|bundle|test]    what a build needs, a bundle too, or the tests too (the default)
 #
 # Exit status: 0 nothing is missing (any more), 2 usage, 5 something is missing and cannot be installed here.
 set -eu
 
 build="build-essential cmake ninja-build pkg-config libopenmpi-dev openmpi-bin libhdf5-openmpi-dev libyaml-dev
 libopenblas-dev librandom123-dev libxxhash-dev libdeflate-dev liblzf-dev"
+bundle="patchelf xz-utils"
 test="libcmocka-dev python3 python3-venv valgrind"
 
 case "${1:-test}" in
 build) wanted=$build ;;
-test) wanted="$build $test" ;;
+bundle) wanted="$build $bundle" ;;
+test) wanted="$build $bundle $test" ;;
 *)
-    echo "usage: launch/packages.sh [build|test]" >&2
+    echo "usage: launch/packages.sh [build|bundle|test]" >&2
     exit 2
     ;;
 esac

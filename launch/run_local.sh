@@ -3,11 +3,17 @@
 #
 #   launch/run_local.sh N [COMMAND] CONFIG.yaml [KEY=VALUE ...]
 #
-# GMVAE_DIST: the program (default: build/release/gmvae_dist of this repository). After Ctrl-C or SIGTERM a training
-# run writes a checkpoint and ends with 75, and the same command continues it; a second one ends it at once.
+# GMVAE_DIST: the program (default: build/release/gmvae_dist of this repository, or the bundle's). After Ctrl-C or
+# SIGTERM a training run writes a checkpoint and ends with 75, and the same command continues it; a second one ends it
+# at once.
 set -eu
 root=$(cd "$(dirname "$0")/.." && pwd)
 program=${GMVAE_DIST:-$root/build/release/gmvae_dist}
+launcher=mpirun
+if [ -x "$root/bin/mpirun" ]; then # a bundle
+    program=${GMVAE_DIST:-$root/bin/gmvae_dist}
+    launcher=$root/bin/mpirun
+fi
 
 case "${1:-}" in
 '' | *[!0-9]* | 0*)
@@ -28,7 +34,7 @@ fi
 # OMPI_MCA_odls_base_sigkill_timeout it sleeps twice that long after every failure), and ends with 1. So it gets a
 # session of its own, which Ctrl-C at a terminal does not reach, and SIGUSR1, which it only passes on to the ranks; a
 # second time SIGUSR2, which they do not catch. More ranks than cores are slow but legal.
-setsid mpirun --quiet --oversubscribe -np "$ranks" "$program" "$@" &
+setsid "$launcher" --quiet --oversubscribe -np "$ranks" "$program" "$@" &
 mpirun=$!
 asked=0
 # shellcheck disable=SC2317 # called by the trap

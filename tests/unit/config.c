@@ -360,11 +360,25 @@ static char *read_whole(const char *file)
     return text;
 }
 
+/* Path of a file of the project; the caller frees it. A bundle has its copy elsewhere than the build machine. */
+static char *project_file(const char *name)
+{
+    const char *project = getenv("GMVAE_TEST_PROJECT");
+    project = project != NULL ? project : TEST_PROJECT;
+    size_t size = strlen(project) + strlen(name) + 2;
+    char *path = malloc(size);
+    assert_non_null(path);
+    snprintf(path, size, "%s/%s", project, name);
+    return path;
+}
+
 static void test_example_configs(void **state)
 {
     (void)state;
     glob_t found = {0};
-    glob(TEST_PROJECT "/configs/*.yaml", 0, NULL, &found);
+    char *pattern = project_file("configs/*.yaml");
+    assert_int_equal(glob(pattern, 0, NULL, &found), 0);
+    free(pattern);
     for (size_t i = 0; i < found.gl_pathc; i++) {
         gmv_config c;
         char *text = read_whole(found.gl_pathv[i]);
@@ -382,7 +396,9 @@ static void test_example_configs(void **state)
 static void test_docs_are_generated(void **state)
 {
     (void)state;
-    char *generated = NULL, *committed = read_whole(TEST_PROJECT "/docs/config.md");
+    char *path = project_file("docs/config.md");
+    char *generated = NULL, *committed = read_whole(path);
+    free(path);
     size_t size = 0;
     FILE *out = open_memstream(&generated, &size);
     assert_non_null(out);
