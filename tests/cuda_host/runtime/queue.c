@@ -203,7 +203,7 @@ static void finish(coh_item *item)
 /* Runs `how` in the context of the item's lane, after all that it comes after. */
 static bool in_lane(coh_item *item, bool (*how)(coh_op *, coh_item *))
 {
-    void *host = coh_enter_context(coh_lane_of(item->lane)->context);
+    void *host = coh_enter_context(coh_context_of(item->lane));
     coh_acquire(item);
     for (int i = 0; i < item->n_after; i++) {
         coh_acquire(item->after[i]);
