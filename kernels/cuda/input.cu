@@ -1,0 +1,287 @@
+/* First layer on sparse input, and the one-hot covariates.
+ *
+ * Both directions of the first layer are one sum, out[r, :] += sum over k of value[k] * row(index[k]), with the indices of
+ * a row ascending: cells over the CSR with the rows of the weight, genes over the CSC with those of the gradient. A warp
+ * sums 128 columns of one row in registers, in the order of the indices, so that its bits depend on nothing else. */
+#include "columns.cuh"
+#include "cuda.h"
+#include "device.cuh"
+#include "launch.cuh"
+#include "quad.cuh"
+
+#include <limits.h>
+
+enum {
+    warp_columns = 4 * warp_width,
+    window = 256, /* indices: 128 kB of rows, of which the warps of a block need less than half */
+    most_warps = 16,
+    step_entries = 4 /* rows under way at once */
+};
+
+/* Entries of one row of a sparse matrix, 32 of them in the lanes of a warp and the next 32 on their way. */
+typedef struct entries {
+    int index, next_index;
+    float value, next_value;
+} entries;
+
+typedef struct sparse_rows {
+    int rows;
+    const int32_t *start; /* [rows + 1] */
+    const int32_t *index; /* ascending within a row, below `indices` */
+    const float *value;
+    int indices;
+} sparse_rows;
+
+static __device__ __forceinline__ void load_entries(const sparse_rows &a, int32_t at, int32_t end, int *index,
+                                                    float *value)
+{
+    at += (int32_t)(threadIdx.x % warp_width);
+    *index = at < end ? a.index[at] : INT_MAX;
+    *value = at < end ? a.value[at] : 0.0f;
+}
+
+/* sum += entries `from` .. `end - 1` of the lanes; those that fill up the last step count nothing. `aligned`: columns
+ * j .. j + 3 are there, and start on 16 bytes. */
+template <bool aligned>
+static __device__ __forceinline__ void add_entries(quad &sum, const entries &e, int from, int end, gmv_mat dense, int j)
+{
+    for (int k = from; k < end; k += step_entries) {
+        quad row[step_entries];
+        float value[step_entries];
+        for (int u = 0; u < step_entries; u++) {
+            int lane = k + u < end ? k + u : end - 1;
+            int index = __shfl_sync(all_lanes, e.index, lane);
+            value[u] = __shfl_sync(all_lanes, e.value, lane);
+            value[u] = k + u < end ? value[u] : 0.0f;
+            const float *at = dense.at + (int64_t)index * dense.ld;
+            row[u] = aligned ? quad_load(at + j, 0, 4, true) : quad_load(at, j, dense.cols, false);
+        }
+        for (int u = 0; u < step_entries; u++) {
+            for (int c = 0; c < 4; c++) {
+                sum.at[c] += value[u] * row[u].at[c];
+            }
+        }
+    }
+}
+
+/* A block sums one row of `a` per warp, all of them window after window of indices: the dense rows of a window that
+ * several need come from the L1 cache. Cells: a third of the rows is distinct in a block of 16. Without that the L2
+ * cache would be the bound: 1,209 * 1.2 kB = 1.5 MB a cell, 3.8 cells a microsecond at 5.5 TB/s; with it, L1 and
+ * shuffles: 19 cycles of a multiprocessor per non-zero at H = 300, 10 cells a microsecond. */
+template <bool aligned>
+static __global__ void __launch_bounds__(most_warps *warp_width)
+    gather_rows_kernel(sparse_rows a, gmv_mat dense, const float *constant, bool add, gmv_mat out)
+{
+    int r = (int)(blockIdx.x * (blockDim.x / warp_width) + threadIdx.x / warp_width);
+    int j = (int)(blockIdx.y * warp_columns + 4 * (threadIdx.x % warp_width)), used = 0;
+    int from = !aligned || j < out.cols ? j : 0; /* lanes without a column read one that is there */
+    int32_t at = r < a.rows ? a.start[r] : 0, end = r < a.rows ? a.start[r + 1] : 0;
+    quad sum = {{0.0f, 0.0f, 0.0f, 0.0f}};
+    entries e;
+    load_entries(a, at, end, &e.index, &e.value);
+    load_entries(a, at + warp_width, end, &e.next_index, &e.next_value);
+    for (int limit = window; limit - window < a.indices; limit += window) {
+        for (;;) {
+            int below = __popc(__ballot_sync(all_lanes, e.index < limit));
+            add_entries<aligned>(sum, e, used, below, dense, from);
+            used = below;
+            if (below < warp_width) {
+                break;
+            }
+            used = 0;
+            at += warp_width;
+            e.index = e.next_index;
+            e.value = e.next_value;
+            load_entries(a, at + warp_width, end, &e.next_index, &e.next_value);
+        }
+        __syncthreads();
+    }
+    if (r < a.rows) {
+        float *to = out.at + (int64_t)r * out.ld;
+        quad was = {{0.0f, 0.0f, 0.0f, 0.0f}}, more = was;
+        if (add) {
+            was = quad_load(to, j, out.cols, aligned);
+        }
+        if (constant != NULL) {
+            more = quad_load(constant, j, out.cols, false);
+        }
+        for (int c = 0; c < 4; c++) {
+            sum.at[c] = was.at[c] + (sum.at[c] + more.at[c]);
+        }
+        quad_store(to, j, out.cols, aligned, sum);
+    }
+}
+
+static gmv_status gather_rows(gmv_backend *b, sparse_rows a, gmv_mat dense, const float *constant, bool add, gmv_mat out)
+{
+    if (a.rows == 0 || out.cols == 0) {
+        return GMV_OK;
+    }
+    /* more rows in a block share more; fewer make enough blocks for every multiprocessor */
+    int warps = a.rows >= 2048 ? most_warps : (a.rows >= 512 ? 8 : 4);
+    dim3 grid((unsigned)((a.rows + warps - 1) / warps), (unsigned)((out.cols + warp_columns - 1) / warp_columns));
+    if (quads_aligned(dense) && quads_aligned(out) && out.cols % 4 == 0) {
+        GMV_LAUNCH((gather_rows_kernel<true>), grid, (unsigned)(warps * warp_width), 0, gmv_cuda_stream(b), a, dense,
+                   constant, add, out);
+    } else {
+        GMV_LAUNCH((gather_rows_kernel<false>), grid, (unsigned)(warps * warp_width), 0, gmv_cuda_stream(b), a, dense,
+                   constant, add, out);
+    }
+    GMV_LAUNCHED();
+    return GMV_OK;
+}
+
+/* *constant = what the zeros of a standardised input add to every row: a multiple of the column sums of `x`. NULL where
+ * zeros are 0. Reads x once. */
+static gmv_status part_of_zeros(gmv_backend *b, gmv_input input, gmv_mat x, const float **constant)
+{
+    float zero = input.kind == GMV_INPUT_STANDARDIZE ? -input.mean / input.std : 0.0f;
+    *constant = NULL;
+    if (zero == 0.0f || x.cols == 0) {
+        return GMV_OK;
+    }
+    void *sums;
+    size_t bytes = (size_t)x.cols * sizeof(float);
+    GMV_TRY(gmv_cuda_scratch(b, GMV_CUDA_SCRATCH, (int64_t)bytes, &sums));
+    GMV_CUDA(cudaMemsetAsync(sums, 0, bytes, gmv_cuda_stream(b)));
+    GMV_TRY(gmv_cuda_add_columns(b, x, NULL, zero, (float *)sums));
+    *constant = (const float *)sums;
+    return GMV_OK;
+}
+
+/* The two operations of the first layer. The sums below move H floats for every non-zero, out of the caches. Up to about
+ * 20,000 genes a product of dense tiles, made from the CSR in shared memory, with tensor cores does better: 2 G H
+ * operations a cell, 8 MFLOP or 0.01 us at 790 TFLOP/s in bf16, against 0.1 us. Its work grows with all genes, that of the sums
+ * with the genes that a cell has (a tenth, and less the more genes there are), so from about 60,000 on they win.
+ * Such a form belongs in a file of its own, and the choice here: by batch->genes and the precision. */
+
+gmv_status gmv_cuda_input_forward(gmv_backend *b, const gmv_batch *batch, gmv_input input, gmv_mat weight, gmv_mat out)
+{
+    GMV_CHECK(weight.rows == batch->genes && out.rows == batch->cells && out.cols == weight.cols);
+    const float *constant;
+    GMV_TRY(part_of_zeros(b, input, weight, &constant));
+    sparse_rows cells = {batch->cells, batch->indptr, batch->gene, batch->x, batch->genes};
+    return gather_rows(b, cells, weight, constant, false, out);
+}
+
+gmv_status gmv_cuda_input_backward(gmv_backend *b, const gmv_batch *batch, gmv_input input, gmv_mat d_out,
+                                   gmv_mat d_weight)
+{
+    GMV_CHECK(d_weight.rows == batch->genes && d_out.rows == batch->cells && d_out.cols == d_weight.cols);
+    const float *constant;
+    GMV_TRY(part_of_zeros(b, input, d_out, &constant));
+    sparse_rows genes = {batch->genes, batch->colptr, batch->cell, batch->col_x, batch->cells};
+    return gather_rows(b, genes, d_out, constant, true, d_weight);
+}
+
+/* ---- one-hot covariates: sums of few rows of the weight, and of many rows for few levels ---- */
+
+enum { onehot_threads = 128, most_pieces = 64, least_piece = 64, most_shared = 48 << 10 };
+static const int64_t most_partials = (int64_t)1 << 24;
+
+/* Moves 2 H floats a row; the weight's rows stay in the caches. At M = 1 and H = 300: 2.4 kB, 1,700 cells a microsecond. */
+static __global__ void onehot_forward_kernel(const int32_t *level, int covariates, int draws, gmv_mat weight, gmv_mat out)
+{
+    int j = (int)(blockIdx.y * blockDim.x + threadIdx.x), r = (int)(blockIdx.x * blockDim.y + threadIdx.y);
+    if (r >= out.rows || j >= out.cols) {
+        return;
+    }
+    const int32_t *mine = level + (int64_t)(r / draws) * covariates;
+    float *to = &out.at[(int64_t)r * out.ld + j];
+    float sum = *to;
+    for (int c = 0; c < covariates; c++) {
+        sum += weight.at[(int64_t)mine[c] * weight.ld + j];
+    }
+    *to = sum;
+}
+
+gmv_status gmv_cuda_onehot_forward(gmv_backend *b, const gmv_batch *batch, int draws, gmv_mat weight, gmv_mat out)
+{
+    GMV_CHECK(out.rows == batch->cells * draws && out.cols == weight.cols);
+    if (out.rows == 0 || out.cols == 0 || batch->covariates == 0) {
+        return GMV_OK;
+    }
+    dim3 block(64, 4), grid((unsigned)((out.rows + 3) / 4), (unsigned)((out.cols + 63) / 64));
+    GMV_LAUNCH(onehot_forward_kernel, grid, block, 0, gmv_cuda_stream(b), (const int32_t *)batch->level,
+               batch->covariates, draws, weight, out);
+    GMV_LAUNCHED();
+    return GMV_OK;
+}
+
+/* partial[piece, level, j] = sum over the rows of a piece. A thread owns a column, and adds to the sums of all levels, in
+ * shared memory when they fit. Reads H floats a row, but the chain of additions bounds it: about 60 cycles a row and key,
+ * on pieces side by side; 3 microseconds for 64 pieces of 64 rows. */
+static __global__ void onehot_pieces_kernel(const int32_t *level, int covariates, int draws, gmv_mat d_out, int levels,
+                                            int rows_of_piece, bool in_shared, float *partial)
+{
+    GMV_DYNAMIC_SHARED(float, shared);
+    enum { ahead = 4 };
+    int j = (int)(blockIdx.y * blockDim.x + threadIdx.x);
+    int first = (int)blockIdx.x * rows_of_piece;
+    int end = first + rows_of_piece < d_out.rows ? first + rows_of_piece : d_out.rows;
+    if (j >= d_out.cols) {
+        return;
+    }
+    float *mine = partial + (int64_t)blockIdx.x * levels * d_out.cols + j;
+    float *sum = in_shared ? shared + threadIdx.x : mine;
+    int64_t stride = in_shared ? (int64_t)blockDim.x : (int64_t)d_out.cols;
+    for (int l = 0; l < levels; l++) {
+        sum[l * stride] = 0.0f;
+    }
+    for (int r = first; r < end; r += ahead) {
+        float d[ahead];
+        for (int u = 0; u < ahead; u++) {
+            d[u] = r + u < end ? d_out.at[(int64_t)(r + u) * d_out.ld + j] : 0.0f;
+        }
+        for (int u = 0; u < ahead && r + u < end; u++) {
+            const int32_t *of_cell = level + (int64_t)((r + u) / draws) * covariates;
+            for (int c = 0; c < covariates; c++) {
+                sum[of_cell[c] * stride] += d[u];
+            }
+        }
+    }
+    for (int l = 0; in_shared && l < levels; l++) {
+        mine[(int64_t)l * d_out.cols] = sum[l * stride];
+    }
+}
+
+/* d_weight[level, j] += the partial sums in the order of the pieces. Reads them once, from the L2 cache. */
+static __global__ void onehot_add_kernel(const float *partial, int pieces, gmv_mat d_weight)
+{
+    int64_t i = (int64_t)blockIdx.x * blockDim.x + threadIdx.x, n = (int64_t)d_weight.rows * d_weight.cols;
+    if (i >= n) {
+        return;
+    }
+    float sum = 0.0f;
+    for (int p = 0; p < pieces; p++) {
+        sum += partial[p * n + i];
+    }
+    d_weight.at[i / d_weight.cols * d_weight.ld + i % d_weight.cols] += sum;
+}
+
+gmv_status gmv_cuda_onehot_backward(gmv_backend *b, const gmv_batch *batch, int draws, gmv_mat d_out, gmv_mat d_weight)
+{
+    GMV_CHECK(d_out.rows == batch->cells * draws && d_out.cols == d_weight.cols);
+    int levels = d_weight.rows, rows = d_out.rows, cols = d_out.cols;
+    if (rows == 0 || cols == 0 || levels == 0 || batch->covariates == 0) {
+        return GMV_OK;
+    }
+    int per = (rows + most_pieces - 1) / most_pieces;
+    per = per < least_piece ? least_piece : per;
+    while (per < rows && (int64_t)((rows + per - 1) / per) * levels * cols > most_partials) {
+        per *= 2;
+    }
+    int pieces = (rows + per - 1) / per;
+    int64_t sums = (int64_t)levels * cols, shared = (int64_t)levels * onehot_threads * (int64_t)sizeof(float);
+    void *partial;
+    GMV_TRY(gmv_cuda_scratch(b, GMV_CUDA_SUMS, pieces * sums * (int64_t)sizeof(float), &partial));
+    bool in_shared = shared <= most_shared;
+    dim3 grid((unsigned)pieces, (unsigned)((cols + onehot_threads - 1) / onehot_threads));
+    GMV_LAUNCH(onehot_pieces_kernel, grid, onehot_threads, in_shared ? (size_t)shared : 0, gmv_cuda_stream(b),
+               (const int32_t *)batch->level, batch->covariates, draws, d_out, levels, per, in_shared, (float *)partial);
+    GMV_LAUNCHED();
+    GMV_LAUNCH(onehot_add_kernel, (unsigned)((sums + 127) / 128), 128, 0, gmv_cuda_stream(b), (const float *)partial,
+               pieces, d_weight);
+    GMV_LAUNCHED();
+    return GMV_OK;
+}
