@@ -1,8 +1,8 @@
 /* First layer on sparse input, and the one-hot covariates.
  *
- * Both directions of the first layer are one sum, out[r, :] += sum over k of value[k] * row(index[k]), with the indices of
- * a row ascending: cells over the CSR with the rows of the weight, genes over the CSC with those of the gradient. A warp
- * sums 128 columns of one row in registers, in the order of the indices, so that its bits depend on nothing else. */
+ * Both directions of the first layer are one sum, out[r, :] += sum over k of value[k] * row(index[k]), with the indices
+ * of a row ascending: cells over the CSR with the rows of the weight, genes over the CSC with those of the gradient. A
+ * warp sums 128 columns of one row in registers, in the order of the indices: its bits depend on nothing else. */
 #include "columns.cuh"
 #include "cuda.h"
 #include "device.cuh"
@@ -64,10 +64,10 @@ static __device__ __forceinline__ void add_entries(quad &sum, const entries &e, 
     }
 }
 
-/* A block sums one row of `a` per warp, all of them window after window of indices: the dense rows of a window that
- * several need come from the L1 cache. Cells: a third of the rows is distinct in a block of 16. Without that the L2
- * cache would be the bound: 1,209 * 1.2 kB = 1.5 MB a cell, 3.8 cells a microsecond at 5.5 TB/s; with it, L1 and
- * shuffles: 19 cycles of a multiprocessor per non-zero at H = 300, 10 cells a microsecond. */
+/* A block sums one row of `a` per warp, all of them window after window of indices: dense rows of a window that several
+ * need come from the L1 cache. Without it the L2 cache would be the bound: 1,209 * 1.2 kB = 1.5 MB a cell at H = 300,
+ * 3.8 cells a microsecond at 5.5 TB/s. Where most are found in L1, it is L1 and the shuffles: about 16 cycles of a
+ * multiprocessor per non-zero, 12 cells a microsecond. */
 template <bool aligned>
 static __global__ void __launch_bounds__(most_warps *warp_width)
     gather_rows_kernel(sparse_rows a, gmv_mat dense, const float *constant, bool add, gmv_mat out)
@@ -112,13 +112,13 @@ static __global__ void __launch_bounds__(most_warps *warp_width)
     }
 }
 
-static gmv_status gather_rows(gmv_backend *b, sparse_rows a, gmv_mat dense, const float *constant, bool add, gmv_mat out)
+/* `warps`: rows of a block. */
+static gmv_status gather_rows(gmv_backend *b, sparse_rows a, int warps, gmv_mat dense, const float *constant, bool add,
+                              gmv_mat out)
 {
     if (a.rows == 0 || out.cols == 0) {
         return GMV_OK;
     }
-    /* more rows in a block share more; fewer make enough blocks for every multiprocessor */
-    int warps = a.rows >= 2048 ? most_warps : (a.rows >= 512 ? 8 : 4);
     dim3 grid((unsigned)((a.rows + warps - 1) / warps), (unsigned)((out.cols + warp_columns - 1) / warp_columns));
     if (quads_aligned(dense) && quads_aligned(out) && out.cols % 4 == 0) {
         GMV_LAUNCH((gather_rows_kernel<true>), grid, (unsigned)(warps * warp_width), 0, gmv_cuda_stream(b), a, dense,
@@ -149,11 +149,11 @@ static gmv_status part_of_zeros(gmv_backend *b, gmv_input input, gmv_mat x, cons
     return GMV_OK;
 }
 
-/* The two operations of the first layer. The sums below move H floats for every non-zero, out of the caches. Up to about
- * 20,000 genes a product of dense tiles, made from the CSR in shared memory, with tensor cores does better: 2 G H
- * operations a cell, 8 MFLOP or 0.01 us at 790 TFLOP/s in bf16, against 0.1 us. Its work grows with all genes, that of the sums
- * with the genes that a cell has (a tenth, and less the more genes there are), so from about 60,000 on they win.
- * Such a form belongs in a file of its own, and the choice here: by batch->genes and the precision. */
+/* The two operations of the first layer. Sums move H floats for every non-zero, out of the caches. Up to about
+ * 20,000 genes a product with dense tiles, made from the CSR in shared memory for the tensor cores, is faster: 2 G H
+ * operations a cell, at 13,431 genes 8 MFLOP or 0.01 us in bf16, against 0.1 us. Its work grows with all genes, that
+ * of sums with the genes that a cell has, so that from about 60,000 on these win; and in fp32 they do everywhere.
+ * The other form belongs into a file of its own, the choice between them here: by precision and batch->genes. */
 
 gmv_status gmv_cuda_input_forward(gmv_backend *b, const gmv_batch *batch, gmv_input input, gmv_mat weight, gmv_mat out)
 {
@@ -161,7 +161,9 @@ gmv_status gmv_cuda_input_forward(gmv_backend *b, const gmv_batch *batch, gmv_in
     const float *constant;
     GMV_TRY(part_of_zeros(b, input, weight, &constant));
     sparse_rows cells = {batch->cells, batch->indptr, batch->gene, batch->x, batch->genes};
-    return gather_rows(b, cells, weight, constant, false, out);
+    /* more cells in a block share more; fewer make enough blocks for every multiprocessor */
+    int warps = batch->cells >= 2048 ? most_warps : (batch->cells >= 512 ? 8 : 4);
+    return gather_rows(b, cells, warps, weight, constant, false, out);
 }
 
 gmv_status gmv_cuda_input_backward(gmv_backend *b, const gmv_batch *batch, gmv_input input, gmv_mat d_out,
@@ -171,7 +173,7 @@ gmv_status gmv_cuda_input_backward(gmv_backend *b, const gmv_batch *batch, gmv_i
     const float *constant;
     GMV_TRY(part_of_zeros(b, input, d_out, &constant));
     sparse_rows genes = {batch->genes, batch->colptr, batch->cell, batch->col_x, batch->cells};
-    return gather_rows(b, genes, d_out, constant, true, d_weight);
+    return gather_rows(b, genes, 8, d_out, constant, true, d_weight); /* a block lasts as long as its commonest gene */
 }
 
 /* ---- one-hot covariates: sums of few rows of the weight, and of many rows for few levels ---- */
@@ -179,8 +181,9 @@ gmv_status gmv_cuda_input_backward(gmv_backend *b, const gmv_batch *batch, gmv_i
 enum { onehot_threads = 128, most_pieces = 64, least_piece = 64, most_shared = 48 << 10 };
 static const int64_t most_partials = (int64_t)1 << 24;
 
-/* Moves 2 H floats a row; the weight's rows stay in the caches. At M = 1 and H = 300: 2.4 kB, 1,700 cells a microsecond. */
-static __global__ void onehot_forward_kernel(const int32_t *level, int covariates, int draws, gmv_mat weight, gmv_mat out)
+/* Moves 2 H floats a row; the weight's rows stay in the caches. H = 300: 2.4 kB, 1,700 rows a microsecond. */
+static __global__ void onehot_forward_kernel(const int32_t *level, int covariates, int draws, gmv_mat weight,
+                                             gmv_mat out)
 {
     int j = (int)(blockIdx.y * blockDim.x + threadIdx.x), r = (int)(blockIdx.x * blockDim.y + threadIdx.y);
     if (r >= out.rows || j >= out.cols) {
@@ -208,9 +211,9 @@ gmv_status gmv_cuda_onehot_forward(gmv_backend *b, const gmv_batch *batch, int d
     return GMV_OK;
 }
 
-/* partial[piece, level, j] = sum over the rows of a piece. A thread owns a column, and adds to the sums of all levels, in
- * shared memory when they fit. Reads H floats a row, but the chain of additions bounds it: about 60 cycles a row and key,
- * on pieces side by side; 3 microseconds for 64 pieces of 64 rows. */
+/* partial[piece, level, j] = sum over the rows of a piece. A thread owns a column and adds to the sums of all
+ * levels, in shared memory when they fit there. Reads H floats a row, but what bounds it is the chain of additions:
+ * about 60 cycles a row and key, pieces side by side; 2 microseconds for pieces of 64 rows. */
 static __global__ void onehot_pieces_kernel(const int32_t *level, int covariates, int draws, gmv_mat d_out, int levels,
                                             int rows_of_piece, bool in_shared, float *partial)
 {
@@ -278,7 +281,8 @@ gmv_status gmv_cuda_onehot_backward(gmv_backend *b, const gmv_batch *batch, int 
     bool in_shared = shared <= most_shared;
     dim3 grid((unsigned)pieces, (unsigned)((cols + onehot_threads - 1) / onehot_threads));
     GMV_LAUNCH(onehot_pieces_kernel, grid, onehot_threads, in_shared ? (size_t)shared : 0, gmv_cuda_stream(b),
-               (const int32_t *)batch->level, batch->covariates, draws, d_out, levels, per, in_shared, (float *)partial);
+               (const int32_t *)batch->level, batch->covariates, draws, d_out, levels, per, in_shared,
+               (float *)partial);
     GMV_LAUNCHED();
     GMV_LAUNCH(onehot_add_kernel, (unsigned)((sums + 127) / 128), 128, 0, gmv_cuda_stream(b), (const float *)partial,
                pieces, d_weight);

@@ -106,7 +106,8 @@ static unsigned blocks_of(int rows)
     return (unsigned)((rows + rows_of_block - 1) / rows_of_block);
 }
 
-gmv_status gmv_cuda_gaussian_sample(gmv_backend *b, gmv_mat posterior, const gmv_noise *noise, int draws, gmv_mat sample)
+gmv_status gmv_cuda_gaussian_sample(gmv_backend *b, gmv_mat posterior, const gmv_noise *noise, int draws,
+                                    gmv_mat sample)
 {
     GMV_CHECK(posterior.cols == 2 * sample.cols && sample.rows == posterior.rows * draws);
     if (sample.rows == 0 || sample.cols == 0) {
@@ -130,7 +131,8 @@ gmv_status gmv_cuda_gaussian_sample_backward(gmv_backend *b, gmv_mat posterior, 
     }
     const gmv_noise none = {};
     GMV_LAUNCH(gaussian_sample_backward_kernel, blocks_of(posterior.rows), dim3(warp_width, rows_of_block), 0,
-               gmv_cuda_stream(b), posterior, noise != NULL ? *noise : none, noise != NULL, draws, d_sample, d_posterior);
+               gmv_cuda_stream(b), posterior, noise != NULL ? *noise : none, noise != NULL, draws, d_sample,
+               d_posterior);
     GMV_LAUNCHED();
     return GMV_OK;
 }

@@ -4,8 +4,8 @@
  * block of random numbers: masks are made where they are used. Wider rows than a block has columns go through memory
  * (`narrow` false), where a thread reads back only what it wrote itself.
  *
- * Both directions are bound by HBM, or the L2 cache where a batch fits: 8 and 12 bytes an element, at H = 300 and 4.2 TB/s
- * 1,750 and 1,170 rows a microsecond. About 100 and 200 operations an element (erf, exp, Philox) are 1,000 and 500. */
+ * Bytes of an element: 8 forward, 12 backward; at H = 300 and 4.2 TB/s HBM does 1,750 and 1,170 rows a microsecond. Of
+ * operations (erf, exp, Philox) it has about 70 and 100, for which the ceilings are 1,300 and 900. */
 #include "cuda.h"
 #include "device.cuh"
 #include "launch.cuh"
@@ -73,7 +73,8 @@ static __device__ __forceinline__ float square_distance(quad y, float mean, int 
 }
 
 /* (y - mean) / sd * weight + shift, and dropout. */
-static __device__ __forceinline__ quad normalised(const layer_args &a, quad y, float mean, float inverse_sd, int r, int j)
+static __device__ __forceinline__ quad normalised(const layer_args &a, quad y, float mean, float inverse_sd, int r,
+                                                  int j)
 {
     quad weight = quad_load(a.layer.norm_weight.at, j, a.pre.cols, a.aligned);
     quad shift = quad_load(a.layer.norm_bias.at, j, a.pre.cols, a.aligned);
@@ -219,8 +220,8 @@ template <bool narrow> static __global__ void layer_backward_kernel(layer_args a
     }
 }
 
-/* The tensors' gradients += sums of the pieces, a block of 32 columns by 32 rows: each row adds every 32nd piece, and then
- * the rows are added in order. Reads 12 H bytes a piece from the L2 cache: 4 MB at most for H = 300. */
+/* The tensors' gradients += sums of the pieces, by blocks of 32 columns and 32 rows: each row adds every 32nd piece,
+ * then the rows are added in order. Reads 12 H bytes a piece from the L2 cache: 4 MB at most for H = 300. */
 static __global__ void layer_sums_kernel(const float *partial, int pieces, int n, gmv_layer d_layer)
 {
     __shared__ float shared[sum_rows][sum_columns];
@@ -260,8 +261,8 @@ static int arrange(layer_args *a, const gmv_layer *layer, float rate, const gmv_
     return (a->pre.rows + a->rows_of_piece - 1) / a->rows_of_piece;
 }
 
-gmv_status gmv_cuda_layer_forward(gmv_backend *b, gmv_mat pre, const gmv_layer *layer, float rate, const gmv_noise *noise,
-                                  gmv_mat stats, gmv_mat out)
+gmv_status gmv_cuda_layer_forward(gmv_backend *b, gmv_mat pre, const gmv_layer *layer, float rate,
+                                  const gmv_noise *noise, gmv_mat stats, gmv_mat out)
 {
     int n = pre.cols, threads;
     GMV_CHECK(layer->bias.n == n && layer->norm_weight.n == n && layer->norm_bias.n == n);

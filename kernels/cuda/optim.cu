@@ -57,8 +57,8 @@ gmv_status gmv_cuda_add_column_sums(gmv_backend *b, gmv_mat x, const float *scal
         return GMV_OK;
     }
     int needed = (x.rows + warp_width - 1) / warp_width * warp_width;
-    GMV_LAUNCH(add_column_sums_kernel, (unsigned)x.cols, (unsigned)(needed < column_threads ? needed : column_threads), 0,
-               gmv_cuda_stream(b), x, scale, out.at);
+    GMV_LAUNCH(add_column_sums_kernel, (unsigned)x.cols, (unsigned)(needed < column_threads ? needed : column_threads),
+               0, gmv_cuda_stream(b), x, scale, out.at);
     GMV_LAUNCHED();
     return GMV_OK;
 }

@@ -1,4 +1,4 @@
-/* Four neighbouring columns of a row: what one thread of a row kernel owns. Random numbers come in blocks of as many. */
+/* Four neighbouring columns of a row: what a thread of a row kernel owns. Random numbers come in blocks of as many. */
 #pragma once
 
 #include "cuda.h"
