@@ -18,11 +18,11 @@ enum {
     step_entries = 4 /* rows under way at once */
 };
 
-/* Entries of one row of a sparse matrix, 32 of them in the lanes of a warp and the next 32 on their way. */
-typedef struct entries {
-    int index, next_index;
-    float value, next_value;
-} entries;
+/* A non-zero of a sparse matrix. */
+typedef struct entry {
+    alignas(8) int index;
+    float value;
+} entry;
 
 typedef struct sparse_rows {
     int rows;
@@ -32,28 +32,39 @@ typedef struct sparse_rows {
     int indices;
 } sparse_rows;
 
-static __device__ __forceinline__ void load_entries(const sparse_rows &a, int32_t at, int32_t end, int *index,
-                                                    float *value)
+/* The entry of this lane among the 32 from `at` on. */
+static __device__ __forceinline__ entry entry_of_lane(const sparse_rows &a, int32_t at, int32_t end)
 {
+    entry e = {INT_MAX, 0.0f};
     at += (int32_t)(threadIdx.x % warp_width);
-    *index = at < end ? a.index[at] : INT_MAX;
-    *value = at < end ? a.value[at] : 0.0f;
+    if (at < end) {
+        e.index = a.index[at];
+        e.value = a.value[at];
+    }
+    return e;
 }
 
-/* sum += entries `from` .. `end - 1` of the lanes; those that fill up the last step count nothing. `aligned`: columns
+/* Puts the entries of a warp where all its lanes read them: both words at once, for the price of one shuffle. */
+static __device__ __forceinline__ void show_to_warp(entry *shown, entry e)
+{
+    __syncwarp();
+    shown[threadIdx.x % warp_width] = e;
+    __syncwarp();
+}
+
+/* sum += entries `from` .. `end - 1` of the warp; those that fill up the last step count nothing. `aligned`: columns
  * j .. j + 3 are there, and start on 16 bytes. */
 template <bool aligned>
-static __device__ __forceinline__ void add_entries(quad &sum, const entries &e, int from, int end, gmv_mat dense, int j)
+static __device__ __forceinline__ void add_entries(quad &sum, const entry *shown, int from, int end, gmv_mat dense,
+                                                   int j)
 {
     for (int k = from; k < end; k += step_entries) {
         quad row[step_entries];
         float value[step_entries];
         for (int u = 0; u < step_entries; u++) {
-            int lane = k + u < end ? k + u : end - 1;
-            int index = __shfl_sync(all_lanes, e.index, lane);
-            value[u] = __shfl_sync(all_lanes, e.value, lane);
-            value[u] = k + u < end ? value[u] : 0.0f;
-            const float *at = dense.at + (int64_t)index * dense.ld;
+            entry e = shown[k + u < end ? k + u : end - 1];
+            const float *at = dense.at + (int64_t)e.index * dense.ld;
+            value[u] = k + u < end ? e.value : 0.0f;
             row[u] = aligned ? quad_load(at + j, 0, 4, true) : quad_load(at, j, dense.cols, false);
         }
         for (int u = 0; u < step_entries; u++) {
@@ -66,33 +77,34 @@ static __device__ __forceinline__ void add_entries(quad &sum, const entries &e, 
 
 /* A block sums one row of `a` per warp, all of them window after window of indices: dense rows of a window that several
  * need come from the L1 cache. Without it the L2 cache would be the bound: 1,209 * 1.2 kB = 1.5 MB a cell at H = 300,
- * 3.8 cells a microsecond at 5.5 TB/s. Where most are found in L1, it is L1 and the shuffles: about 16 cycles of a
- * multiprocessor per non-zero, 12 cells a microsecond. */
+ * 3.8 cells a microsecond at 5.5 TB/s. Where most are found in L1, it is L1 and shared memory: about 13 cycles
+ * of a multiprocessor per non-zero, 15 cells a microsecond. */
 template <bool aligned>
 static __global__ void __launch_bounds__(most_warps *warp_width)
     gather_rows_kernel(sparse_rows a, gmv_mat dense, const float *constant, bool add, gmv_mat out)
 {
+    __shared__ entry all_shown[most_warps][warp_width];
     int r = (int)(blockIdx.x * (blockDim.x / warp_width) + threadIdx.x / warp_width);
     int j = (int)(blockIdx.y * warp_columns + 4 * (threadIdx.x % warp_width)), used = 0;
     int from = !aligned || j < out.cols ? j : 0; /* lanes without a column read one that is there */
     int32_t at = r < a.rows ? a.start[r] : 0, end = r < a.rows ? a.start[r + 1] : 0;
     quad sum = {{0.0f, 0.0f, 0.0f, 0.0f}};
-    entries e;
-    load_entries(a, at, end, &e.index, &e.value);
-    load_entries(a, at + warp_width, end, &e.next_index, &e.next_value);
+    entry e = entry_of_lane(a, at, end), next = entry_of_lane(a, at + warp_width, end);
+    entry *shown = all_shown[threadIdx.x / warp_width];
+    show_to_warp(shown, e);
     for (int limit = window; limit - window < a.indices; limit += window) {
         for (;;) {
             int below = __popc(__ballot_sync(all_lanes, e.index < limit));
-            add_entries<aligned>(sum, e, used, below, dense, from);
+            add_entries<aligned>(sum, shown, used, below, dense, from);
             used = below;
             if (below < warp_width) {
                 break;
             }
             used = 0;
             at += warp_width;
-            e.index = e.next_index;
-            e.value = e.next_value;
-            load_entries(a, at + warp_width, end, &e.next_index, &e.next_value);
+            e = next;
+            next = entry_of_lane(a, at + warp_width, end);
+            show_to_warp(shown, e);
         }
         __syncthreads();
     }
