@@ -72,7 +72,6 @@ static void protect(const allocation *one, int how)
 
 void coh_arena_open(void)
 {
-    coh_catch_faults();
     for (int i = 0; i < live.n && !is_open; i++) {
         protect(&live.at[i], PROT_READ | PROT_WRITE);
     }
@@ -107,7 +106,8 @@ static void check_guards_of(const allocation *one, size_t in_front, const char *
         first = one->data - in_front;
     }
     if (!guards_intact(first, one->data, &where)) {
-        coh_die("out of bounds: %s wrote %td bytes before an allocation of %zu bytes", who, one->data - where, one->bytes);
+        coh_die("out of bounds: %s wrote %td bytes before an allocation of %zu bytes", who, one->data - where,
+                one->bytes);
     }
     if (!guards_intact(one->data + one->bytes, end, &where)) {
         coh_die("out of bounds: %s wrote %td bytes behind the end of an allocation of %zu bytes", who,
@@ -141,7 +141,6 @@ static void fill(const allocation *one)
 
 static void *allocate(size_t bytes, int device)
 {
-    coh_catch_faults();
     size_t page = page_size(), aligned = (bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
     size_t inner = (aligned + page - 1) / page * page;
     allocation one = {NULL, inner + 2 * page, NULL, bytes, device};

@@ -42,7 +42,7 @@ static int size_class(size_t bytes)
 {
     int class = 8;
     while (((size_t)1 << class) < bytes) {
-        class++;
+        class ++;
     }
     return class;
 }
@@ -203,7 +203,7 @@ static void finish(coh_item *item)
 /* Runs `how` in the context of the item's lane, after all that it comes after. */
 static bool in_lane(coh_item *item, bool (*how)(coh_op *, coh_item *))
 {
-    void *host = coh_enter_context(coh_lane_of(item->lane)->context);
+    void *host = coh_enter_context(coh_context_of(item->lane));
     coh_acquire(item);
     for (int i = 0; i < item->n_after; i++) {
         coh_acquire(item->after[i]);
