@@ -336,10 +336,11 @@ static inline gmv_mat t_mat_ld(int rows, int cols, int ld, const float *from)
     return m;
 }
 
-/* The stride is larger than the width, so that code which forgets it fails. */
+/* The stride is larger than the width, so that code which forgets it fails. Of an even width rows start on 16 bytes,
+ * for code that looks for that. */
 static inline gmv_mat t_mat(int rows, int cols, const float *from)
 {
-    return t_mat_ld(rows, cols, cols + 3, from);
+    return t_mat_ld(rows, cols, cols % 2 == 0 ? (cols + 7) / 4 * 4 : cols + 3, from);
 }
 
 /* A number in backend memory. */

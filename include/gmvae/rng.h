@@ -12,7 +12,11 @@
 #include "gmvae/math/special.h"
 
 #include <stdint.h>
-#if defined(__CUDACC__) || defined(GMV_CUDA_ON_HOST)
+#if defined(__CUDACC__)
+#define QUALIFIERS static __host__ __device__ __forceinline__ /* of cuRAND's functions: callable where GMV_HD is */
+#include <curand_philox4x32_x.h>
+#undef QUALIFIERS
+#elif defined(GMV_CUDA_ON_HOST)
 #include <curand_philox4x32_x.h>
 #else
 #include <Random123/philox.h>

@@ -84,7 +84,8 @@ static void check(fetch_case *c)
 static void every_shape_and_input(void **state)
 {
     (void)state;
-    static const int shapes[][2] = {{0, 5}, {1, 1}, {1, 257}, {3, 31}, {32, 33}, {61, 97}, {256, 40}, {300, 1009}};
+    static const int shapes[][2] = {{0, 5},   {1, 1},    {1, 257},    {3, 31},   {32, 33},
+                                    {61, 97}, {256, 40}, {300, 1009}, {1100, 37}};
     for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++) {
         for (int kind = GMV_INPUT_LOG1P; kind <= GMV_INPUT_NONE; kind++) {
             int n = shapes[s][0];

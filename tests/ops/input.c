@@ -114,6 +114,20 @@ static void products_agree_with_dense_ones(void **state)
     }
 }
 
+/* More levels than a kernel may hold sums for at once, and most rows of one level. */
+static void many_levels(void **state)
+{
+    (void)state;
+    for (int one = 0; one < 2; one++) {
+        input_case c = make(40, 150, 31, 33, 3, 9, GMV_INPUT_LOG1P);
+        for (int i = 0; one != 0 && i < c.data.rows * 9; i++) {
+            c.data.level[i] = i % 9 != 4 || i % 50 == 0 ? c.data.level[i] : c.data.level[4];
+        }
+        t_outputs out = t_repeatable(run, &c);
+        check_onehot(&c, &out);
+    }
+}
+
 static void permuted_cells_permute_the_outputs(void **state)
 {
     (void)state;
@@ -138,6 +152,7 @@ static void permuted_cells_permute_the_outputs(void **state)
 
 static const struct CMUnitTest tests[] = {
     T_TEST(products_agree_with_dense_ones),
+    T_TEST(many_levels),
     T_TEST(permuted_cells_permute_the_outputs),
 };
 T_MAIN_ON_BACKEND(tests)

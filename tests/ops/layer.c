@@ -153,8 +153,9 @@ static void check(const layer_case *c)
 static void values_and_gradients(void **state)
 {
     (void)state;
-    static const int shapes[][3] = {{0, 1, 5}, {1, 1, 1},   {2, 3, 1},   {1, 1, 2},    {2, 2, 5},
-                                    {3, 3, 7}, {33, 1, 31}, {11, 3, 33}, {64, 1, 257}, {67, 3, 61}};
+    static const int shapes[][3] = {{0, 1, 5},   {1, 1, 1},   {2, 3, 1},    {1, 1, 2},    {2, 2, 5},
+                                    {3, 3, 7},   {33, 1, 31}, {11, 3, 33},  {64, 1, 257}, {67, 3, 61},
+                                    {40, 1, 64}, {9, 1, 250}, {3, 1, 2300}, {2, 1, 2101}};
     for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++) {
         for (int v = 0; v < 4; v++) {
             layer_case c = make(100 + 10 * s + (uint64_t)v, shapes[s][0], shapes[s][1], shapes[s][2],
