@@ -48,9 +48,9 @@ GMV_HD float gmv_expf(float x)
     p = p * r + 5.0000001201e-1f;
     p = p * r * r + r + 1.0f;
     /* two factors of 2^(n/2) reach 2^128 (infinity) and the smallest normal numbers without overflow between */
-    int32_t half = n >> 1;
-    float low = gmv_float_of_bits((uint32_t)(half + 127) << 23);
-    float high = gmv_float_of_bits((uint32_t)(n - half + 127) << 23);
+    int32_t first = n >> 1;
+    float low = gmv_float_of_bits((uint32_t)(first + 127) << 23);
+    float high = gmv_float_of_bits((uint32_t)(n - first + 127) << 23);
     float y = p * low * high;
     y = x < -87.3f ? 0.0f : y;
     return x != x ? x : y;
