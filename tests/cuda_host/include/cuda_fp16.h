@@ -1,0 +1,1 @@
+#error "cuda-on-host has bfloat16 (cuda_bf16.h) and no half precision"
