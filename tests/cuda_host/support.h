@@ -29,7 +29,7 @@ static const bool with_tsan = true;
 static const bool with_tsan = false;
 #endif
 
-#define OK(call) assert_string_equal(cudaGetErrorName(call), "cudaSuccess")
+#define OK(call)           assert_string_equal(cudaGetErrorName(call), "cudaSuccess")
 #define FAILS(call, error) assert_string_equal(cudaGetErrorName(call), #error)
 
 struct fault {

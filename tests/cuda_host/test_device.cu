@@ -9,7 +9,8 @@ template <int threads> __global__ void sum_kernel(const float *x, int n, float *
 {
     __shared__ float part[threads];
     float mine = 0.0f;
-    for (int i = static_cast<int>(blockIdx.x * blockDim.x + threadIdx.x); i < n; i += threads * static_cast<int>(gridDim.x)) {
+    for (int i = static_cast<int>(blockIdx.x * blockDim.x + threadIdx.x); i < n;
+         i += threads * static_cast<int>(gridDim.x)) {
         mine += x[i];
     }
     part[threadIdx.x] = mine;
@@ -61,7 +62,8 @@ __global__ void warp_kernel(int *out)
     errors += __shfl_up_sync(~0u, lane, 2u) != (lane < 2 ? lane : lane - 2);
     errors += __shfl_down_sync(~0u, lane, 4u, 16) != (lane % 16 + 4 < 16 ? lane + 4 : lane);
     errors += __shfl_xor_sync(~0u, static_cast<double>(lane), 1) != static_cast<double>(lane ^ 1);
-    errors += __shfl_xor_sync(~0u, static_cast<unsigned long long>(lane) << 40, 16) != static_cast<unsigned long long>(lane ^ 16) << 40;
+    errors += __shfl_xor_sync(~0u, static_cast<unsigned long long>(lane) << 40, 16) !=
+              static_cast<unsigned long long>(lane ^ 16) << 40;
     errors += __ballot_sync(~0u, lane % 3 == 0) != 0x49249249u;
     errors += __any_sync(~0u, lane == 31) != 1;
     errors += __all_sync(~0u, lane < 31) != 0;
@@ -330,18 +332,22 @@ static void use_after_free_fault()
 }
 
 static const fault faults[] = {
-    {"missing barrier", missing_barrier_fault}, {"out of bounds", out_of_bounds_fault},
-    {"in front", in_front_fault},               {"dynamic overflow", dynamic_overflow_fault},
-    {"other barrier", divergent_fault<0>},      {"missing thread", divergent_fault<1>},
-    {"other mask", divergent_fault<2>},         {"host read", host_read_fault},
+    {"missing barrier", missing_barrier_fault},
+    {"out of bounds", out_of_bounds_fault},
+    {"in front", in_front_fault},
+    {"dynamic overflow", dynamic_overflow_fault},
+    {"other barrier", divergent_fault<0>},
+    {"missing thread", divergent_fault<1>},
+    {"other mask", divergent_fault<2>},
+    {"host read", host_read_fault},
     {"use after free", use_after_free_fault},
 };
 
 static void a_missing_barrier_is_found(void **)
 {
     assert_true(reversed(true));
-    for (const char *order : {"GMVAE_CUDA_HOST_ORDER=forward", "GMVAE_CUDA_HOST_ORDER=reverse",
-                              "GMVAE_CUDA_HOST_ORDER=scattered"}) {
+    for (const char *order :
+         {"GMVAE_CUDA_HOST_ORDER=forward", "GMVAE_CUDA_HOST_ORDER=reverse", "GMVAE_CUDA_HOST_ORDER=scattered"}) {
         outcome result = child("missing barrier", order);
         assert_true(result.failed);
         if (with_tsan) {

@@ -13,7 +13,7 @@
 #define __constant__
 #define __grid_constant__
 #define __launch_bounds__(...)
-#define __forceinline__ inline __attribute__((always_inline))
+#define __forceinline__  inline __attribute__((always_inline))
 #define __align__(bytes) __attribute__((aligned(bytes)))
 /* Thread-local, because the thread-local block of a module is one range of memory that can be found and
  * filled before each block; static variables of templates cannot be given a section of their own. */

@@ -4,7 +4,21 @@
 #include "cuda_on_host.h"
 
 #if defined(COH_CURAND_PHILOX)
+/* Random123 has a function and macros of these names, and both are wanted in one file. */
+#undef PHILOX_W32_0
+#undef PHILOX_W32_1
+#undef PHILOX_M4x32_0
+#undef PHILOX_M4x32_1
+#define mulhilo32 coh_curand_mulhilo32
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wconversion"
 #include COH_CURAND_PHILOX
+#pragma GCC diagnostic pop
+#undef mulhilo32
+#undef PHILOX_W32_0
+#undef PHILOX_W32_1
+#undef PHILOX_M4x32_0
+#undef PHILOX_M4x32_1
 #else
 #include <Random123/philox.h>
 

@@ -9,11 +9,11 @@
 extern "C" {
 #endif
 
-#define NCCL_MAJOR 2
-#define NCCL_MINOR 28
-#define NCCL_PATCH 9
-#define NCCL_VERSION_CODE 22809
-#define NCCL_UNIQUE_ID_BYTES 128
+#define NCCL_MAJOR            2
+#define NCCL_MINOR            28
+#define NCCL_PATCH            9
+#define NCCL_VERSION_CODE     22809
+#define NCCL_UNIQUE_ID_BYTES  128
 #define NCCL_CONFIG_UNDEF_INT INT_MIN
 
 typedef struct ncclComm *ncclComm_t;
@@ -63,8 +63,10 @@ typedef struct ncclConfig {
 } ncclConfig_t;
 
 #define NCCL_CONFIG_INITIALIZER                                                                                        \
-    {sizeof(ncclConfig_t),  NCCL_VERSION_CODE, NCCL_CONFIG_UNDEF_INT, NCCL_CONFIG_UNDEF_INT, NCCL_CONFIG_UNDEF_INT,    \
-     NCCL_CONFIG_UNDEF_INT, NULL,              NCCL_CONFIG_UNDEF_INT}
+    {                                                                                                                  \
+        sizeof(ncclConfig_t), NCCL_VERSION_CODE, NCCL_CONFIG_UNDEF_INT, NCCL_CONFIG_UNDEF_INT, NCCL_CONFIG_UNDEF_INT,  \
+            NCCL_CONFIG_UNDEF_INT, NULL, NCCL_CONFIG_UNDEF_INT                                                         \
+    }
 
 ncclResult_t ncclGetVersion(int *version);
 ncclResult_t ncclGetUniqueId(ncclUniqueId *id);

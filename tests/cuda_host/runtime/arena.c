@@ -107,7 +107,8 @@ static void check_guards_of(const allocation *one, size_t in_front, const char *
         first = one->data - in_front;
     }
     if (!guards_intact(first, one->data, &where)) {
-        coh_die("out of bounds: %s wrote %td bytes before an allocation of %zu bytes", who, one->data - where, one->bytes);
+        coh_die("out of bounds: %s wrote %td bytes before an allocation of %zu bytes", who, one->data - where,
+                one->bytes);
     }
     if (!guards_intact(one->data + one->bytes, end, &where)) {
         coh_die("out of bounds: %s wrote %td bytes behind the end of an allocation of %zu bytes", who,

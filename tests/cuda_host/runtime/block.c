@@ -25,7 +25,7 @@ static struct block {
     coh_fiber host, *running;
     coh_thread thread[COH_MAX_THREADS];
     char begin, barrier, end; /* for a race detector: what happens before what */
-} block;
+} block = {.current = -1};
 
 uint3 threadIdx;
 

@@ -110,9 +110,9 @@ cudaError_t cudaStreamBeginCapture(cudaStream_t stream, enum cudaStreamCaptureMo
     COH_CALL(cudaStreamBeginCapture);
     cudaError_t error = coh_check_stream(stream);
     if (error != cudaSuccess || stream->capture != NULL || (int)mode < 0 || mode > cudaStreamCaptureModeRelaxed) {
-        return coh_say(error != cudaSuccess            ? error
+        return coh_say(error != cudaSuccess      ? error
                        : stream->capture != NULL ? cudaErrorIllegalState
-                                                       : cudaErrorInvalidValue);
+                                                 : cudaErrorInvalidValue);
     }
     coh_capture *capture = coh_new(sizeof *capture);
     capture->references = 1;

@@ -19,11 +19,7 @@ enum {
 
 /* ---- settings.c ---- */
 
-typedef enum coh_order {
-    COH_FORWARD,
-    COH_REVERSE,
-    COH_SCATTERED
-} coh_order;
+typedef enum coh_order { COH_FORWARD, COH_REVERSE, COH_SCATTERED } coh_order;
 
 typedef struct coh_settings {
     coh_order order;
@@ -176,12 +172,12 @@ typedef struct coh_op coh_op;
 struct coh_op {
     int references;
     const char *name;
-    cudaError_t fault;                             /* injected: appears when the op is executed */
-    bool (*run)(coh_op *op, coh_item *item);       /* @return whether it is finished at once */
-    bool (*finished)(coh_op *op, coh_item *item);  /* asked again and again when it was not */
-    void (*ordered)(coh_op *op, coh_item *item);   /* an item of the op was made: adds dependencies */
-    void (*dispose)(coh_op *op);                   /* releases what the payload holds */
-    size_t bytes;                                  /* of the payload */
+    cudaError_t fault;                            /* injected: appears when the op is executed */
+    bool (*run)(coh_op *op, coh_item *item);      /* @return whether it is finished at once */
+    bool (*finished)(coh_op *op, coh_item *item); /* asked again and again when it was not */
+    void (*ordered)(coh_op *op, coh_item *item);  /* an item of the op was made: adds dependencies */
+    void (*dispose)(coh_op *op);                  /* releases what the payload holds */
+    size_t bytes;                                 /* of the payload */
 };
 
 /* One execution of an op. */
@@ -190,14 +186,14 @@ struct coh_item {
     int references;
     int lane;
     uint64_t number;
-    int waits_for;          /* unfinished dependencies */
-    coh_item **after;       /* dependencies, kept until the item runs */
+    int waits_for;    /* unfinished dependencies */
+    coh_item **after; /* dependencies, kept until the item runs */
     int n_after;
-    coh_item **before;      /* who waits for this one */
+    coh_item **before; /* who waits for this one */
     int n_before;
     enum { COH_QUEUED, COH_STARTED, COH_DONE } state;
-    double time;            /* seconds, when it was finished */
-    void *progress;         /* of an op that takes its time */
+    double time;    /* seconds, when it was finished */
+    void *progress; /* of an op that takes its time */
 };
 
 /* A new op with one reference, its payload zeroed. */

@@ -17,7 +17,8 @@ static int n_guards;
 static char *new_stack(void)
 {
     size_t page = (size_t)sysconf(_SC_PAGESIZE);
-    char *base = mmap(NULL, page + STACK_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    char *base =
+        mmap(NULL, page + STACK_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (base == MAP_FAILED || mprotect(base, page, PROT_NONE) != 0) {
         coh_die("no memory for the stack of a thread");
     }

@@ -17,8 +17,8 @@ struct coh_fiber {
 #endif
     const void *stack; /* lowest address */
     size_t bytes;
-    void *fake_stack;  /* AddressSanitizer's */
-    void *context;     /* race detector's */
+    void *fake_stack; /* AddressSanitizer's */
+    void *context;    /* race detector's */
 };
 
 #pragma GCC visibility push(hidden)

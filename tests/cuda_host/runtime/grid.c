@@ -85,7 +85,9 @@ void coh_grid_run(const coh_grid *grid, coh_lane *lane)
     int threads = (int)(grid->block.x * grid->block.y * grid->block.z);
     uint64_t plane = (uint64_t)grid->grid.x * grid->grid.y, n = plane * grid->grid.z;
     uint64_t stride = block_stride(n);
-    uint64_t at = coh_setting()->order == COH_SCATTERED ? coh_random() % n : coh_setting()->order == COH_REVERSE ? n - 1 : 0;
+    uint64_t at = coh_setting()->order == COH_SCATTERED ? coh_random() % n
+                  : coh_setting()->order == COH_REVERSE ? n - 1
+                                                        : 0;
     gridDim = grid->grid;
     blockDim = grid->block;
     order_threads(order, threads);
@@ -106,7 +108,7 @@ void coh_grid_run(const coh_grid *grid, coh_lane *lane)
 static struct kernel_limit {
     const void *kernel;
     int shared;
-} *limits;
+} * limits;
 static int n_limits;
 
 static int shared_limit(const void *kernel)
@@ -131,7 +133,7 @@ static cudaError_t check_launch(const coh_grid *g)
         return cudaErrorInvalidConfiguration;
     }
     return g->shared > (size_t)shared_limit((const void *)(size_t)g->kernel.function) ? cudaErrorInvalidValue
-                                                                                       : cudaSuccess;
+                                                                                      : cudaSuccess;
 }
 
 /* The name as in the source, without the parentheses and the arguments of the template. */

@@ -9,7 +9,7 @@ static struct range {
     char *at;
     size_t bytes;
     bool ours;
-} *ranges;
+} * ranges;
 static int n_ranges;
 
 static int find(const void *at)

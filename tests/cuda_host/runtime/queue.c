@@ -42,7 +42,7 @@ static int size_class(size_t bytes)
 {
     int class = 8;
     while (((size_t)1 << class) < bytes) {
-        class++;
+        class ++;
     }
     return class;
 }

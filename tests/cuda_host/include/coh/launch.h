@@ -23,12 +23,7 @@ void coh_launch(const coh_kernel *kernel, dim3 grid, dim3 block, size_t shared, 
 /* Dynamic shared memory of the block that runs. */
 void *coh_dynamic_shared(void);
 
-typedef enum coh_barrier_kind {
-    COH_SYNC,
-    COH_SYNC_OR,
-    COH_SYNC_AND,
-    COH_SYNC_COUNT
-} coh_barrier_kind;
+typedef enum coh_barrier_kind { COH_SYNC, COH_SYNC_OR, COH_SYNC_AND, COH_SYNC_COUNT } coh_barrier_kind;
 
 /* Waits for all threads of the block. @return the combined predicates */
 int coh_barrier(coh_barrier_kind kind, int predicate, const char *file, int line);

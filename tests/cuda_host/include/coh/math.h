@@ -42,8 +42,8 @@ constexpr double pi = 3.141592653589793238462643383279502884;
 
 COH_UNARY(rsqrtf, float, 1.0f / sqrtf(x))
 COH_UNARY(rsqrt, double, 1.0 / sqrt(x))
-COH_UNARY(sinpif, float, static_cast<float>(sin(coh::pi * remainder(static_cast<double>(x), 2.0))))
-COH_UNARY(cospif, float, static_cast<float>(cos(coh::pi * remainder(static_cast<double>(x), 2.0))))
+COH_UNARY(sinpif, float, static_cast<float>(sin(coh::pi *remainder(static_cast<double>(x), 2.0))))
+COH_UNARY(cospif, float, static_cast<float>(cos(coh::pi *remainder(static_cast<double>(x), 2.0))))
 COH_UNARY(__expf, float, expf(x))
 COH_UNARY(__exp10f, float, powf(10.0f, x))
 COH_UNARY(__logf, float, logf(x))
