@@ -18,7 +18,7 @@ if(NOT TARGET cuda_on_host_options)
   target_include_directories(cuda_on_host_options INTERFACE ${PROJECT_SOURCE_DIR}/include ${PROJECT_SOURCE_DIR}/kernels/cuda)
   target_compile_definitions(cuda_on_host_options INTERFACE GMV_CUDA_ON_HOST=1 GMVAE_VERSION="${PROJECT_VERSION}"
                              OMPI_SKIP_MPICXX=1 MPICH_SKIP_MPICXX=1)
-  target_compile_options(cuda_on_host_options INTERFACE -fvisibility=hidden -Wall -Wextra -Wconversion
+  target_compile_options(cuda_on_host_options INTERFACE -fvisibility=hidden -Wall -Wextra -Wconversion -Wno-unknown-pragmas
                          $<$<BOOL:${GMVAE_WERROR}>:-Werror> -fno-math-errno -g)
   set(curand ${CUDA_ON_HOST_TOOLKIT_INCLUDE}/curand_philox4x32_x.h)
   if(EXISTS ${curand})
