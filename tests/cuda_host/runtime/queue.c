@@ -137,6 +137,7 @@ coh_item *coh_item_new(coh_op *op, int lane)
 {
     while (pending >= MAX_PENDING && step()) { /* a device's queue is finite, too */
     }
+    coh_context_of(lane); /* made now: making it orders what the host did before */
     coh_item *item = coh_new(sizeof *item);
     item->op = op;
     op->references++;
