@@ -68,6 +68,7 @@ function(target_cuda_on_host_sources target)
     target_sources(${target} PRIVATE ${source})
   endforeach()
   target_compile_features(${target} PRIVATE cxx_std_17)
+  target_compile_definitions(${target} PRIVATE $<$<COMPILE_LANGUAGE:C>:_POSIX_C_SOURCE=200809L>)
   # Kernels read vectors from arrays of scalars, which device compilers allow.
   target_compile_options(${target} PRIVATE $<$<COMPILE_LANGUAGE:CXX>:-fno-strict-aliasing>)
   target_sources(${target} PRIVATE $<TARGET_OBJECTS:cuda_on_host_runtime>)

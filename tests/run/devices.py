@@ -131,7 +131,7 @@ class Devices(RunTest):
 
     @unittest.skipUnless(ON_HOST, "faults are injected")
     def test_out_of_memory_is_explained(self):
-        self.fails_on_gpu(["out of memory", "train.batch_size", "MB for"], 5, "small", GMVAE_CUDA_HOST_MEMORY="40000000")
+        self.fails_on_gpu(["out of memory", "train.batch_size", "MB for"], 5, "small", GMVAE_CUDA_HOST_MEMORY="36000000")
 
     @unittest.skipUnless(ON_HOST, "faults are injected")
     def test_faults_of_the_libraries(self):
