@@ -22,6 +22,8 @@ typedef struct allocation {
     char *data;
     size_t bytes;
     int device;
+    bool is_open; /* host code can reach it */
+    bool idle;    /* kernels do not use it */
 } allocation;
 
 typedef struct list {
@@ -31,7 +33,6 @@ typedef struct list {
 
 static list live, freed;
 static size_t used[64]; /* by device */
-static bool is_open;
 
 static size_t page_size(void)
 {
@@ -70,20 +71,47 @@ static void protect(const allocation *one, int how)
     }
 }
 
+static void open_one(allocation *one)
+{
+    if (!one->is_open) {
+        protect(one, PROT_READ | PROT_WRITE);
+        one->is_open = true;
+    }
+}
+
 void coh_arena_open(void)
 {
-    for (int i = 0; i < live.n && !is_open; i++) {
-        protect(&live.at[i], PROT_READ | PROT_WRITE);
+    for (int i = 0; i < live.n; i++) {
+        if (!live.at[i].idle) {
+            open_one(&live.at[i]);
+        }
     }
-    is_open = true;
+}
+
+void coh_arena_open_at(const void *at)
+{
+    int i = find(&live, at);
+    if (i >= 0) {
+        open_one(&live.at[i]);
+    }
+}
+
+void coh_arena_idle(const void *at)
+{
+    int i = find(&live, at);
+    if (i >= 0) {
+        live.at[i].idle = true;
+    }
 }
 
 void coh_arena_close(void)
 {
-    for (int i = 0; i < live.n && is_open; i++) {
-        protect(&live.at[i], PROT_NONE);
+    for (int i = 0; i < live.n; i++) {
+        if (live.at[i].is_open) {
+            protect(&live.at[i], PROT_NONE);
+            live.at[i].is_open = false;
+        }
     }
-    is_open = false;
 }
 
 /* ---- guards ---- */
@@ -118,7 +146,9 @@ static void check_guards_of(const allocation *one, size_t in_front, const char *
 void coh_check_guards(const char *who)
 {
     for (int i = 0; i < live.n; i++) {
-        check_guards_of(&live.at[i], ALIGNMENT, who);
+        if (live.at[i].is_open) {
+            check_guards_of(&live.at[i], ALIGNMENT, who);
+        }
     }
 }
 
@@ -143,7 +173,7 @@ static void *allocate(size_t bytes, int device)
 {
     size_t page = page_size(), aligned = (bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
     size_t inner = (aligned + page - 1) / page * page;
-    allocation one = {NULL, inner + 2 * page, NULL, bytes, device};
+    allocation one = {NULL, inner + 2 * page, NULL, bytes, device, true, false};
     one.pages = mmap(NULL, one.mapped, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (one.pages == MAP_FAILED) {
         return NULL;
@@ -151,10 +181,8 @@ static void *allocate(size_t bytes, int device)
     one.data = one.pages + page + inner - aligned;
     protect(&one, PROT_READ | PROT_WRITE);
     fill(&one);
-    if (!is_open) {
-        protect(&one, PROT_NONE);
-    }
     append(&live, &one);
+    coh_arena_close();
     used[device] += bytes;
     return one.data;
 }
@@ -198,7 +226,8 @@ cudaError_t cudaFree(void *block)
     if (i < 0 || live.at[i].data != block) {
         return coh_say(cudaErrorInvalidValue);
     }
-    coh_arena_open();
+    live.at[i].idle = false;
+    open_one(&live.at[i]);
     allocation one = live.at[i];
     check_guards_of(&one, one.mapped, "something");
     protect(&one, PROT_NONE);

@@ -82,6 +82,12 @@ void coh_explain(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void coh_arena_open(void);
 void coh_arena_close(void);
 
+/* The same for the allocation around `at` alone: opening all is slow where there is much memory. */
+void coh_arena_open_at(const void *at);
+
+/* Kernels will not use that allocation: it stays closed to them. */
+void coh_arena_idle(const void *at);
+
 /* @return whether [at, at + bytes) lies in one allocation of a device */
 bool coh_on_device(const void *at, size_t bytes);
 bool coh_points_to_device(const void *at, int *device);

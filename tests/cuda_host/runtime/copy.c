@@ -22,7 +22,8 @@ static bool run_copy(coh_op *op, coh_item *item)
 {
     (void)item;
     const transfer *t = coh_payload(op);
-    coh_arena_open();
+    coh_arena_open_at(t->to);
+    coh_arena_open_at(source(t));
     for (size_t row = 0; row < t->height; row++) {
         coh_reads(source(t) + row * t->from_pitch, t->width);
         coh_writes(t->to + row * t->to_pitch, t->width);
@@ -35,7 +36,7 @@ static bool run_fill(coh_op *op, coh_item *item)
 {
     (void)item;
     const transfer *t = coh_payload(op);
-    coh_arena_open();
+    coh_arena_open_at(t->to);
     coh_writes(t->to, t->width);
     memset(t->to, t->value, t->width);
     return true;

@@ -143,7 +143,9 @@ static bool run_product(coh_op *op, coh_item *item)
 {
     (void)item;
     const product *p = coh_payload(op);
-    coh_arena_open();
+    coh_arena_open_at(p->a.at);
+    coh_arena_open_at(p->b.at);
+    coh_arena_open_at(p->c.at);
     if (p->alpha != 0.0f && p->k > 0) {
         check_memory(op->name, 'A', &p->a, p->count);
         check_memory(op->name, 'B', &p->b, p->count);
@@ -360,7 +362,11 @@ cublasStatus_t cublasSetWorkspace(cublasHandle_t handle, void *workspace, size_t
 {
     CALL(cublasSetWorkspace, handle)
     bool usable = workspace == NULL || (coh_on_device(workspace, bytes) && (size_t)workspace % 256 == 0);
-    return usable ? CUBLAS_STATUS_SUCCESS : CUBLAS_STATUS_INVALID_VALUE;
+    if (!usable) {
+        return CUBLAS_STATUS_INVALID_VALUE;
+    }
+    coh_arena_idle(workspace); /* OpenBLAS has its own */
+    return CUBLAS_STATUS_SUCCESS;
 }
 
 cublasStatus_t cublasSetMathMode(cublasHandle_t handle, cublasMath_t mode)

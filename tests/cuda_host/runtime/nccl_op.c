@@ -138,7 +138,7 @@ static void begin(const call *c, progress *p)
     p->begun = true;
     p->from = coh_new(bytes_in(c) + 1);
     p->to = coh_new(bytes_out(c) + 1);
-    coh_arena_open();
+    coh_arena_open_at(c->from);
     if (c->what != BROADCAST || c->comm->rank == c->root) {
         coh_reads(c->from, bytes_in(c));
         memcpy(p->from, c->from, bytes_in(c));
@@ -162,7 +162,7 @@ static void begin(const call *c, progress *p)
 
 static void end(const call *c, progress *p)
 {
-    coh_arena_open();
+    coh_arena_open_at(c->to);
     coh_writes(c->to, bytes_out(c));
     memcpy(c->to, c->what == BROADCAST ? p->from : p->to, bytes_out(c));
     free(p->from);
