@@ -72,7 +72,6 @@ static void protect(const allocation *one, int how)
 
 void coh_arena_open(void)
 {
-    coh_catch_faults();
     for (int i = 0; i < live.n && !is_open; i++) {
         protect(&live.at[i], PROT_READ | PROT_WRITE);
     }
@@ -142,7 +141,6 @@ static void fill(const allocation *one)
 
 static void *allocate(size_t bytes, int device)
 {
-    coh_catch_faults();
     size_t page = page_size(), aligned = (bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
     size_t inner = (aligned + page - 1) / page * page;
     allocation one = {NULL, inner + 2 * page, NULL, bytes, device};

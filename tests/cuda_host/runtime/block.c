@@ -11,7 +11,8 @@ enum { WORDS = COH_MAX_THREADS / 64 };
 
 static struct block {
     const coh_grid *grid;
-    coh_lane *lane;
+    coh_fiber *fibers[COH_MAX_THREADS]; /* made so far, the free ones behind `taken` */
+    int made, taken;
     const int *order;
     int n;
     int current; /* thread, or -1 */
@@ -86,11 +87,10 @@ static void fiber_main(void);
 
 static coh_fiber *take_fiber(void)
 {
-    coh_lane *lane = block.lane;
-    if (lane->taken == lane->made) {
-        lane->fibers[lane->made++] = coh_fiber_new(fiber_main);
+    if (block.taken == block.made) {
+        block.fibers[block.made++] = coh_fiber_new(fiber_main);
     }
-    return lane->fibers[lane->taken++];
+    return block.fibers[block.taken++];
 }
 
 static void switch_to(coh_fiber *next)
@@ -137,7 +137,7 @@ static void go_on(int ended)
         return;
     }
     if (!COH_RACES) {
-        block.lane->fibers[--block.lane->taken] = block.running;
+        block.fibers[--block.taken] = block.running;
     }
     if (next >= 0) {
         switch_to_thread(next);
@@ -170,10 +170,9 @@ static uint3 index_of(int number, dim3 size)
     return index;
 }
 
-static void start_block(const coh_grid *grid, coh_lane *lane, const int *order, int n)
+static void start_block(const coh_grid *grid, void *context, const int *order, int n)
 {
     block.grid = grid;
-    block.lane = lane;
     block.order = order;
     block.n = n;
     block.exited = 0;
@@ -189,15 +188,18 @@ static void start_block(const coh_grid *grid, coh_lane *lane, const int *order, 
         thread->index = index_of(order[position], grid->block);
         block.ready[position / 64] |= UINT64_C(1) << position % 64;
     }
-    lane->taken = 0;
-    block.host.context = lane->context;
+    block.taken = 0;
+    while (COH_RACES && block.made < n) {
+        block.fibers[block.made++] = coh_fiber_new(fiber_main); /* a thread that made another would be ordered before */
+    }
+    block.host.context = context;
     block.running = &block.host;
     coh_warp_reset(n);
 }
 
-void coh_block_run(const coh_grid *grid, coh_lane *lane, const int *order, int n)
+void coh_block_run(const coh_grid *grid, void *context, const int *order, int n)
 {
-    start_block(grid, lane, order, n);
+    start_block(grid, context, order, n);
     coh_release(&block.begin);
     int start = coh_setting()->order == COH_SCATTERED ? (int)(coh_random() % (uint64_t)n) : 0;
     switch_to_thread(next_ready(start));

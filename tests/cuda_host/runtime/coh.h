@@ -98,18 +98,12 @@ bool coh_describe_address(const void *at, char *text, size_t size);
 /* Catches wrong accesses on this host thread. */
 void coh_catch_faults(void);
 
-/* ---- lanes: where work runs, for a race detector one context each (fiber.c) ---- */
+/* ---- fiber.c ---- */
 
 typedef struct coh_fiber coh_fiber;
 
-typedef struct coh_lane {
-    void *context;                      /* race detector's context of copies and of the block scheduler */
-    coh_fiber *fibers[COH_MAX_THREADS]; /* fibers made so far, the free ones behind `taken` */
-    int made;
-    int taken;
-} coh_lane;
-
-coh_lane *coh_lane_of(int number);
+/* Context of a race detector for the work of a lane: a stream, or those nodes of graphs that come from one. */
+void *coh_context_of(int lane);
 
 /* ---- grid.c ---- */
 
@@ -120,7 +114,8 @@ typedef struct coh_grid {
     const void *arguments;
 } coh_grid;
 
-void coh_grid_run(const coh_grid *grid, coh_lane *lane);
+/* Runs in `context` what is not done by threads. */
+void coh_grid_run(const coh_grid *grid, void *context);
 
 /* Name of the kernel or library call that runs, and where; "" when none does. */
 const char *coh_running(void);
@@ -132,7 +127,7 @@ void coh_describe_place(char *text, size_t size);
 /* ---- block.c ---- */
 
 /* Runs the threads of a block, in the order `order[0..n)` where barriers leave a choice. */
-void coh_block_run(const coh_grid *grid, coh_lane *lane, const int *order, int n);
+void coh_block_run(const coh_grid *grid, void *context, const int *order, int n);
 bool coh_in_thread(void);
 
 /* Inside of block.c and warp.c: a thread waits; `wake` makes it ready. */

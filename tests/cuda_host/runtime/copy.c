@@ -24,6 +24,8 @@ static bool run_copy(coh_op *op, coh_item *item)
     const transfer *t = coh_payload(op);
     coh_arena_open();
     for (size_t row = 0; row < t->height; row++) {
+        coh_reads(source(t) + row * t->from_pitch, t->width);
+        coh_writes(t->to + row * t->to_pitch, t->width);
         memmove(t->to + row * t->to_pitch, source(t) + row * t->from_pitch, t->width);
     }
     return true;
@@ -34,6 +36,7 @@ static bool run_fill(coh_op *op, coh_item *item)
     (void)item;
     const transfer *t = coh_payload(op);
     coh_arena_open();
+    coh_writes(t->to, t->width);
     memset(t->to, t->value, t->width);
     return true;
 }

@@ -58,11 +58,10 @@ void coh_catch_faults(void)
     }
     stack_t stack = {0}, present = {0};
     sigaltstack(NULL, &present);
-    if ((present.ss_flags & SS_DISABLE) == 0) {
-        return; /* a sanitizer's */
-    }
     stack.ss_size = 64 * 1024;
     stack.ss_sp = coh_new(stack.ss_size);
-    sigaltstack(&stack, NULL);
+    if ((present.ss_flags & SS_DISABLE) != 0) { /* otherwise it has a sanitizer's */
+        sigaltstack(&stack, NULL);
+    }
     pthread_setspecific(stack_key, stack.ss_sp);
 }

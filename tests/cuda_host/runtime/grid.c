@@ -79,15 +79,17 @@ static uint64_t block_stride(uint64_t n)
     return stride;
 }
 
-void coh_grid_run(const coh_grid *grid, coh_lane *lane)
+void coh_grid_run(const coh_grid *grid, void *context)
 {
     static int order[COH_MAX_THREADS];
+    static char one_at_a_time; /* kernels share this file's and shared memory: never a race between two */
     int threads = (int)(grid->block.x * grid->block.y * grid->block.z);
     uint64_t plane = (uint64_t)grid->grid.x * grid->grid.y, n = plane * grid->grid.z;
     uint64_t stride = block_stride(n);
     uint64_t at = coh_setting()->order == COH_SCATTERED ? coh_random() % n
                   : coh_setting()->order == COH_REVERSE ? n - 1
                                                         : 0;
+    coh_acquire(&one_at_a_time);
     gridDim = grid->grid;
     blockDim = grid->block;
     order_threads(order, threads);
@@ -97,9 +99,10 @@ void coh_grid_run(const coh_grid *grid, coh_lane *lane)
         blockIdx.y = (unsigned int)(at % plane / grid->grid.x);
         blockIdx.z = (unsigned int)(at / plane);
         coh_shared_fill();
-        coh_block_run(grid, lane, order, threads);
+        coh_block_run(grid, context, order, threads);
         at = (at + stride) % n;
     }
+    coh_release(&one_at_a_time);
     coh_check_guards(running);
 }
 
@@ -147,7 +150,7 @@ static bool run_launch(coh_op *op, coh_item *item)
 {
     coh_grid *grid = coh_payload(op);
     coh_arena_open();
-    coh_grid_run(grid, coh_lane_of(item->lane));
+    coh_grid_run(grid, coh_context_of(item->lane));
     return true;
 }
 

@@ -140,6 +140,7 @@ static void begin(const call *c, progress *p)
     p->to = coh_new(bytes_out(c) + 1);
     coh_arena_open();
     if (c->what != BROADCAST || c->comm->rank == c->root) {
+        coh_reads(c->from, bytes_in(c));
         memcpy(p->from, c->from, bytes_in(c));
     }
     switch (c->what) {
@@ -162,6 +163,7 @@ static void begin(const call *c, progress *p)
 static void end(const call *c, progress *p)
 {
     coh_arena_open();
+    coh_writes(c->to, bytes_out(c));
     memcpy(c->to, c->what == BROADCAST ? p->from : p->to, bytes_out(c));
     free(p->from);
     free(p->to);

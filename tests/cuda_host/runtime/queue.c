@@ -137,6 +137,7 @@ coh_item *coh_item_new(coh_op *op, int lane)
 {
     while (pending >= MAX_PENDING && step()) { /* a device's queue is finite, too */
     }
+    coh_context_of(lane); /* made now: making it orders what the host did before */
     coh_item *item = coh_new(sizeof *item);
     item->op = op;
     op->references++;
@@ -203,7 +204,7 @@ static void finish(coh_item *item)
 /* Runs `how` in the context of the item's lane, after all that it comes after. */
 static bool in_lane(coh_item *item, bool (*how)(coh_op *, coh_item *))
 {
-    void *host = coh_enter_context(coh_lane_of(item->lane)->context);
+    void *host = coh_enter_context(coh_context_of(item->lane));
     coh_acquire(item);
     for (int i = 0; i < item->n_after; i++) {
         coh_acquire(item->after[i]);
