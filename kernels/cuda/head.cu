@@ -29,8 +29,8 @@ typedef struct head_work {
 
 /* ---- kernels around the tiles ---- */
 
-/* starts[g, t]: first entry of gene g of cells from first_cell + t * tile_cells on, t = groups: from the block's end on.
- * A warp for each gene; 8 bytes an entry and a boundary, bound by L2: about 8 us for 1,024 cells and 10 draws. */
+/* starts[g, t]: first entry of gene g of cells from first_cell + t * tile_cells on; t = groups: from the block's end
+ * on. A warp for each gene; 8 bytes an entry and a boundary, bound by L2: about 8 us for 1,024 cells and 10 draws. */
 static __global__ void entry_starts_kernel(const int32_t *colptr, const int32_t *cell, int genes, head_chunk block,
                                            int32_t *starts)
 {

@@ -408,11 +408,11 @@ static __device__ void write_columns(const head_chunk &chunk, const tile_place &
     }
 }
 
-/* Bytes through L2 for each logit: 4 read, and 4 written with gradients (for two heads 16 / 5.5e12 = 2.9 ps on an H200,
- * for one 1.5 ps). Operations for each entry: 140 instructions for a zero of nb_logit, 130 of nb with gradients, 90 for
- * its E, 5 or 6 of them on the special-function units, and 25 around them; a non-zero (9 %) costs 190 more when it is 1,
- * 400 up to 4. With 132 x 4 x 32 a cycle and 1.755 GHz that is 7 ps for nb_logit, 4.5 + 6.5 ps for the two passes of nb:
- * bound by instructions, so that three blocks on a multiprocessor (by registers) are enough. */
+/* Bytes through L2 for each logit: 4 read, and 4 written with gradients (for two heads 16 / 5.5e12 = 2.9 ps on an
+ * H200, for one 1.5 ps). Operations for each entry: 140 instructions for a zero of nb_logit, 130 of nb with gradients,
+ * 90 for its E, 5 or 6 of them on the special-function units, and 25 around them; a non-zero (9 %) costs 190 more when
+ * it is 1, 400 up to 4. With 132 x 4 x 32 a cycle and 1.755 GHz that is 7 ps for nb_logit, 4.5 + 6.5 ps for the two
+ * passes of nb: bound by instructions, so that three blocks on a multiprocessor (by registers) are enough. */
 template <typename L, unsigned want>
 static __global__ void __launch_bounds__(tile_threads, 3) likelihood_tile_kernel(head_chunk chunk)
 {
