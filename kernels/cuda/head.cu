@@ -29,8 +29,8 @@ typedef struct head_work {
 
 /* ---- kernels around the tiles ---- */
 
-/* starts[g, t]: first entry of gene g of cells from first_cell + t * tile_cells on, t = groups: from the block's end on.
- * A warp for each gene; 8 bytes an entry and a boundary, bound by L2: about 8 us for 1,024 cells and 10 draws. */
+/* starts[g, t]: first entry of gene g of cells from first_cell + t * tile_cells on; t = groups: from the block's end
+ * on. A warp for each gene; 8 bytes an entry and a boundary, bound by L2: about 8 us for 1,024 cells and 10 draws. */
 static __global__ void entry_starts_kernel(const int32_t *colptr, const int32_t *cell, int genes, head_chunk block,
                                            int32_t *starts)
 {
@@ -346,11 +346,12 @@ static int64_t arrange(head_work *work, char *base)
     return used;
 }
 
-static gmv_status check_shapes(const gmv_head_args *args, int heads)
+static gmv_status check_shapes(const gmv_head_args *args, int heads, bool gene_param)
 {
     const gmv_batch *batch = args->batch;
     GMV_CHECK(args->draws >= 1 && args->hidden.rows == batch->cells * args->draws);
-    GMV_CHECK(args->terms.rows == batch->cells && args->terms.cols == GMV_TERMS);
+    GMV_CHECK(args->terms.rows == batch->cells && args->terms.cols > GMV_TERM_RECONSTRUCTION);
+    GMV_CHECK(!gene_param || args->gene_param.n == batch->genes);
     for (int h = 0; h < heads; h++) {
         GMV_CHECK(args->weight[h].rows == batch->genes && args->weight[h].cols == args->hidden.cols);
         GMV_CHECK(args->bias[h].n == batch->genes);
@@ -362,7 +363,7 @@ gmv_status gmv_cuda_head_likelihood(gmv_backend *b, const gmv_head_args *args)
 {
     gmv_likelihood_info info = gmv_likelihood_of(args->likelihood);
     const gmv_batch *batch = args->batch;
-    GMV_TRY(check_shapes(args, info.heads));
+    GMV_TRY(check_shapes(args, info.heads, info.gene_param));
     head_work work = {};
     work.args = args;
     work.heads = info.heads;

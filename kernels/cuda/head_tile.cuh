@@ -170,7 +170,6 @@ template <typename L>
 static __device__ void stage_logits(const head_chunk &chunk, const tile_place &tile, float *planes)
 {
     int lane = (int)threadIdx.x % warp_width, warp = (int)threadIdx.x / warp_width;
-#pragma unroll
     for (int h = 0; h < L::heads; h++) {
         float bias[lane_genes];
         for (int j = 0; j < lane_genes; j++) {
@@ -246,7 +245,6 @@ static __device__ void list_entries(const head_chunk &chunk, const tile_place &t
     int lane = (int)threadIdx.x % warp_width, warp = (int)threadIdx.x / warp_width, total;
     int kind[list_steps], rank[list_steps], gene[list_steps], cell[list_steps];
     float count[list_steps];
-#pragma unroll
     for (int s = 0; s < list_steps; s++) {
         int e = first + s * tile_threads + (int)threadIdx.x;
         kind[s] = list_kinds;
@@ -276,7 +274,6 @@ static __device__ void list_entries(const head_chunk &chunk, const tile_place &t
         shared->before[2 * lane + 1] = before + even;
     }
     __syncthreads();
-#pragma unroll
     for (int s = 0; s < list_steps; s++) {
         if (kind[s] < list_kinds) {
             int to = shared->before[kind[s] * list_parts + s * tile_warps + warp] + rank[s];
@@ -352,7 +349,6 @@ static __device__ void finish_rows(const head_chunk &chunk, const tile_place &ti
         row_facts facts = facts_of<L, want>(chunk, row, factor);
         float value = 0.0f, first = 0.0f;
         float *to = chunk.logits + (int64_t)row * chunk.ld + tile.first_gene;
-#pragma unroll
         for (int j = 0; j < lane_genes; j++) {
             int gene = lane + j * warp_width;
             float in[outputs::planes], out[outputs::count];
@@ -394,7 +390,6 @@ static __device__ void write_columns(const head_chunk &chunk, const tile_place &
     constexpr int columns = tile_outputs<L, want>::columns;
     int lane = (int)threadIdx.x % warp_width, warp = (int)threadIdx.x / warp_width;
     __syncthreads();
-#pragma unroll
     for (int k = 0; k < columns; k++) {
         for (int j = 0; j < lane_genes; j++) {
             planes[(warp * columns + k) * tile_genes + lane + j * warp_width] = column_sum[k][j];
@@ -413,10 +408,11 @@ static __device__ void write_columns(const head_chunk &chunk, const tile_place &
     }
 }
 
-/* Bytes through L2 for each logit: 4 read, 4 written with gradients (two heads: 16 / 5.5e12 = 2.9 ps on an H200, one:
- * 1.5 ps). Operations: nb_logit's zero part takes about 110 instructions, nb's about 90, a non-zero (9 %) 150 and more;
- * at 132 x 4 x 32 a cycle and 1.755 GHz 4.1 ps and 3.4 ps: bound by instructions, so that three blocks or four on a
- * multiprocessor (shared memory) are enough. */
+/* Bytes through L2 for each logit: 4 read, and 4 written with gradients (for two heads 16 / 5.5e12 = 2.9 ps on an
+ * H200, for one 1.5 ps). Operations for each entry: 140 instructions for a zero of nb_logit, 130 of nb with gradients,
+ * 90 for its E, 5 or 6 of them on the special-function units, and 25 around them; a non-zero (9 %) costs 190 more when
+ * it is 1, 400 up to 4. With 132 x 4 x 32 a cycle and 1.755 GHz that is 7 ps for nb_logit, 4.5 + 6.5 ps for the two
+ * passes of nb: bound by instructions, so that three blocks on a multiprocessor (by registers) are enough. */
 template <typename L, unsigned want>
 static __global__ void __launch_bounds__(tile_threads, 3) likelihood_tile_kernel(head_chunk chunk)
 {

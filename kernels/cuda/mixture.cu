@@ -5,9 +5,9 @@
  * because free nats gate the gradient by the mean over a cell's draws. Formulas: docs/math.md, "conditional prior".
  *
  * Bytes and operations of the kernel for each of the 2 K D numbers of a row: two reads and one write of 4 bytes, all
- * in L2 (12 / 5.5e12 = 2.2 ps on an H200); half of them cost an exponential, a logarithm and two divisions, twice
- * (about 110 instructions for a pair, 1.9 ps a number): bound by L2 and instructions alike, and hidden by neither
- * product, whose 3 x 2 H operations are 2.3 ps in bf16. */
+ * in L2 (12 / 5.5e12 = 2.2 ps on an H200); a mean and its variance take about 75 instructions for the density and 60
+ * for the gradient (135 / 2 / 2.97e13 = 2.3 ps a number): bound by L2 and instructions alike, and about as long as the
+ * three products, whose 3 x 2 H operations are 2.3 ps in bf16. */
 #include "columns.cuh"
 #include "cuda.h"
 #include "device.cuh"
@@ -206,7 +206,6 @@ template <bool published> static __device__ void component_gradients(const mixtu
         float x = args.x.at[((int64_t)cell * draws + m) * args.x.ld + d];
         float mean_q = published ? posterior[d] : 0.0f, vq = published ? gmv_variance(posterior[dim + d]) : 1.0f;
         float inverse_q = 1.0f / vq, d_x = 0.0f, d_mean_q = 0.0f, d_vq = 0.0f;
-#pragma unroll 2
         for (int k = 0; k < components; k++) {
             int64_t at = (int64_t)k * dim + d;
             float mean = raw[at] + __ldg(args.bias.at + at);

@@ -201,7 +201,7 @@ static void small_shapes(void **state)
 static void larger_shapes(void **state)
 {
     (void)state;
-    static const int shapes[][4] = {{31, 1, 257, 33}, {11, 3, 193, 31}, {32, 2, 192, 8}, {257, 1, 61, 5}};
+    static const int shapes[][4] = {{31, 1, 257, 33}, {11, 3, 193, 31}, {32, 2, 192, 8}, {257, 1, 61, 5}, {2, 70, 150, 3}};
     for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++) {
         every_likelihood(1200 + s, shapes[s], ordinary, 1);
     }
