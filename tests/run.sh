@@ -113,11 +113,14 @@ under_valgrind() {
     done
 }
 
-# The operations on the other backends that a build may have; a backend that is not there counts as skipped.
+# The operations on all backends; a backend that is not there counts as skipped.
 on_backends() {
     before=$passed
     ctest_of "operations, backend cpu" build/release -L '^ops$' -j 1
     per_backend=" cpu $((passed - before)) run"
+    before=$passed
+    ctest_of "operations, backend cuda on the host" build/release -L '^cuda_ops$' -j "$jobs"
+    per_backend="$per_backend, cuda-on-host $((passed - before)) run"
     before=$passed
     export GMVAE_TEST_BACKEND=cuda
     ctest_of "operations, backend cuda" build/release -L '^ops$' -j 1
@@ -138,7 +141,7 @@ stage "packages" launch/packages.sh test
 stage "Python packages of the tests" make_python
 export GMVAE_TEST_PYTHON
 stage "release build" build_of release
-ctest_of "release tests" build/release -LE '^ops$' -j 1
+ctest_of "release tests" build/release -LE '^(ops|cuda_ops)$' -j 1
 on_backends
 if [ "$mode" = all ]; then
     stage "sanitizer build" build_of asan

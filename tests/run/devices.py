@@ -95,7 +95,7 @@ class Devices(RunTest):
         return gpu
 
     def test_ranks_that_share_a_gpu(self):
-        run = self.ranks_agree(2, {"runtime.share_gpu": True})
+        run = self.ranks_agree(2, {"runtime.share_gpu": True}, **one_gpu())
         self.assertIn("ranks share a GPU", run.err)
 
     def test_ranks_may_not_share_unasked(self):
@@ -114,7 +114,7 @@ class Devices(RunTest):
         first = self.on_gpu("np1", changes)
         for ranks in (2, 4):
             self.same_run(first, self.on_gpu(f"np{ranks}", changes, ranks, GMVAE_CUDA_HOST_DEVICES=str(ranks)))
-        shared = self.on_gpu("shared", {**changes, "runtime.share_gpu": True}, 2)
+        shared = self.on_gpu("shared", {**changes, "runtime.share_gpu": True}, 2, **one_gpu())
         self.assertEqual(contents(first.checkpoint()), contents(shared.checkpoint()))
 
     # ---- choosing, failing ----
