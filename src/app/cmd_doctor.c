@@ -222,6 +222,8 @@ static void report_gpu(void)
     char text[1024];
     bool usable = gmv_backend_find_gpu(text, sizeof text);
     gmv_log("CUDA         %s%s", usable ? "" : "not usable, backend: auto computes on the CPU: ", text);
+    gmv_log("NCCL         %s", usable ? "sums gradients over ranks when each has a GPU of its own"
+                                      : "not used: gradients are summed through MPI");
 }
 
 static void report_launcher(void)
