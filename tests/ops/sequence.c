@@ -32,6 +32,8 @@ static void sequences_run_again_with_other_numbers(void **state)
         float scale = (float)(1 << round);
         add_scaled(round % 2 == 0 ? 1 : -7, at, scale, x, round % 2 == 0 ? a : b, &known);
         assert_true(!known || round >= 2);
+        /* a device records at the second meeting, and replays from the third on */
+        assert_true(known || round < 4 || strcmp(t_backend->name, "cuda") != 0);
         *(round % 2 == 0 ? &want_a : &want_b) += scale;
     }
     /* memory may have moved since: whatever was recorded is forgotten */
