@@ -71,9 +71,6 @@ gmv_status gmv_cells_load(gmv_cells **cells, const gmv_comm *comm, const gmv_cel
 /* Accepts *cells == NULL; sets it NULL. */
 void gmv_cells_destroy(gmv_cells **cells);
 
-/* Count at stored position `at` of a packed matrix (looks into the overflow list). Host memory. */
-uint32_t gmv_packed_count(const gmv_packed *packed, gmv_nnz at);
-
 /* Whether a global row is held out under `fraction`: a hash of (seed, row), the same on any rank count. */
 bool gmv_is_held_out(uint64_t seed, gmv_gidx row, double fraction);
 

@@ -1,37 +1,9 @@
 /* Gathering the rows of a batch from the packed shard: CSR with encoder input, and its transpose. */
 #include "cpu.h"
 
-#include "gmvae/math/special.h"
+#include "gmvae/packed.h"
 
 enum { transpose_parts = 8 };
-
-static float overflow_count(const gmv_packed *shard, gmv_nnz at)
-{
-    int64_t low = 0, high = shard->overflows;
-    while (low < high) {
-        int64_t middle = low + (high - low) / 2;
-        if (shard->overflow_at[middle] < at) {
-            low = middle + 1;
-        } else {
-            high = middle;
-        }
-    }
-    return (float)shard->overflow_count[low];
-}
-
-static float input_value(float count, gmv_input input)
-{
-    switch (input.kind) {
-    case GMV_INPUT_LOG1P:
-    case GMV_INPUT_UNIT_SPHERE:
-        return gmv_log1pf(count);
-    case GMV_INPUT_STANDARDIZE:
-        return count / input.std;
-    case GMV_INPUT_NONE:
-        break;
-    }
-    return count;
-}
 
 /* Row i of the batch from row `row` of the shard; `count` gets the counts in CSR order. */
 static void fetch_row(const gmv_packed *shard, int64_t row, gmv_input input, int i, const gmv_batch *batch,
@@ -42,10 +14,10 @@ static void fetch_row(const gmv_packed *shard, int64_t row, gmv_input input, int
     double library = 0.0;
     float norm = 0.0f;
     for (; at < end; at++, from++) {
-        float y = shard->count8[from] < 255 ? (float)shard->count8[from] : overflow_count(shard, from);
+        float y = (float)gmv_packed_count(shard, from);
         batch->gene[at] = shard->gene16 != NULL ? (int32_t)shard->gene16[from] : (int32_t)shard->gene32[from];
         count[at] = y;
-        batch->x[at] = input_value(y, input);
+        batch->x[at] = gmv_input_value(y, input);
         norm += batch->x[at] * batch->x[at];
         library += (double)y;
     }

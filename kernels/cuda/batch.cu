@@ -8,7 +8,7 @@
 #include "device.cuh"
 #include "launch.cuh"
 
-#include "gmvae/math/special.h"
+#include "gmvae/packed.h"
 
 enum { part_cells = 32, row_threads = 256, gene_threads = 128, scan_threads = 1024 };
 static const int64_t most_clear_blocks = 1024;
@@ -18,40 +18,6 @@ typedef struct part_gene {
     alignas(8) uint32_t cells; /* bit i: cell i of the part counts the gene */
     int32_t start;             /* place of the first of them in the transpose */
 } part_gene;
-
-static __device__ float overflow_count(const gmv_packed &shard, gmv_nnz at)
-{
-    int64_t low = 0, high = shard.overflows;
-    while (low < high) {
-        int64_t middle = low + (high - low) / 2;
-        if (shard.overflow_at[middle] < at) {
-            low = middle + 1;
-        } else {
-            high = middle;
-        }
-    }
-    return (float)shard.overflow_count[low];
-}
-
-static __device__ __forceinline__ float count_at(const gmv_packed &shard, gmv_nnz at)
-{
-    int small = shard.count8[at];
-    return small < 255 ? (float)small : overflow_count(shard, at);
-}
-
-static __device__ __forceinline__ float input_value(float count, gmv_input input)
-{
-    switch (input.kind) {
-    case GMV_INPUT_LOG1P:
-    case GMV_INPUT_UNIT_SPHERE:
-        return gmv_log1pf(count);
-    case GMV_INPUT_STANDARDIZE:
-        return count / input.std;
-    case GMV_INPUT_NONE:
-        break;
-    }
-    return count;
-}
 
 /* Sum of the values of the threads before this one. `shared` [32] may be used again after it. */
 static __device__ int32_t sum_before(int32_t value, int32_t *shared)
@@ -122,7 +88,7 @@ static __global__ void fetch_rows_kernel(gmv_packed shard, const int64_t *rows, 
     float norm = 0.0f;
     unsigned long long library = 0; /* counts are whole: any order gives the same sum */
     for (int32_t k = (int32_t)threadIdx.x; k < n; k += (int32_t)blockDim.x) {
-        float count = count_at(shard, from + k), x = input_value(count, input);
+        float count = (float)gmv_packed_count(&shard, from + k), x = gmv_input_value(count, input);
         int32_t gene = shard.gene16 != NULL ? (int32_t)shard.gene16[from + k] : (int32_t)shard.gene32[from + k];
         batch.gene[begin + k] = gene;
         batch.x[begin + k] = x;
@@ -211,7 +177,7 @@ static __global__ void place_kernel(gmv_packed shard, const int64_t *rows, const
         int32_t to = entry.start + __popc(entry.cells & lower);
         batch.cell[to] = i;
         batch.col_x[to] = batch.x[begin + k];
-        batch.col_count[to] = count_at(shard, from + k);
+        batch.col_count[to] = (float)gmv_packed_count(&shard, from + k);
     }
 }
 

@@ -2,27 +2,10 @@
 #include "gmvae/data.h"
 
 #include "gmvae/mem.h"
+#include "gmvae/packed.h"
 #include "gmvae/rng.h"
 
 #include <math.h>
-
-uint32_t gmv_packed_count(const gmv_packed *packed, gmv_nnz at)
-{
-    uint32_t count = packed->count8[at];
-    if (count < 255) {
-        return count;
-    }
-    int64_t low = 0, high = packed->overflows - 1;
-    while (low < high) {
-        int64_t middle = low + (high - low) / 2;
-        if (packed->overflow_at[middle] < at) {
-            low = middle + 1;
-        } else {
-            high = middle;
-        }
-    }
-    return packed->overflow_count[low];
-}
 
 bool gmv_is_held_out(uint64_t seed, gmv_gidx row, double fraction)
 {

@@ -7,6 +7,7 @@
 #include "gmvae/data.h"
 #include "gmvae/log.h"
 #include "gmvae/mem.h"
+#include "gmvae/packed.h"
 
 #include <inttypes.h>
 #include <stdio.h>

@@ -1,0 +1,42 @@
+/* Reading the packed matrix, and what the encoder sees of a count: for the host and for all kernels. */
+#pragma once
+
+#include "gmvae/hd.h"
+#include "gmvae/math/special.h"
+#include "gmvae/ops.h"
+
+/* Count at stored position `at` of a packed matrix in memory that the caller can read: counts of 255 and more are
+ * found in the overflow list by bisection. Not collective, cannot fail.
+ * @param[in] at  0 <= at < indptr[rows] */
+GMV_HD uint32_t gmv_packed_count(const gmv_packed *packed, gmv_nnz at)
+{
+    uint32_t count = packed->count8[at];
+    if (count < 255) {
+        return count;
+    }
+    int64_t low = 0, high = packed->overflows - 1;
+    while (low < high) {
+        int64_t middle = low + (high - low) / 2;
+        if (packed->overflow_at[middle] < at) {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+    }
+    return packed->overflow_count[low];
+}
+
+/* Encoder input of a count > 0, without the constant part of `standardize` and the row's length of `unit_sphere`. */
+GMV_HD float gmv_input_value(float count, gmv_input input)
+{
+    switch (input.kind) {
+    case GMV_INPUT_LOG1P:
+    case GMV_INPUT_UNIT_SPHERE:
+        return gmv_log1pf(count);
+    case GMV_INPUT_STANDARDIZE:
+        return count / input.std;
+    case GMV_INPUT_NONE:
+        break;
+    }
+    return count;
+}
