@@ -139,6 +139,25 @@ void gmv_cuda_sequences_close(gmv_cuda_state *state);
 gmv_status gmv_cuda_product(gmv_backend *b, gmv_trans ta, gmv_trans tb, float alpha, gmv_mat a, gmv_mat b2, float beta,
                             gmv_mat c);
 
+/* A matrix of bf16 elements. Products on the tensor cores need rows that start on 16 bytes: `ld` a multiple of 8. */
+typedef struct gmv_cuda_rounded {
+    void *at;
+    int rows, cols, ld;
+} gmv_cuda_rounded;
+
+/* `ld` of a rounded copy. */
+static inline int gmv_cuda_padded(int cols)
+{
+    return (cols + 7) / 8 * 8;
+}
+
+/* `to` = `from` rounded; columns up to to.ld become 0. */
+gmv_status gmv_cuda_round(gmv_backend *b, gmv_mat from, gmv_cuda_rounded to);
+
+/* c = op(a) op(b2) + beta c of rounded matrices, sums in fp32. */
+gmv_status gmv_cuda_product_of_rounded(gmv_backend *b, gmv_trans ta, gmv_trans tb, gmv_cuda_rounded a,
+                                       gmv_cuda_rounded b2, float alpha, float beta, gmv_mat c);
+
 #if defined(__cplusplus)
 }
 #endif

@@ -1,30 +1,36 @@
 /* Decoder heads and likelihood: value and gradient in one pass over chunks of genes.
  *
- * Rows (whole cells) are taken in blocks and genes in chunks, so that the logits of one chunk stay in the L2 cache
- * from the product that makes them, through the kernel that puts their gradient in their place, to the two products
- * that take it back. Blocks have about twice as many rows as chunks have genes: d_hidden is read and written once for
- * each chunk, weights and their gradient once for each block, and that is where their sum is least.
+ * In bf16 logits never leave the chip: tiles are products of rounded operands on the tensor cores, the likelihood takes
+ * them from there, and what is written are gradients in bf16, 2 bytes an entry, the operands of the two products that
+ * follow. In fp32 and tf32 a product by cuBLAS comes before and its logits, 4 bytes, become their gradients in place.
  *
- * A likelihood with softmax needs three passes over the logits of a row: the normaliser; the value and E = sum of the
- * gradient in log mean (because d log mean_g / d logit_h = [g = h] - softmax_h); the gradient. There one chunk has all
- * genes, and the logits are kept, one product, rather than made anew twice: on an H200, an entry, two more products
- * cost 2 x 600 operations (18 ps in fp32, 3 ps in TF32, 1.5 ps in bf16), keeping it 28 bytes of memory instead of 36
- * of L2, 6.5 ps either way. What is kept is bounded by blocks of rows. */
-#include "head_tile.cuh"
+ * Rows (whole cells) are taken in blocks and genes in chunks, so that those arrays of one chunk stay in the L2 cache
+ * until the last product has read them. Blocks have about twice as many rows as chunks have genes: d_hidden is read
+ * and written once for each chunk, weights and their gradient once for each block, and that is where their sum is least.
+ *
+ * A likelihood with softmax needs more of a row before its gradient: the normaliser, then E = the sum of the gradient in
+ * log mean. There one chunk has all genes. In bf16 the product is made twice, for the normaliser and for a pass that
+ * keeps gradient and softmax (4 bytes); a last one joins them, gradient - E softmax. In memory the logits are read
+ * three times. A block that fits the cache has few rows where genes are many: each block reads the weights once more,
+ * and with less than a few hundred rows that costs more than leaving the cache does. */
+#include "head_softmax.cuh"
 
-/* Logits of a chunk, in bytes, where they should stay in L2 and where they are kept for three passes. */
-static const int64_t cached_bytes = (int64_t)24 << 20, kept_bytes = (int64_t)256 << 20;
-enum { least_chunk = 1024, row_threads = 256, small_threads = 128 };
+/* Of one chunk, in bytes: what should stay in L2, what may be kept where that would leave too few rows, and how few. */
+static const int64_t cached_bytes = (int64_t)24 << 20, softmax_bytes = (int64_t)32 << 20, kept_bytes = (int64_t)256 << 20;
+enum { least_chunk = 1024, least_rows = 256, small_threads = 128 };
 
 /* How a call is divided, and its arrays. `chunk` is what all chunks of a block share. */
 typedef struct head_work {
     const gmv_head_args *args;
     int heads, columns; /* columns = heads + 1 with a per-gene parameter */
-    bool normalised, gradients;
+    bool normalised, gradients, on_chip;
+    gmv_cuda_rounded hidden, weight[GMV_MAX_HEADS]; /* on chip: operands, rounded once */
     int block_cells, chunk_genes, slots; /* slots: gene tiles of a chunk */
     head_chunk chunk;
     int32_t *starts;
     float *shift, *log_norm, *total_e;
+    float2 *norm_parts;    /* on chip [normaliser tiles, rows] */
+    float *chain_columns;  /* on chip [chain tiles, ld] */
 } head_work;
 
 /* ---- kernels around the tiles ---- */
@@ -54,61 +60,6 @@ static __global__ void entry_starts_kernel(const int32_t *colptr, const int32_t 
     }
 }
 
-/* Normaliser of a row and the shift to log means: a block for each row. 4 bytes and 1.3 exponentials an entry
- * (0.9 ps, 0.3 ps): bound by memory. */
-static __global__ void __launch_bounds__(row_threads)
-    normaliser_kernel(head_chunk chunk, const float *library, float *shift, float *log_norm)
-{
-    enum { at_once = 4 };
-    __shared__ float tops[row_threads / warp_width];
-    __shared__ double sums[warp_width];
-    int row = (int)blockIdx.x;
-    const float *logit = chunk.logits + (int64_t)row * chunk.ld;
-    float top = -1e30f, sum = 0.0f;
-    for (int64_t base = threadIdx.x; base < chunk.genes; base += at_once * row_threads) {
-        float value[at_once], highest = top;
-        for (int j = 0; j < at_once; j++) {
-            int64_t g = base + j * row_threads;
-            value[j] = g < chunk.genes ? logit[g] + __ldg(chunk.bias[0] + g) : -INFINITY;
-            highest = fmaxf(highest, value[j]);
-        }
-        sum *= gmv_expf(top - highest);
-        for (int j = 0; j < at_once; j++) {
-            sum += gmv_expf(value[j] - highest);
-        }
-        top = highest;
-    }
-    float most = warp_max(top);
-    if (threadIdx.x % warp_width == 0) {
-        tops[threadIdx.x / warp_width] = most;
-    }
-    __syncthreads();
-    for (int w = 0; w < row_threads / warp_width; w++) {
-        most = fmaxf(most, tops[w]);
-    }
-    double total = block_sum((double)sum * (double)gmv_expf(top - most), sums);
-    if (threadIdx.x == 0) {
-        double norm = (double)most + log(total);
-        float counts = library[chunk.first_cell + row / chunk.draws];
-        log_norm[row] = (float)norm;
-        /* a cell without counts has mean 0 everywhere and no loss */
-        shift[row] = counts > 0.0f ? (float)(log((double)counts) - norm) : -1e4f;
-    }
-}
-
-/* E of every row, from its parts in order. */
-static __global__ void total_e_kernel(const double *e, int slots, int rows, float *total_e)
-{
-    int row = (int)(blockIdx.x * blockDim.x + threadIdx.x);
-    if (row < rows) {
-        double sum = 0.0;
-        for (int s = 0; s < slots; s++) {
-            sum += e[(int64_t)s * rows + row];
-        }
-        total_e[row] = (float)sum;
-    }
-}
-
 /* The reconstruction term: a warp for each cell. */
 static __global__ void terms_kernel(head_chunk block, int slots, gmv_mat terms)
 {
@@ -132,20 +83,21 @@ typedef struct column_targets {
 } column_targets;
 
 /* Adds the tiles' sums over rows, row tiles in order: 32 genes of one output by 8 threads each. 4 bytes for each
- * 32 rows and gene: a few microseconds, most of it latency. */
-static __global__ void column_sums_kernel(head_chunk chunk, int row_tiles, column_targets to)
+ * 64 rows and gene: a few microseconds, most of it latency. */
+static __global__ void column_sums_kernel(const float *columns, int64_t ld, int genes, int row_tiles,
+                                          const __grid_constant__ column_targets to)
 {
     enum { high = small_threads * 2 / warp_width };
     __shared__ double sum[high][warp_width];
     int lane = (int)threadIdx.x % warp_width, y = (int)threadIdx.x / warp_width, k = (int)blockIdx.y;
     int gene = (int)blockIdx.x * warp_width + lane;
     double mine = 0.0;
-    for (int t = y; gene < chunk.genes && t < row_tiles; t += high) {
-        mine += (double)chunk.columns[((int64_t)t * gridDim.y + k) * chunk.ld + gene];
+    for (int t = y; gene < genes && t < row_tiles; t += high) {
+        mine += (double)columns[((int64_t)t * gridDim.y + k) * ld + gene];
     }
     sum[y][lane] = mine;
     __syncthreads();
-    if (y == 0 && gene < chunk.genes) {
+    if (y == 0 && gene < genes) {
         for (int other = 1; other < high; other++) {
             mine += sum[other][lane];
         }
@@ -165,36 +117,92 @@ static unsigned row_tiles_of(const head_chunk &chunk)
     return (unsigned)chunk.groups * (unsigned)chunk.pieces;
 }
 
-template <typename L, unsigned want> static gmv_status run_tiles(gmv_backend *b, const head_chunk &chunk)
+template <typename L, unsigned want, bool on_chip>
+static gmv_status run_tiles(gmv_backend *b, const head_chunk &chunk)
 {
-    const size_t bytes = tile_outputs<L, want>::bytes;
+    const size_t bytes = tile_outputs<L, want>::bytes(on_chip);
     dim3 grid(blocks_of(chunk.genes, tile_genes), row_tiles_of(chunk));
-    GMV_CUDA(
-        cudaFuncSetAttribute(likelihood_tile_kernel<L, want>, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)bytes));
-    GMV_LAUNCH((likelihood_tile_kernel<L, want>), grid, tile_threads, bytes, gmv_cuda_stream(b), chunk);
+    GMV_CUDA(cudaFuncSetAttribute(likelihood_tile_kernel<L, want, on_chip>, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                                  (int)bytes));
+    GMV_LAUNCH((likelihood_tile_kernel<L, want, on_chip>), grid, tile_threads, bytes, gmv_cuda_stream(b), chunk);
     GMV_LAUNCHED();
     return GMV_OK;
 }
 
-/* The passes over the logits of one chunk; with gradients, they end up in the place of the logits. */
+/* columns[row tiles, outputs, ld] added to the gradients of outputs 0 .. */
+static gmv_status add_columns(gmv_backend *b, head_chunk chunk, const float *columns, unsigned row_tiles, int outputs,
+                              column_targets to)
+{
+    dim3 grid(blocks_of(chunk.genes, warp_width), (unsigned)outputs);
+    GMV_LAUNCH(column_sums_kernel, grid, small_threads * 2, 0, gmv_cuda_stream(b), columns, (int64_t)chunk.ld,
+               (int)chunk.genes, (int)row_tiles, to);
+    GMV_LAUNCHED();
+    return GMV_OK;
+}
+
+static gmv_status run_total_e(gmv_backend *b, const head_work &work, const head_chunk &chunk)
+{
+    GMV_LAUNCH(total_e_kernel, blocks_of(chunk.rows, small_threads), small_threads, 0, gmv_cuda_stream(b),
+               (const double *)chunk.e, work.slots, chunk.rows, work.total_e);
+    GMV_LAUNCHED();
+    return GMV_OK;
+}
+
+/* Through the softmax, logits in memory. */
+template <typename L>
+static gmv_status run_softmax_passes(gmv_backend *b, const head_work &work, const head_chunk &chunk)
+{
+    GMV_LAUNCH(normaliser_kernel, (unsigned)chunk.rows, row_threads, 0, gmv_cuda_stream(b), chunk,
+               (const float *)work.args->batch->library, work.shift, work.log_norm);
+    GMV_LAUNCHED();
+    if (!work.gradients) {
+        return run_tiles<L, want_value, false>(b, chunk);
+    }
+    GMV_TRY((run_tiles<L, want_value | want_first_gradient, false>(b, chunk)));
+    GMV_TRY(run_total_e(b, work, chunk));
+    return run_tiles<L, want_gradient, false>(b, chunk);
+}
+
+/* Through the softmax, logits on chip. */
+template <typename L>
+static gmv_status run_softmax_on_chip(gmv_backend *b, const head_work &work, const head_chunk &chunk)
+{
+    dim3 grid(blocks_of(chunk.genes, normaliser_tile::cols), blocks_of(chunk.rows, normaliser_tile::rows));
+    GMV_CUDA(cudaFuncSetAttribute(normaliser_tile_kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                                  (int)normaliser_tile::bytes));
+    GMV_LAUNCH(normaliser_tile_kernel, grid, normaliser_tile::threads, normaliser_tile::bytes, gmv_cuda_stream(b), chunk,
+               work.norm_parts);
+    GMV_LAUNCHED();
+    GMV_LAUNCH(join_parts_kernel, blocks_of(chunk.rows, small_threads), small_threads, 0, gmv_cuda_stream(b), chunk,
+               (const float2 *)work.norm_parts, (int)grid.x, (const float *)work.args->batch->library, work.shift,
+               work.log_norm);
+    GMV_LAUNCHED();
+    if (!work.gradients) {
+        return run_tiles<L, want_value, true>(b, chunk);
+    }
+    GMV_TRY((run_tiles<L, want_split, true>(b, chunk)));
+    GMV_TRY(run_total_e(b, work, chunk));
+    dim3 chain(blocks_of(chunk.ld, chain_genes), blocks_of(chunk.rows, chain_rows));
+    GMV_LAUNCH(chain_kernel, chain, row_threads, 0, gmv_cuda_stream(b), chunk, work.heads, work.chain_columns);
+    GMV_LAUNCHED();
+    column_targets to = {{work.args->d_bias[0].at}};
+    return add_columns(b, chunk, work.chain_columns, chain.y, 1, to);
+}
+
+/* The passes over the logits of one chunk; gradients end up in the place of the logits or, on chip, in `rounded`. */
 template <typename L> static gmv_status run_passes(gmv_backend *b, const head_work &work, const head_chunk &chunk)
 {
     if constexpr (L::normalises) {
         if (work.normalised) {
-            GMV_LAUNCH(normaliser_kernel, (unsigned)chunk.rows, row_threads, 0, gmv_cuda_stream(b), chunk,
-                       (const float *)work.args->batch->library, work.shift, work.log_norm);
-            GMV_LAUNCHED();
-            if (!work.gradients) {
-                return run_tiles<L, want_value>(b, chunk);
-            }
-            GMV_TRY((run_tiles<L, want_value | want_first_gradient>(b, chunk)));
-            GMV_LAUNCH(total_e_kernel, blocks_of(chunk.rows, small_threads), small_threads, 0, gmv_cuda_stream(b),
-                       (const double *)chunk.e, work.slots, chunk.rows, work.total_e);
-            GMV_LAUNCHED();
-            return run_tiles<L, want_gradient>(b, chunk);
+            return work.on_chip ? run_softmax_on_chip<L>(b, work, chunk) : run_softmax_passes<L>(b, work, chunk);
         }
     }
-    return work.gradients ? run_tiles<L, want_value | want_gradient>(b, chunk) : run_tiles<L, want_value>(b, chunk);
+    if (work.on_chip) {
+        return work.gradients ? run_tiles<L, want_value | want_gradient, true>(b, chunk)
+                              : run_tiles<L, want_value, true>(b, chunk);
+    }
+    return work.gradients ? run_tiles<L, want_value | want_gradient, false>(b, chunk)
+                          : run_tiles<L, want_value, false>(b, chunk);
 }
 
 static gmv_status run_likelihood(gmv_backend *b, const head_work &work, const head_chunk &chunk)
@@ -211,28 +219,69 @@ static gmv_status run_likelihood(gmv_backend *b, const head_work &work, const he
     return GMV_OK;
 }
 
-/* Gradients of the chunk's logits back into weights, biases, the gene parameter and hidden rows. */
-static gmv_status flow_back(gmv_backend *b, const head_work &work, const head_chunk &chunk, int first)
+/* Rows first .. first + rows of a rounded matrix. */
+static gmv_cuda_rounded rounded_rows(gmv_cuda_rounded m, int first, int rows)
+{
+    m.at = (bf16 *)m.at + (int64_t)first * m.ld;
+    m.rows = rows;
+    return m;
+}
+
+/* The gradient of head h in the chunk's logits into d_hidden and d_weight. */
+static gmv_status multiply_back(gmv_backend *b, const head_work &work, const head_chunk &chunk, int h, int first)
 {
     const gmv_head_args *args = work.args;
     int first_row = chunk.first_cell * chunk.draws;
-    gmv_mat hidden = gmv_mat_rows(args->hidden, first_row, chunk.rows);
+    float beta = first + h == 0 ? 0.0f : 1.0f;
+    int64_t plane = (int64_t)h * chunk.rows * chunk.ld;
     gmv_mat d_hidden = gmv_mat_rows(args->d_hidden, first_row, chunk.rows);
+    gmv_mat d_weight = gmv_mat_rows(args->d_weight[h], first, chunk.genes);
+    if (work.on_chip) {
+        gmv_cuda_rounded grad = {chunk.rounded + plane, chunk.rows, chunk.genes, chunk.ld};
+        gmv_cuda_rounded weight = rounded_rows(work.weight[h], first, chunk.genes);
+        gmv_cuda_rounded hidden = rounded_rows(work.hidden, first_row, chunk.rows);
+        GMV_TRY(gmv_cuda_product_of_rounded(b, GMV_N, GMV_N, grad, weight, 1.0f, beta, d_hidden));
+        return gmv_cuda_product_of_rounded(b, GMV_T, GMV_N, grad, hidden, 1.0f, 1.0f, d_weight);
+    }
+    gmv_mat grad = {chunk.logits + plane, chunk.rows, chunk.genes, chunk.ld};
+    gmv_mat weight = gmv_mat_rows(args->weight[h], first, chunk.genes);
+    GMV_TRY(gmv_cuda_product(b, GMV_N, GMV_N, 1.0f, grad, weight, beta, d_hidden));
+    return gmv_cuda_product(b, GMV_T, GMV_N, 1.0f, grad, gmv_mat_rows(args->hidden, first_row, chunk.rows), 1.0f,
+                            d_weight);
+}
+
+/* Gradients of the chunk's logits back into weights, biases, the gene parameter and hidden rows. */
+static gmv_status flow_back(gmv_backend *b, const head_work &work, const head_chunk &chunk, int first)
+{
     column_targets to = {};
     for (int h = 0; h < work.heads; h++) {
-        gmv_mat grad = {chunk.logits + (int64_t)h * chunk.rows * chunk.ld, chunk.rows, chunk.genes, chunk.ld};
-        gmv_mat weight = gmv_mat_rows(args->weight[h], first, chunk.genes);
-        GMV_TRY(gmv_cuda_product(b, GMV_N, GMV_N, 1.0f, grad, weight, first + h == 0 ? 0.0f : 1.0f, d_hidden));
-        GMV_TRY(gmv_cuda_product(b, GMV_T, GMV_N, 1.0f, grad, hidden, 1.0f,
-                                 gmv_mat_rows(args->d_weight[h], first, chunk.genes)));
-        to.at[h] = args->d_bias[h].at + first;
+        GMV_TRY(multiply_back(b, work, chunk, h, first));
+        to.at[h] = work.args->d_bias[h].at + first;
     }
     if (work.columns > work.heads) {
-        to.at[work.heads] = args->d_gene_param.at + first;
+        to.at[work.heads] = work.args->d_gene_param.at + first;
     }
-    dim3 grid(blocks_of(chunk.genes, warp_width), (unsigned)work.columns);
-    GMV_LAUNCH(column_sums_kernel, grid, small_threads * 2, 0, gmv_cuda_stream(b), chunk, (int)row_tiles_of(chunk), to);
-    GMV_LAUNCHED();
+    return add_columns(b, chunk, chunk.columns, row_tiles_of(chunk), work.columns, to);
+}
+
+/* Where the chunk's logits come from: products to memory, or the operands of products on chip. */
+static gmv_status provide_logits(gmv_backend *b, const head_work &work, head_chunk *chunk, int first)
+{
+    const gmv_head_args *args = work.args;
+    int first_row = chunk->first_cell * chunk->draws;
+    for (int h = 0; h < work.heads; h++) {
+        chunk->bias[h] = args->bias[h].at + first;
+        if (work.on_chip) {
+            gmv_cuda_rounded weight = rounded_rows(work.weight[h], first, chunk->genes);
+            gmv_cuda_rounded hidden = rounded_rows(work.hidden, first_row, chunk->rows);
+            chunk->weight[h] = {(const bf16 *)weight.at, weight.rows, weight.ld};
+            chunk->hidden = {(const bf16 *)hidden.at, hidden.rows, hidden.ld};
+            continue;
+        }
+        gmv_mat logits = {chunk->logits + (int64_t)h * chunk->rows * chunk->ld, chunk->rows, chunk->genes, chunk->ld};
+        GMV_TRY(gmv_cuda_product(b, GMV_N, GMV_T, 1.0f, gmv_mat_rows(args->hidden, first_row, chunk->rows),
+                                 gmv_mat_rows(args->weight[h], first, chunk->genes), 0.0f, logits));
+    }
     return GMV_OK;
 }
 
@@ -242,13 +291,7 @@ static gmv_status run_chunk(gmv_backend *b, const head_work &work, int first)
     head_chunk chunk = work.chunk;
     int left = args->batch->genes - first;
     chunk.genes = left < work.chunk_genes ? left : work.chunk_genes;
-    gmv_mat hidden = gmv_mat_rows(args->hidden, chunk.first_cell * chunk.draws, chunk.rows);
-    for (int h = 0; h < work.heads; h++) {
-        gmv_mat logits = {chunk.logits + (int64_t)h * chunk.rows * chunk.ld, chunk.rows, chunk.genes, chunk.ld};
-        chunk.bias[h] = args->bias[h].at + first;
-        GMV_TRY(gmv_cuda_product(b, GMV_N, GMV_T, 1.0f, hidden, gmv_mat_rows(args->weight[h], first, chunk.genes), 0.0f,
-                                 logits));
-    }
+    GMV_TRY(provide_logits(b, work, &chunk, first));
     chunk.gene_raw = args->gene_param.at != NULL ? args->gene_param.at + first : NULL;
     chunk.starts = work.starts + (int64_t)first * (chunk.groups + 1);
     GMV_TRY(run_likelihood(b, work, chunk));
@@ -295,13 +338,26 @@ static int even_piece(int64_t n, int64_t most, int step)
     return (int)((piece + step - 1) / step * step);
 }
 
+/* Bytes of the large arrays for each entry: logits, or on chip the gradients and the softmax of a split. */
+static int64_t entry_bytes(const head_work *work)
+{
+    if (work->on_chip) {
+        return work->gradients ? (work->heads + (work->normalised ? 1 : 0)) * (int64_t)sizeof(bf16) : 0;
+    }
+    return work->heads * (int64_t)sizeof(float);
+}
+
 static void divide(head_work *work)
 {
     int draws = work->args->draws, genes = work->args->batch->genes, cells = work->args->batch->cells;
-    int64_t one = work->heads * (int64_t)sizeof(float),
-            padded = even_piece(genes > 0 ? genes : 1, INT32_MAX, tile_genes);
+    int64_t one = entry_bytes(work) > 0 ? entry_bytes(work) : 1; /* nothing kept: some bound all the same */
+    int64_t padded = even_piece(genes > 0 ? genes : 1, INT32_MAX, tile_genes);
     head_chunk *chunk = &work->chunk;
-    int64_t rows = work->normalised ? kept_bytes / (one * padded) : cached_bytes / (one * least_chunk);
+    int64_t rows = cached_bytes / (one * least_chunk);
+    if (work->normalised) {
+        rows = softmax_bytes / (one * padded);
+        rows = rows < least_rows ? kept_bytes / (one * padded) : rows;
+    }
     int64_t most_cells = rows / draws > 0 ? rows / draws : 1;
     work->block_cells = even_piece(cells, most_cells, 1);
     rows = (int64_t)work->block_cells * draws;
@@ -324,6 +380,14 @@ static void *take(char *base, int64_t *used, int64_t bytes)
     return at;
 }
 
+/* Room for a rounded copy. */
+static gmv_cuda_rounded take_rounded(char *base, int64_t *used, gmv_mat of)
+{
+    gmv_cuda_rounded m = {NULL, of.rows, of.cols, gmv_cuda_padded(of.cols)};
+    m.at = take(base, used, (int64_t)m.rows * m.ld * (int64_t)sizeof(bf16));
+    return m;
+}
+
 /* Lays the arrays of the largest block out at `base` (NULL: only counts) and returns the bytes they take. */
 static int64_t arrange(head_work *work, char *base)
 {
@@ -332,7 +396,10 @@ static int64_t arrange(head_work *work, char *base)
     int64_t groups = (work->block_cells + chunk->tile_cells - 1) / chunk->tile_cells, of_rows = rows * one;
     int64_t sums = work->slots * rows * (int64_t)sizeof(double), of_gene = (groups + 1) * (int64_t)sizeof(int32_t);
     int64_t columns = work->gradients ? groups * chunk->pieces * work->columns * chunk->ld * one : 0;
-    chunk->logits = (float *)take(base, &used, work->heads * of_rows * chunk->ld);
+    bool softmax = work->on_chip && work->normalised;
+    void *large = take(base, &used, entry_bytes(work) * rows * chunk->ld);
+    chunk->logits = (float *)large;
+    chunk->rounded = (bf16 *)large;
     chunk->ll = (double *)take(base, &used, sums);
     chunk->e = (double *)take(base, &used, work->normalised ? sums : 0);
     chunk->columns = (float *)take(base, &used, columns);
@@ -340,10 +407,26 @@ static int64_t arrange(head_work *work, char *base)
     work->shift = (float *)take(base, &used, of_rows);
     work->log_norm = (float *)take(base, &used, of_rows);
     work->total_e = (float *)take(base, &used, of_rows);
+    work->norm_parts = (float2 *)take(base, &used, softmax ? work->slots * rows * (int64_t)sizeof(float2) : 0);
+    work->chain_columns = (float *)take(base, &used, softmax ? (rows / chain_rows + 1) * chunk->ld * one : 0);
+    for (int h = 0; work->on_chip && h < work->heads; h++) {
+        work->weight[h] = take_rounded(base, &used, work->args->weight[h]);
+        work->hidden = h == 0 ? take_rounded(base, &used, work->args->hidden) : work->hidden;
+    }
     chunk->shift = work->normalised ? work->shift : NULL;
     chunk->log_norm = work->log_norm;
     chunk->total_e = work->total_e;
     return used;
+}
+
+/* On chip: the operands of all products of the call. */
+static gmv_status round_operands(gmv_backend *b, const head_work &work)
+{
+    GMV_TRY(gmv_cuda_round(b, work.args->hidden, work.hidden));
+    for (int h = 0; h < work.heads; h++) {
+        GMV_TRY(gmv_cuda_round(b, work.args->weight[h], work.weight[h]));
+    }
+    return GMV_OK;
 }
 
 static gmv_status check_shapes(const gmv_head_args *args, int heads, bool gene_param)
@@ -370,6 +453,7 @@ gmv_status gmv_cuda_head_likelihood(gmv_backend *b, const gmv_head_args *args)
     work.columns = info.heads + (info.gene_param ? 1 : 0);
     work.normalised = info.softmax && args->observed_library;
     work.gradients = args->d_hidden.at != NULL;
+    work.on_chip = gmv_cuda_state_of(b)->precision == GMV_BF16;
     work.chunk.cell = batch->cell;
     work.chunk.count = batch->col_count;
     work.chunk.scale = args->scale;
@@ -377,6 +461,9 @@ gmv_status gmv_cuda_head_likelihood(gmv_backend *b, const gmv_head_args *args)
     void *scratch;
     GMV_TRY(gmv_cuda_scratch(b, GMV_CUDA_SCRATCH, arrange(&work, NULL), &scratch));
     arrange(&work, (char *)scratch);
+    if (work.on_chip) {
+        GMV_TRY(round_operands(b, work));
+    }
     for (int first = 0; first < batch->cells; first += work.block_cells) {
         int left = batch->cells - first;
         GMV_TRY(run_block(b, &work, first, left < work.block_cells ? left : work.block_cells));

@@ -1,20 +1,19 @@
 /* The likelihood over one tile of genes by one block of threads: included by head.cu alone.
  *
- * A tile goes through three phases, and only the first and the last know that logits come from memory and gradients
- * return there: (1) logits + bias are laid into shared memory; (2) entries with a count are settled: their value and
- * gradient, zero part included, take the place of their logits, and a bit says so; (3) all other entries, the zeros,
- * are worked through row by row without a gamma function, sums are taken over everything, gradients written. */
+ * A tile goes through three phases, and only the first and the last know where logits come from and gradients go:
+ * (1) logits + bias are laid into shared memory, read from memory or, on chip, as the product that they are; (2) entries
+ * with a count are settled: their value and gradient, zero part included, take the place of their logits, and a bit
+ * says so; (3) all other entries, the zeros, are worked through row by row without a gamma function, sums are taken
+ * over everything, gradients written: over the logits, or, on chip, as bf16. */
 #pragma once
 
-#include "cuda.h"
-#include "device.cuh"
-#include "launch.cuh"
+#include "tensor.cuh"
 
 #include "gmvae/likelihoods.h"
 
 enum {
-    tile_rows = 32,
-    tile_genes = 128,
+    tile_rows = 64,
+    tile_genes = 64,
     tile_stride = tile_genes + 1, /* the draws of a cell have their entries in different banks */
     tile_plane = tile_rows * tile_stride,
     tile_threads = 256,
@@ -28,7 +27,8 @@ enum {
 enum wanted : unsigned {
     want_value = 1,          /* log p, summed over genes */
     want_first_gradient = 2, /* sum over genes of the gradient in predictor 0 */
-    want_gradient = 4        /* gradients of the loss in all predictors; without want_value through the softmax */
+    want_gradient = 4,       /* gradients of the loss in all predictors; without want_value through the softmax */
+    want_split = 7           /* all of it in one pass, and the softmax that the gradient in predictor 0 still lacks */
 };
 
 /* A likelihood's functions and shape, one struct for each row of the table. */
@@ -56,11 +56,18 @@ enum wanted : unsigned {
 template <typename L, unsigned want> struct tile_outputs {
     static constexpr bool value = (want & want_value) != 0, all = (want & want_gradient) != 0;
     static constexpr bool first = (want & want_first_gradient) != 0, chained = want == want_gradient;
+    static constexpr bool split = want == want_split;
     static constexpr int heads = all ? L::heads : (first ? 1 : 0), gene = all && L::gene_param ? 1 : 0;
-    static constexpr int value_at = heads + gene, count = value_at + (value ? 1 : 0);
+    static constexpr int value_at = heads + gene, softmax_at = value_at + (value ? 1 : 0);
+    static constexpr int count = softmax_at + (split ? 1 : 0);
     static constexpr int columns = all ? heads + gene : 0; /* outputs that are summed over rows */
     static constexpr int planes = count > L::heads ? count : L::heads;
-    static constexpr size_t bytes = (size_t)planes * tile_plane * sizeof(float);
+    static constexpr size_t of_planes = (size_t)planes * tile_plane * sizeof(float);
+    using product = tensor_tile<2, 2, L::heads>; /* of the logits; its operands lie where the planes come to lie */
+    static constexpr size_t bytes(bool on_chip)
+    {
+        return on_chip && product::bytes > of_planes ? product::bytes : of_planes;
+    }
 };
 
 /* A block of rows (whole cells) and a chunk of genes of it. Arrays over genes start at the chunk's first gene. */
@@ -69,8 +76,10 @@ typedef struct head_chunk {
     int tile_cells, pieces, piece_draws; /* a tile has tile_cells cells, or piece_draws of the draws of one */
     int groups;                          /* of tile_cells cells */
     int genes;
-    int ld;                                      /* between rows of logits */
-    float *logits;                               /* [heads, rows, ld] without bias, then gradients */
+    int ld;                                      /* between rows of logits and gradients */
+    float *logits;                               /* [heads, rows, ld] without bias, then gradients; or, on chip: */
+    tensor_rows hidden, weight[GMV_MAX_HEADS];   /* [rows, H], [genes, H] */
+    bf16 *rounded;                               /* [heads, rows, ld] out gradients; behind them a split's softmax */
     const float *bias[GMV_MAX_HEADS], *gene_raw; /* [genes] */
     const int32_t *starts; /* [genes, groups + 1] where a gene's entries of a group start in the batch's CSC arrays */
     const int32_t *cell;   /* [Z] CSC */
@@ -125,8 +134,10 @@ template <typename L, unsigned want>
 static __device__ __forceinline__ row_facts facts_of(const head_chunk &chunk, int row, float factor)
 {
     row_facts facts = {chunk.shift != NULL ? __ldg(chunk.shift + row) : 0.0f, 0.0f, 0.0f, factor};
-    if constexpr (tile_outputs<L, want>::chained) {
+    if constexpr (tile_outputs<L, want>::chained || tile_outputs<L, want>::split) {
         facts.log_norm = __ldg(chunk.log_norm + row);
+    }
+    if constexpr (tile_outputs<L, want>::chained) {
         facts.e = __ldg(chunk.total_e + row);
     }
     return facts;
@@ -163,9 +174,12 @@ static __device__ __forceinline__ void evaluate(float y, const float *logit, flo
     if constexpr (outputs::value) {
         out[outputs::value_at] = value;
     }
+    if constexpr (outputs::split) {
+        out[outputs::softmax_at] = gmv_expf(logit[0] - facts.log_norm);
+    }
 }
 
-/* Phase 1. Four rows of each warp, 128 contiguous bytes a load, all loads of a row under way together. */
+/* Phase 1. Eight rows of each warp, 128 contiguous bytes a load, all loads of a row under way together. */
 template <typename L>
 static __device__ void stage_logits(const head_chunk &chunk, const tile_place &tile, float *planes)
 {
@@ -182,6 +196,36 @@ static __device__ void stage_logits(const head_chunk &chunk, const tile_place &t
                 int gene = lane + j * warp_width;
                 if (gene < tile.genes) {
                     planes[h * tile_plane + r * tile_stride + gene] = from[(int64_t)r * chunk.ld + gene] + bias[j];
+                }
+            }
+        }
+    }
+}
+
+/* Phase 1 on chip. All threads must call; planes may still be read for the product when a thread returns. */
+template <typename L>
+static __device__ __forceinline__ void multiply_logits(const head_chunk &chunk, const tile_place &tile, float *planes)
+{
+    using product = tensor_tile<2, 2, L::heads>;
+    static_assert(product::rows == tile_rows && product::cols == tile_genes && product::threads == tile_threads, "");
+    product logits;
+    tensor_rows hidden = {chunk.hidden.at + (int64_t)tile.first_row * chunk.hidden.ld, tile.rows, chunk.hidden.ld};
+    tensor_rows weight[L::heads];
+    for (int h = 0; h < L::heads; h++) {
+        int ld = chunk.weight[h].ld;
+        weight[h] = {chunk.weight[h].at + (int64_t)tile.first_gene * ld, tile.genes, ld};
+    }
+    logits.run(hidden, weight, reinterpret_cast<bf16 *>(planes));
+    __syncthreads();
+    for (int h = 0; h < L::heads; h++) {
+        for (int j = 0; j < 2; j++) {
+            for (int q = 0; q < 2; q++) {
+                int gene = product::col_of(j, q);
+                float bias = gene < tile.genes ? __ldg(chunk.bias[h] + tile.first_gene + gene) : 0.0f;
+                for (int i = 0; i < 2; i++) {
+                    float *to = planes + h * tile_plane + gene;
+                    to[product::row_of(i, q) * tile_stride] = logits.sum[h][i][j][q] + bias;
+                    to[product::row_of(i, q + 2) * tile_stride] = logits.sum[h][i][j][q + 2] + bias;
                 }
             }
         }
@@ -332,8 +376,27 @@ static __device__ __forceinline__ void add_row_sums(const head_chunk &chunk, int
     }
 }
 
+/* Gradients of one entry to memory; on chip with the softmax, and zeros behind the last gene, which products read. */
+template <typename L, unsigned want, bool on_chip>
+static __device__ __forceinline__ void write_gradients(const head_chunk &chunk, int64_t at, bool there,
+                                                       const float *out)
+{
+    using outputs = tile_outputs<L, want>;
+    int64_t plane = (int64_t)chunk.rows * chunk.ld;
+    for (int h = 0; outputs::all && h < outputs::heads; h++) {
+        if constexpr (on_chip) {
+            chunk.rounded[h * plane + at] = __float2bfloat16(there ? out[h] : 0.0f);
+        } else if (there) {
+            chunk.logits[h * plane + at] = out[h];
+        }
+    }
+    if constexpr (outputs::split) {
+        chunk.rounded[outputs::heads * plane + at] = __float2bfloat16(there ? out[outputs::softmax_at] : 0.0f);
+    }
+}
+
 /* Phase 3: zeros, sums over rows and columns, gradients to memory. column_sum: of this warp's rows. */
-template <typename L, unsigned want>
+template <typename L, unsigned want, bool on_chip>
 static __device__ void finish_rows(const head_chunk &chunk, const tile_place &tile, float factor, const float *planes,
                                    const tile_shared *shared, float (*column_sum)[lane_genes])
 {
@@ -348,11 +411,12 @@ static __device__ void finish_rows(const head_chunk &chunk, const tile_place &ti
         int row = tile.first_row + r;
         row_facts facts = facts_of<L, want>(chunk, row, factor);
         float value = 0.0f, first = 0.0f;
-        float *to = chunk.logits + (int64_t)row * chunk.ld + tile.first_gene;
+        int64_t to = (int64_t)row * chunk.ld + tile.first_gene;
         for (int j = 0; j < lane_genes; j++) {
             int gene = lane + j * warp_width;
             float in[outputs::planes], out[outputs::count];
             if (gene >= tile.genes) {
+                write_gradients<L, want, on_chip>(chunk, to + gene, false, out);
                 continue;
             }
             for (int k = 0; k < outputs::planes; k++) {
@@ -368,9 +432,7 @@ static __device__ void finish_rows(const head_chunk &chunk, const tile_place &ti
             for (int k = 0; k < outputs::columns; k++) {
                 column_sum[k][j] += out[k];
             }
-            for (int h = 0; outputs::all && h < outputs::heads; h++) {
-                to[(int64_t)h * chunk.rows * chunk.ld + gene] = out[h];
-            }
+            write_gradients<L, want, on_chip>(chunk, to + gene, true, out);
             if constexpr (outputs::value) {
                 value += out[outputs::value_at];
             }
@@ -408,12 +470,14 @@ static __device__ void write_columns(const head_chunk &chunk, const tile_place &
     }
 }
 
-/* Bytes through L2 for each logit: 4 read, and 4 written with gradients (for two heads 16 / 5.5e12 = 2.9 ps on an
- * H200, for one 1.5 ps). Operations for each entry: 140 instructions for a zero of nb_logit, 130 of nb with gradients,
- * 90 for its E, 5 or 6 of them on the special-function units, and 25 around them; a non-zero (9 %) costs 190 more when
- * it is 1, 400 up to 4. With 132 x 4 x 32 a cycle and 1.755 GHz that is 7 ps for nb_logit, 4.5 + 6.5 ps for the two
- * passes of nb: bound by instructions, so that three blocks on a multiprocessor (by registers) are enough. */
-template <typename L, unsigned want>
+/* For each entry, from memory: 4 bytes of logits through L2, and 4 of gradients (for two heads 16 / 5.5e12 = 2.9 ps on
+ * an H200, for one 1.5 ps). On chip: H * 2 bytes of operands for each 64 entries and head, twice (3.4 ps for one head),
+ * 2 bytes of gradients, 600 operations on the tensor cores (1.5 ps at mma.sync's 400 TFLOP/s).
+ * Operations for each entry: 140 instructions for a zero of nb_logit, 130 of nb with gradients, 90 for its E, 5 or 6 of
+ * them on the special-function units, and 25 around them; a non-zero (9 %) costs 190 more when it is 1, 400 up to 4.
+ * With 132 x 4 x 32 a cycle and 1.755 GHz that is 7 ps for nb_logit, 4.5 + 6.5 ps for the two passes of nb: bound by
+ * instructions, so that three blocks on a multiprocessor (by registers) are enough. */
+template <typename L, unsigned want, bool on_chip>
 static __global__ void __launch_bounds__(tile_threads, 3) likelihood_tile_kernel(head_chunk chunk)
 {
     using outputs = tile_outputs<L, want>;
@@ -427,12 +491,16 @@ static __global__ void __launch_bounds__(tile_threads, 3) likelihood_tile_kernel
     if (threadIdx.x / warp_width == 0) {
         find_entries(chunk, tile, &shared);
     }
-    stage_logits<L>(chunk, tile, planes);
+    if constexpr (on_chip) {
+        multiply_logits<L>(chunk, tile, planes);
+    } else {
+        stage_logits<L>(chunk, tile, planes);
+    }
     __syncthreads();
     settle_counts<L, want>(chunk, tile, factor, planes, &shared);
     __syncthreads();
     float column_sum[outputs::columns > 0 ? outputs::columns : 1][lane_genes] = {};
-    finish_rows<L, want>(chunk, tile, factor, planes, &shared, column_sum);
+    finish_rows<L, want, on_chip>(chunk, tile, factor, planes, &shared, column_sum);
     if constexpr (outputs::columns > 0) {
         write_columns<L, want>(chunk, tile, column_sum, planes);
     }

@@ -8,12 +8,6 @@
 
 #include <cuda_bf16.h>
 
-/* Elements of a row of a rounded copy: rows start on 16 bytes, which the tensor cores need. */
-static int padded(int cols)
-{
-    return (cols + 7) / 8 * 8;
-}
-
 static __global__ void round_kernel(const float *from, int rows, int cols, int ld, __nv_bfloat16 *to, int to_ld)
 {
     int64_t n = (int64_t)rows * to_ld;
@@ -23,30 +17,40 @@ static __global__ void round_kernel(const float *from, int rows, int cols, int l
     }
 }
 
-static gmv_status round_copy(gmv_backend *b, gmv_mat from, __nv_bfloat16 *to)
+gmv_status gmv_cuda_round(gmv_backend *b, gmv_mat from, gmv_cuda_rounded to)
 {
-    int ld = padded(from.cols);
-    int64_t n = (int64_t)from.rows * ld, blocks = (n + 1023) / 1024;
+    int64_t n = (int64_t)from.rows * to.ld, blocks = (n + 1023) / 1024;
+    GMV_CHECK(to.rows == from.rows && to.cols == from.cols);
+    if (n == 0) {
+        return GMV_OK;
+    }
     GMV_LAUNCH(round_kernel, (unsigned)(blocks < 4096 ? blocks : 4096), 256, 0, gmv_cuda_stream(b), from.at, from.rows,
-               from.cols, from.ld, to, ld);
+               from.cols, from.ld, (__nv_bfloat16 *)to.at, to.ld);
     GMV_LAUNCHED();
     return GMV_OK;
 }
 
-static gmv_status rounded_product(gmv_backend *b, gmv_trans ta, gmv_trans tb, float alpha, gmv_mat a, gmv_mat b2,
-                                  float beta, gmv_mat c, int k)
+gmv_status gmv_cuda_product_of_rounded(gmv_backend *b, gmv_trans ta, gmv_trans tb, gmv_cuda_rounded a,
+                                       gmv_cuda_rounded b2, float alpha, float beta, gmv_mat c)
 {
-    gmv_cuda_state *state = gmv_cuda_state_of(b);
-    int64_t of_a = (int64_t)a.rows * padded(a.cols), of_b = (int64_t)b2.rows * padded(b2.cols);
-    void *scratch;
-    GMV_TRY(gmv_cuda_scratch(b, GMV_CUDA_OPERANDS, (of_a + of_b) * (int64_t)sizeof(__nv_bfloat16) + 256, &scratch));
-    __nv_bfloat16 *rounded_a = (__nv_bfloat16 *)scratch, *rounded_b = rounded_a + (of_a + 127) / 128 * 128;
-    GMV_TRY(round_copy(b, a, rounded_a));
-    GMV_TRY(round_copy(b, b2, rounded_b));
-    GMV_CUBLAS(cublasGemmEx(state->blas, tb == GMV_T ? CUBLAS_OP_T : CUBLAS_OP_N, ta == GMV_T ? CUBLAS_OP_T : CUBLAS_OP_N,
-                            c.cols, c.rows, k, &alpha, rounded_b, CUDA_R_16BF, padded(b2.cols), rounded_a, CUDA_R_16BF,
-                            padded(a.cols), &beta, c.at, CUDA_R_32F, c.ld, CUBLAS_COMPUTE_32F, CUBLAS_GEMM_DEFAULT));
+    GMV_CUBLAS(cublasGemmEx(gmv_cuda_state_of(b)->blas, tb == GMV_T ? CUBLAS_OP_T : CUBLAS_OP_N,
+                            ta == GMV_T ? CUBLAS_OP_T : CUBLAS_OP_N, c.cols, c.rows, ta == GMV_T ? a.rows : a.cols,
+                            &alpha, b2.at, CUDA_R_16BF, b2.ld, a.at, CUDA_R_16BF, a.ld, &beta, c.at, CUDA_R_32F, c.ld,
+                            CUBLAS_COMPUTE_32F, CUBLAS_GEMM_DEFAULT));
     return GMV_OK;
+}
+
+static gmv_status rounded_product(gmv_backend *b, gmv_trans ta, gmv_trans tb, float alpha, gmv_mat a, gmv_mat b2,
+                                  float beta, gmv_mat c)
+{
+    gmv_cuda_rounded left = {NULL, a.rows, a.cols, gmv_cuda_padded(a.cols)};
+    gmv_cuda_rounded right = {NULL, b2.rows, b2.cols, gmv_cuda_padded(b2.cols)};
+    int64_t of_left = ((int64_t)left.rows * left.ld + 127) / 128 * 128, of_right = (int64_t)right.rows * right.ld;
+    GMV_TRY(gmv_cuda_scratch(b, GMV_CUDA_OPERANDS, (of_left + of_right) * (int64_t)sizeof(__nv_bfloat16), &left.at));
+    right.at = (__nv_bfloat16 *)left.at + of_left;
+    GMV_TRY(gmv_cuda_round(b, a, left));
+    GMV_TRY(gmv_cuda_round(b, b2, right));
+    return gmv_cuda_product_of_rounded(b, ta, tb, left, right, alpha, beta, c);
 }
 
 static __global__ void scale_kernel(gmv_mat c, float beta)
@@ -75,7 +79,7 @@ gmv_status gmv_cuda_product(gmv_backend *b, gmv_trans ta, gmv_trans tb, float al
         return GMV_OK;
     }
     if (state->precision == GMV_BF16) {
-        return rounded_product(b, ta, tb, alpha, a, b2, beta, c, k);
+        return rounded_product(b, ta, tb, alpha, a, b2, beta, c);
     }
     GMV_CUBLAS(cublasSgemm(state->blas, tb == GMV_T ? CUBLAS_OP_T : CUBLAS_OP_N, ta == GMV_T ? CUBLAS_OP_T : CUBLAS_OP_N,
                            c.cols, c.rows, k, &alpha, b2.at, b2.ld, a.at, a.ld, &beta, c.at, c.ld));

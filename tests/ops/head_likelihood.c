@@ -271,6 +271,88 @@ static void permuted_cells_permute_the_outputs(void **state)
     }
 }
 
+/* ---- bf16: operands and the gradients of logits are rounded, the likelihood and all sums are not ---- */
+
+static void round_to_bf16(const float *at, size_t n)
+{
+    float *x = (float *)(uintptr_t)at; /* what make() made */
+    for (size_t i = 0; i < n; i++) {
+        uint32_t bits = gmv_bits_of_float(x[i]);
+        x[i] = gmv_float_of_bits((bits + 0x7FFFu + (bits >> 16 & 1u)) & 0xFFFF0000u);
+    }
+}
+
+static head_case with_rounded_operands(head_case c)
+{
+    round_to_bf16(c.hidden, (size_t)(c.n * c.draws * c.width));
+    for (int h = 0; h < GMV_MAX_HEADS; h++) {
+        round_to_bf16(c.weight[h], (size_t)(c.data.genes * c.width));
+    }
+    return c;
+}
+
+/* Distance of two arrays, relative to the second's norm or `floor`. */
+static double distance(const float *a, const float *b, size_t n, double floor)
+{
+    double square = 0.0, norm = 0.0;
+    for (size_t i = 0; i < n; i++) {
+        square += ((double)a[i] - (double)b[i]) * ((double)a[i] - (double)b[i]);
+        norm += (double)b[i] * (double)b[i];
+    }
+    return sqrt(square) / fmax(sqrt(norm), floor);
+}
+
+/* One rounding to bf16 changes a number by at most 2^-8 of it; through the softmax two parts and their sum are rounded. */
+static double allowed(const head_case *c, int output)
+{
+    bool softmax = gmv_likelihood_of(c->likelihood).softmax && c->observed_library;
+    bool product = output < D_BIAS;
+    return product ? (softmax ? 8e-3 : 4e-3) : (output == D_BIAS && softmax ? 1e-3 : 1e-5);
+}
+
+/* Against the same in fp32, whose operands are the same numbers. */
+static void check_in_bf16(const head_case *c, gmv_backend *rounding)
+{
+    gmv_backend *own = t_backend;
+    t_outputs exact = {0}, got;
+    run(c, &exact);
+    t_release_blocks();
+    t_backend = rounding;
+    got = t_repeatable(run, c);
+    t_backend = own;
+    for (int i = 0; i < c->n; i++) {
+        t_near("RECONSTRUCTION in bf16", (double)got.at[TERMS][i * GMV_TERMS], (double)exact.at[TERMS][i * GMV_TERMS],
+               T_POINTWISE, 0.0);
+    }
+    for (int k = D_HIDDEN; c->gradients && k < OUTPUTS; k++) {
+        double error = distance(got.at[k], exact.at[k], exact.size[k], 0.3 * sqrt((double)c->n + 1.0) * (double)c->scale);
+        if (!(error <= allowed(c, k))) {
+            fail_msg("%s, %d cells, %d draws, %d genes, %d wide%s: output %d in bf16 is off by %.3g, allowed %.3g",
+                     gmv_likelihood_of(c->likelihood).name, c->n, c->draws, c->data.genes, c->width,
+                     c->observed_library ? ", library" : "", k, error, allowed(c, k));
+        }
+    }
+}
+
+static void logits_of_rounded_operands(void **state)
+{
+    (void)state;
+    static const int shapes[][4] = {{0, 1, 5, 3},     {1, 1, 1, 1},    {6, 1, 33, 1},    {31, 1, 257, 33}, {11, 3, 193, 31},
+                                    {65, 1, 63, 300}, {129, 1, 64, 8}, {257, 1, 61, 65}, {2, 70, 150, 17}, {3, 2, 6700, 3}};
+    gmv_backend *rounding = t_open_with(GMV_BF16);
+    for (size_t s = 0; rounding != NULL && s < sizeof shapes / sizeof *shapes; s++) {
+        const int *shape = shapes[s];
+        for (int variant = 0; variant < 4 * GMV_LIKELIHOODS; variant++) {
+            head_case c = make(1800 + s, (gmv_likelihood)(variant / 4), variant % 2, shape[0], shape[1], shape[2],
+                               shape[3], ordinary);
+            c.gradients = variant / 2 % 2;
+            c = with_rounded_operands(c);
+            check_in_bf16(&c, rounding);
+        }
+    }
+    gmv_backend_close(&rounding);
+}
+
 static const struct CMUnitTest tests[] = {
     T_TEST(small_shapes),
     T_TEST(larger_shapes),
@@ -279,5 +361,6 @@ static const struct CMUnitTest tests[] = {
     T_TEST(evaluation_wants_no_gradients),
     T_TEST(cells_without_counts),
     T_TEST(permuted_cells_permute_the_outputs),
+    T_TEST(logits_of_rounded_operands),
 };
 T_MAIN_ON_BACKEND(tests)
