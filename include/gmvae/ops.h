@@ -58,6 +58,7 @@ typedef struct gmv_batch {
 /* Numbers that change from step to step, in backend memory. */
 typedef struct gmv_step {
     int64_t first_row;      /* where the batch starts in the list of rows */
+    int64_t next_row;       /* where the next one does */
     uint32_t epoch;         /* counter of the noise */
     float scale;            /* 1 / cells in the global batch */
     float kl_scale;         /* weight of the KL terms * scale */

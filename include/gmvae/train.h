@@ -68,22 +68,28 @@ void gmv_order_take(gmv_order *order, int64_t epoch);
 
 typedef struct gmv_feed {
     gmv_backend *backend;
-    gmv_packed resident; /* pointers into backend memory; borrowed from the cells where that is host memory */
-    bool owns_resident;
+    gmv_packed resident; /* the packed matrix as operations see it */
+    const gmv_packed *host;
+    bool on_device;      /* `resident` is a copy, else the host's arrays */
     gmv_batch batch;
+    gmv_batch ahead;     /* the next one, fetched beside the work on `batch`; has no arrays in host memory */
+    int64_t ahead_row;   /* where in the order `ahead` starts; -1: it is empty */
+    int turn;            /* 0, 1: which arrays are those of `batch` */
     int64_t *rows;       /* backend memory [max_cells] */
     int64_t *zero;       /* backend memory: 0 */
     int64_t *order;      /* backend memory [ordered]: rows of an epoch, batch after batch; NULL without one */
     int64_t ordered;
     int max_cells;
-    void *block;         /* the batch's arrays */
+    void *block[2];      /* the batches' arrays */
 } gmv_feed;
 
-/* Makes the local rows of `cells` resident and reserves batches of up to `max_cells`. `cells` must outlive it. */
-gmv_status gmv_feed_open(gmv_feed *feed, gmv_backend *backend, const gmv_cells *cells, int max_cells);
+/* Makes the local rows of `cells` readable for operations and reserves batches of up to `max_cells`. `cells` must
+ * outlive it. @param[in] residence  GMV_RESIDENCE_*; auto: on the device where that leaves half a gigabyte free.
+ * Feeds on one backend are closed in the reverse of their order. */
+gmv_status gmv_feed_open(gmv_feed *feed, gmv_backend *backend, const gmv_cells *cells, int max_cells, int residence);
 void gmv_feed_close(gmv_feed *feed);
 
-/* Fills feed->batch with local rows (host array). Allocates nothing. */
+/* Fills feed->batch with local rows (host array). Allocates nothing; leaves feed->ahead alone. */
 gmv_status gmv_feed_fetch(gmv_feed *feed, const int64_t *rows, int n, gmv_input input);
 
 /* Sets the rows of an epoch (host array), of the same length every time; allocates the first time only. */
@@ -91,6 +97,12 @@ gmv_status gmv_feed_set_order(gmv_feed *feed, const int64_t *rows, int64_t n);
 
 /* Fills feed->batch with rows *first .. *first + n - 1 of the order. @param[in] first  backend memory */
 gmv_status gmv_feed_next(gmv_feed *feed, const int64_t *first, int n, gmv_input input);
+
+/* Makes feed->ahead feed->batch when it starts at `row` of the order; true if so. */
+bool gmv_feed_turn(gmv_feed *feed, int64_t row);
+
+/* Fills feed->ahead with rows *first .. *first + n - 1 of the order, beside the operations up to aside_wait. */
+gmv_status gmv_feed_ahead(gmv_feed *feed, const int64_t *first, int n, gmv_input input);
 
 /* ---- evaluation ---- */
 

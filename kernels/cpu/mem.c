@@ -60,3 +60,25 @@ gmv_status GMV_CPU(scratch)(gmv_backend *b, int64_t bytes, void **scratch)
     *scratch = state->scratch;
     return GMV_OK;
 }
+
+gmv_status GMV_CPU(memory_left)(gmv_backend *b, int64_t *bytes)
+{
+    (void)b;
+    *bytes = INT64_MAX;
+    return GMV_OK;
+}
+
+gmv_status GMV_CPU(map_host)(gmv_backend *b, const void *host, int64_t bytes, const void **seen)
+{
+    (void)b;
+    (void)bytes;
+    *seen = host;
+    return GMV_OK;
+}
+
+gmv_status GMV_CPU(unmap_host)(gmv_backend *b, const void *host)
+{
+    (void)b;
+    (void)host;
+    return GMV_OK;
+}

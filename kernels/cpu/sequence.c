@@ -22,6 +22,25 @@ gmv_status GMV_CPU(sequence_end)(gmv_backend *b)
     return GMV_OK;
 }
 
+/* One operation after the other is what the CPU does. */
+gmv_status GMV_CPU(aside_begin)(gmv_backend *b)
+{
+    (void)b;
+    return GMV_OK;
+}
+
+gmv_status GMV_CPU(aside_end)(gmv_backend *b)
+{
+    (void)b;
+    return GMV_OK;
+}
+
+gmv_status GMV_CPU(aside_wait)(gmv_backend *b)
+{
+    (void)b;
+    return GMV_OK;
+}
+
 gmv_status GMV_CPU(report)(gmv_backend *b, const void *from, int64_t bytes)
 {
     gmv_cpu_state *state = b->state;

@@ -191,7 +191,7 @@ gmv_status gmv_cuda_batch_fetch(gmv_backend *b, const gmv_packed *shard, const i
     int blocks = genes > 0 ? (genes + gene_threads - 1) / gene_threads : 1;
     int64_t entries = (int64_t)parts * genes, clear = (entries + scan_threads - 1) / scan_threads;
     void *scratch;
-    GMV_TRY(gmv_cuda_scratch(b, GMV_CUDA_SCRATCH,
+    GMV_TRY(gmv_cuda_scratch(b, GMV_CUDA_FETCH,
                              entries * (int64_t)sizeof(part_gene) + blocks * (int64_t)sizeof(int32_t), &scratch));
     part_gene *table = (part_gene *)scratch;
     int32_t *of_block = (int32_t *)(table + entries);

@@ -21,19 +21,23 @@ typedef enum gmv_cuda_place {
     GMV_CUDA_SCRATCH,  /* of an operation */
     GMV_CUDA_OPERANDS, /* rounded operands of a product */
     GMV_CUDA_SUMS,     /* partial sums of columns */
+    GMV_CUDA_FETCH,    /* of batch_fetch, which may run aside */
     GMV_CUDA_PLACES
 } gmv_cuda_place;
 
 typedef struct gmv_cuda_block gmv_cuda_block;       /* mem.c: an allocation */
+typedef struct gmv_cuda_mapping gmv_cuda_mapping;   /* host_memory.c: host memory that kernels read */
 typedef struct gmv_cuda_sequence gmv_cuda_sequence; /* sequence.c: a recorded step */
 
 /* Private data of an open CUDA backend. */
 typedef struct gmv_cuda_state {
     int device;
     gmv_precision precision;
-    cudaStream_t compute; /* all operations */
-    cudaStream_t sums;    /* sums over ranks, beside the operations */
-    cudaEvent_t ready, summed;
+    cudaStream_t compute; /* operations */
+    cudaStream_t sums;    /* sums over ranks, beside them */
+    cudaStream_t copies;  /* batches on their way, beside them */
+    cudaEvent_t ready, summed, forked, copied;
+    bool aside;           /* operations go to `copies` */
     cublasHandle_t blas;
     void *blas_workspace;
 
@@ -43,6 +47,7 @@ typedef struct gmv_cuda_state {
     int64_t staging_bytes;
 
     gmv_cuda_block *blocks;
+    gmv_cuda_mapping *mappings;
     void *scratch[GMV_CUDA_PLACES];
     int64_t scratch_bytes[GMV_CUDA_PLACES];
 
@@ -63,7 +68,8 @@ static inline gmv_cuda_state *gmv_cuda_state_of(gmv_backend *b)
 
 static inline cudaStream_t gmv_cuda_stream(gmv_backend *b)
 {
-    return gmv_cuda_state_of(b)->compute;
+    const gmv_cuda_state *state = gmv_cuda_state_of(b);
+    return state->aside ? state->copies : state->compute;
 }
 
 /* ---- errors: one line with the library's own words ---- */
@@ -106,6 +112,9 @@ gmv_status gmv_cuda_scratch(gmv_backend *b, gmv_cuda_place place, int64_t bytes,
 
 /* Releases what mem.c still holds. */
 void gmv_cuda_release_all(gmv_cuda_state *state);
+
+/* Ends all mappings of host memory. */
+void gmv_cuda_unmap_all(gmv_cuda_state *state);
 
 /* ---- waiting ---- */
 

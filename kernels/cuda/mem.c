@@ -139,6 +139,15 @@ gmv_status gmv_cuda_download(gmv_backend *b, void *host_to, const void *from, in
     return gmv_cuda_wait(b, NULL);
 }
 
+gmv_status gmv_cuda_memory_left(gmv_backend *b, int64_t *bytes)
+{
+    (void)b;
+    size_t left = 0, total = 0;
+    GMV_CUDA(cudaMemGetInfo(&left, &total));
+    *bytes = (int64_t)left;
+    return GMV_OK;
+}
+
 gmv_status gmv_cuda_clear(gmv_backend *b, void *block, int64_t bytes)
 {
     if (bytes > 0) {

@@ -122,19 +122,23 @@ static void close_backend(gmv_backend *b)
     if (state->compute != NULL) {
         gmv_cuda_sequence_drop(state);
         cudaStreamSynchronize(state->compute);
+        cudaStreamSynchronize(state->copies);
     }
     gmv_cuda_reduce_close(state);
     gmv_cuda_sequences_close(state);
     gmv_cuda_release_all(state);
+    gmv_cuda_unmap_all(state);
     if (state->blas != NULL) {
         cublasDestroy(state->blas);
     }
-    cudaEvent_t events[] = {state->ready, state->summed};
-    cudaStream_t streams[] = {state->compute, state->sums};
-    for (int i = 0; i < 2; i++) {
+    cudaEvent_t events[] = {state->ready, state->summed, state->forked, state->copied};
+    cudaStream_t streams[] = {state->compute, state->sums, state->copies};
+    for (size_t i = 0; i < sizeof events / sizeof events[0]; i++) {
         if (events[i] != NULL) {
             cudaEventDestroy(events[i]);
         }
+    }
+    for (size_t i = 0; i < sizeof streams / sizeof streams[0]; i++) {
         if (streams[i] != NULL) {
             cudaStreamDestroy(streams[i]);
         }
@@ -176,8 +180,11 @@ static gmv_status open_device(gmv_backend *b)
     GMV_CUDA(cudaDeviceGetStreamPriorityRange(&least, &greatest));
     GMV_CUDA(cudaStreamCreateWithPriority(&state->compute, cudaStreamNonBlocking, least));
     GMV_CUDA(cudaStreamCreateWithPriority(&state->sums, cudaStreamNonBlocking, greatest)); /* others wait for it */
-    GMV_CUDA(cudaEventCreateWithFlags(&state->ready, cudaEventDisableTiming));
-    GMV_CUDA(cudaEventCreateWithFlags(&state->summed, cudaEventDisableTiming));
+    GMV_CUDA(cudaStreamCreateWithPriority(&state->copies, cudaStreamNonBlocking, least));
+    cudaEvent_t *events[] = {&state->ready, &state->summed, &state->forked, &state->copied};
+    for (size_t i = 0; i < sizeof events / sizeof events[0]; i++) {
+        GMV_CUDA(cudaEventCreateWithFlags(events[i], cudaEventDisableTiming));
+    }
     GMV_TRY(gmv_cuda_sequences_open(state));
     return open_blas(b);
 }

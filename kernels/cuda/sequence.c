@@ -130,6 +130,31 @@ void gmv_cuda_sequence_drop(gmv_cuda_state *state)
         cudaGraphDestroy(graph);
     }
     state->under_way = NULL;
+    state->aside = false;
+}
+
+gmv_status gmv_cuda_aside_begin(gmv_backend *b)
+{
+    gmv_cuda_state *state = gmv_cuda_state_of(b);
+    GMV_CHECK(!state->aside);
+    GMV_CUDA(cudaEventRecord(state->forked, state->compute));
+    GMV_CUDA(cudaStreamWaitEvent(state->copies, state->forked, 0));
+    state->aside = true;
+    return GMV_OK;
+}
+
+gmv_status gmv_cuda_aside_end(gmv_backend *b)
+{
+    gmv_cuda_state_of(b)->aside = false;
+    return GMV_OK;
+}
+
+gmv_status gmv_cuda_aside_wait(gmv_backend *b)
+{
+    gmv_cuda_state *state = gmv_cuda_state_of(b);
+    GMV_CUDA(cudaEventRecord(state->copied, state->copies));
+    GMV_CUDA(cudaStreamWaitEvent(state->compute, state->copied, 0));
+    return GMV_OK;
 }
 
 gmv_status gmv_cuda_report(gmv_backend *b, const void *from, int64_t bytes)

@@ -157,8 +157,11 @@ static void show_plan(const training *t)
                 "train.batch_size (64 to 256) or raise train.epochs", trainer->planned_steps);
     }
     int64_t nonzeros = t->cells->packed.indptr[t->cells->packed.rows];
-    gmv_log("memory  of rank 0: matrix %.1f MB, parameters with gradients and Adam %.1f MB, activations %.1f MB",
-            (double)nonzeros * (t->cells->packed.gene16 != NULL ? 3.0 : 5.0) / megabyte,
+    const char *where = trainer->backend->host_memory ? ""
+                        : trainer->feed.on_device     ? " on the device"
+                                                      : " in host memory, which the device reads";
+    gmv_log("memory  of rank 0: matrix %.1f MB%s, parameters with gradients and Adam %.1f MB, activations %.1f MB",
+            (double)nonzeros * (t->cells->packed.gene16 != NULL ? 3.0 : 5.0) / megabyte, where,
             (double)t->model->params.total * 16.0 / megabyte,
             (double)gmv_model_workspace_bytes(t->model, t->model->max_cells,
                                               t->model->max_rows / t->model->max_cells, true) / megabyte);
@@ -205,7 +208,7 @@ static gmv_status write_evaluation(training *t, const char *path, int64_t epoch)
     if (t->validation == NULL && fraction == 0.0) {
         return GMV_OK;
     }
-    gmv_status status = t->validation != NULL ? gmv_feed_open(&own, t->backend, held, GMV_EVAL_CELLS) : GMV_OK;
+    gmv_status status = t->validation != NULL ? gmv_feed_open(&own, t->backend, held, GMV_EVAL_CELLS, (int)config->data_residence) : GMV_OK;
     GMV_GO(gmv_comm_agree(comm, status));
     GMV_GO(gmv_evaluate(t->model, feed, held, comm, which, seed, fraction, (int)config->eval_samples, NULL, &e));
     GMV_GO(gmv_label_agreement(t->model, feed, held, comm, which, seed, fraction, &agreement));

@@ -84,7 +84,8 @@ gmv_status gmv_session_open(gmv_session *session, gmv_run *run, bool held_out_on
     GMV_TRY(gmv_comm_agree(comm, gmv_model_create(&session->model, &session->config, session->backend,
                                                   session->cells->genes, session->cells->levels, input)));
     GMV_TRY(gmv_checkpoint_load_params(session->path, comm, session->model, false));
-    GMV_TRY(gmv_comm_agree(comm, gmv_feed_open(&session->feed, session->backend, session->cells, GMV_EVAL_CELLS)));
+    GMV_TRY(gmv_comm_agree(comm, gmv_feed_open(&session->feed, session->backend, session->cells, GMV_EVAL_CELLS,
+                                                (int)run->config.data_residence)));
     gmv_log("checkpoint %s, epoch %lld", session->path, (long long)session->checkpoint.progress.epoch);
     return GMV_OK;
 }

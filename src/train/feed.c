@@ -33,34 +33,80 @@ static gmv_status largest_batch(const gmv_packed *packed, int most, int64_t *non
     return GMV_OK;
 }
 
-static gmv_status copy_to_backend(gmv_backend *b, const void *host, int64_t bytes, const void **out)
+/* Arrays of a packed matrix. */
+typedef struct packed_array {
+    const void **at;
+    int64_t bytes;
+} packed_array;
+
+enum { packed_arrays = 7 };
+static const int64_t other_bytes = (int64_t)1 << 29; /* what `auto` leaves for activations and scratch memory */
+
+static void list_arrays(gmv_packed *packed, int64_t nnz, packed_array *array)
 {
-    void *block = NULL;
-    if (host != NULL && bytes > 0) {
-        GMV_TRY(b->op->allocate(b, &block, bytes, "the packed matrix"));
-        GMV_TRY(b->op->upload(b, block, host, bytes));
+    array[0] = (packed_array){(const void **)&packed->indptr, (packed->rows + 1) * 8};
+    array[1] = (packed_array){(const void **)&packed->gene16, nnz * 2};
+    array[2] = (packed_array){(const void **)&packed->gene32, nnz * 4};
+    array[3] = (packed_array){(const void **)&packed->count8, nnz};
+    array[4] = (packed_array){(const void **)&packed->overflow_at, packed->overflows * 8};
+    array[5] = (packed_array){(const void **)&packed->overflow_count, packed->overflows * 4};
+    array[6] = (packed_array){(const void **)&packed->level, packed->rows * packed->covariates * 4};
+}
+
+static gmv_status choose_residence(gmv_feed *feed, const packed_array *array, int residence)
+{
+    int64_t bytes = 0, left;
+    for (int i = 0; i < packed_arrays; i++) {
+        bytes += *array[i].at != NULL ? array[i].bytes : 0;
     }
-    *out = block;
+    GMV_TRY(feed->backend->op->memory_left(feed->backend, &left));
+    feed->on_device = residence == GMV_RESIDENCE_AUTO ? bytes <= left - other_bytes : residence == GMV_RESIDENCE_DEVICE;
     return GMV_OK;
 }
 
-static gmv_status make_resident(gmv_feed *feed, const gmv_packed *packed)
+static gmv_status make_resident(gmv_feed *feed, const gmv_packed *packed, int residence)
 {
+    gmv_backend *b = feed->backend;
+    packed_array array[packed_arrays];
     feed->resident = *packed;
-    if (feed->backend->host_memory) {
+    feed->host = packed;
+    if (b->host_memory) {
         return GMV_OK;
     }
-    feed->owns_resident = true;
+    list_arrays(&feed->resident, packed->indptr[packed->rows], array);
+    GMV_TRY(choose_residence(feed, array, residence));
+    for (int i = 0; i < packed_arrays; i++) {
+        const void *host = *array[i].at;
+        void *block = NULL;
+        *array[i].at = NULL;
+        if (host == NULL || array[i].bytes == 0) {
+            continue;
+        }
+        if (!feed->on_device) {
+            GMV_TRY(b->op->map_host(b, host, array[i].bytes, array[i].at));
+            continue;
+        }
+        GMV_TRY(b->op->allocate(b, &block, array[i].bytes, "the packed matrix"));
+        *array[i].at = block;
+        GMV_TRY(b->op->upload(b, block, host, array[i].bytes));
+    }
+    return GMV_OK;
+}
+
+static void end_residence(gmv_feed *feed)
+{
     gmv_backend *b = feed->backend;
-    int64_t nnz = packed->indptr[packed->rows];
-    gmv_packed *r = &feed->resident;
-    GMV_TRY(copy_to_backend(b, packed->indptr, (packed->rows + 1) * 8, (const void **)&r->indptr));
-    GMV_TRY(copy_to_backend(b, packed->gene16, nnz * 2, (const void **)&r->gene16));
-    GMV_TRY(copy_to_backend(b, packed->gene32, nnz * 4, (const void **)&r->gene32));
-    GMV_TRY(copy_to_backend(b, packed->count8, nnz, (const void **)&r->count8));
-    GMV_TRY(copy_to_backend(b, packed->overflow_at, packed->overflows * 8, (const void **)&r->overflow_at));
-    GMV_TRY(copy_to_backend(b, packed->overflow_count, packed->overflows * 4, (const void **)&r->overflow_count));
-    return copy_to_backend(b, packed->level, packed->rows * packed->covariates * 4, (const void **)&r->level);
+    packed_array seen[packed_arrays], host[packed_arrays];
+    gmv_packed own = feed->host != NULL ? *feed->host : feed->resident;
+    list_arrays(&feed->resident, 0, seen);
+    list_arrays(&own, 0, host);
+    for (int i = packed_arrays - 1; i >= 0 && !b->host_memory; i--) {
+        if (feed->on_device) {
+            b->op->release(b, (void *)(uintptr_t)*seen[i].at);
+        } else if (*seen[i].at != NULL) {
+            b->op->unmap_host(b, *host[i].at);
+        }
+    }
 }
 
 /* Lays the batch's arrays out at `base`; returns the bytes they take. */
@@ -87,19 +133,31 @@ static int64_t arrange_batch(gmv_batch *batch, char *base, int64_t cells, int64_
     return used;
 }
 
-gmv_status gmv_feed_open(gmv_feed *feed, gmv_backend *backend, const gmv_cells *cells, int max_cells)
+static gmv_status reserve_batch(gmv_feed *feed, gmv_batch *batch, void **block, const gmv_cells *cells,
+                                int64_t nonzeros)
+{
+    gmv_backend *b = feed->backend;
+    int64_t bytes = arrange_batch(batch, NULL, feed->max_cells, cells->genes, cells->covariates, nonzeros);
+    GMV_TRY(b->op->allocate(b, block, bytes, "a batch"));
+    arrange_batch(batch, *block, feed->max_cells, cells->genes, cells->covariates, nonzeros);
+    batch->genes = cells->genes;
+    batch->covariates = cells->covariates;
+    return GMV_OK;
+}
+
+gmv_status gmv_feed_open(gmv_feed *feed, gmv_backend *backend, const gmv_cells *cells, int max_cells, int residence)
 {
     memset(feed, 0, sizeof *feed);
     feed->backend = backend;
     feed->max_cells = max_cells;
+    feed->ahead_row = -1;
     int64_t nonzeros;
     GMV_TRY(largest_batch(&cells->packed, max_cells, &nonzeros));
-    GMV_TRY(make_resident(feed, &cells->packed));
-    int64_t bytes = arrange_batch(&feed->batch, NULL, max_cells, cells->genes, cells->covariates, nonzeros);
-    GMV_TRY(backend->op->allocate(backend, &feed->block, bytes, "a batch"));
-    arrange_batch(&feed->batch, feed->block, max_cells, cells->genes, cells->covariates, nonzeros);
-    feed->batch.genes = cells->genes;
-    feed->batch.covariates = cells->covariates;
+    GMV_TRY(make_resident(feed, &cells->packed, residence));
+    GMV_TRY(reserve_batch(feed, &feed->batch, &feed->block[0], cells, nonzeros));
+    if (!backend->host_memory) {
+        GMV_TRY(reserve_batch(feed, &feed->ahead, &feed->block[1], cells, nonzeros));
+    }
     GMV_TRY(backend->op->allocate(backend, (void **)&feed->rows, max_cells * (int64_t)sizeof(int64_t), "rows of a batch"));
     return backend->op->allocate(backend, (void **)&feed->zero, sizeof *feed->zero, "a zero");
 }
@@ -110,15 +168,9 @@ void gmv_feed_close(gmv_feed *feed)
         return;
     }
     gmv_backend *b = feed->backend;
-    if (feed->owns_resident) {
-        const void *blocks[] = {feed->resident.indptr,      feed->resident.gene16,         feed->resident.gene32,
-                                feed->resident.count8,      feed->resident.overflow_at,    feed->resident.overflow_count,
-                                feed->resident.level};
-        for (size_t i = 0; i < sizeof blocks / sizeof blocks[0]; i++) {
-            b->op->release(b, (void *)(uintptr_t)blocks[i]);
-        }
-    }
-    b->op->release(b, feed->block);
+    end_residence(feed);
+    b->op->release(b, feed->block[0]);
+    b->op->release(b, feed->block[1]);
     b->op->release(b, feed->rows);
     b->op->release(b, feed->zero);
     b->op->release(b, feed->order);
@@ -141,6 +193,7 @@ gmv_status gmv_feed_set_order(gmv_feed *feed, const int64_t *rows, int64_t n)
         feed->ordered = n;
     }
     GMV_CHECK(n == feed->ordered);
+    feed->ahead_row = -1;
     return b->op->upload(b, feed->order, rows, n * (int64_t)sizeof *rows);
 }
 
@@ -149,4 +202,26 @@ gmv_status gmv_feed_next(gmv_feed *feed, const int64_t *first, int n, gmv_input 
     GMV_CHECK(n <= feed->max_cells);
     gmv_backend *b = feed->backend;
     return b->op->batch_fetch(b, &feed->resident, feed->order, first, n, input, &feed->batch);
+}
+
+bool gmv_feed_turn(gmv_feed *feed, int64_t row)
+{
+    bool there = feed->ahead_row >= 0 && feed->ahead_row == row;
+    if (there) {
+        gmv_batch was = feed->batch;
+        feed->batch = feed->ahead;
+        feed->ahead = was;
+        feed->turn = 1 - feed->turn;
+        feed->ahead_row = -1;
+    }
+    return there;
+}
+
+gmv_status gmv_feed_ahead(gmv_feed *feed, const int64_t *first, int n, gmv_input input)
+{
+    gmv_backend *b = feed->backend;
+    GMV_CHECK(n <= feed->max_cells && !b->host_memory);
+    GMV_TRY(b->op->aside_begin(b));
+    GMV_TRY(b->op->batch_fetch(b, &feed->resident, feed->order, first, n, input, &feed->ahead));
+    return b->op->aside_end(b);
 }

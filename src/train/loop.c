@@ -197,7 +197,8 @@ gmv_status gmv_train_loop(gmv_trainer *trainer, const gmv_cells *validation)
         held.feed = validation != NULL ? &feed : &trainer->feed;
     }
     if (validation != NULL) {
-        status = gmv_feed_open(&feed, trainer->backend, validation, GMV_EVAL_CELLS);
+        status = gmv_feed_open(&feed, trainer->backend, validation, GMV_EVAL_CELLS,
+                               (int)trainer->config->data_residence);
     }
     status = gmv_comm_agree(trainer->comm, status);
     if (status == GMV_OK) {

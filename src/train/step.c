@@ -8,7 +8,7 @@
 /* Floats that ride before the gradient in its all-reduce. */
 enum { extra_terms = 0, extra_stop = GMV_TERMS };
 
-/* Keys of recorded sequences: the cells of a batch or piece of it; the update behind the pieces of an exact sum. */
+/* Keys of recorded sequences: of a batch or a piece of it, see key_of; the update behind the pieces of an exact sum. */
 enum { key_of_update = -1 };
 
 double gmv_learning_rate(const gmv_config *config, int64_t epoch)
@@ -64,7 +64,7 @@ static gmv_status part_is_ready(void *context, gmv_part part)
     return trainer->fixed == NULL ? reduce_part(trainer, part) : GMV_OK;
 }
 
-/* Gradient of the next n cells in the order, and what rides before it. */
+/* Gradient of the n cells of the batch, and what rides before it. */
 static gmv_status gradient_of(gmv_trainer *trainer, int n)
 {
     gmv_backend *b = trainer->backend;
@@ -73,7 +73,6 @@ static gmv_status gradient_of(gmv_trainer *trainer, int n)
     GMV_TRY(b->op->clear(b, model->params.extra, (GMV_GRAD_EXTRA + model->params.total) * (int64_t)sizeof(float)));
     GMV_TRY(b->op->add_column_sums(b, gmv_mat_of(&model->step->stop, 1, 1), NULL, stop));
     if (n > 0) {
-        GMV_TRY(gmv_feed_next(&trainer->feed, &model->step->first_row, n, model->input));
         gmv_pass pass = {.batch = &trainer->feed.batch, .draws = (int)trainer->config->train_mc_samples, .training = true,
                          .ready = part_is_ready, .context = trainer, .probability = true};
         return gmv_model_run(model, &pass);
@@ -106,22 +105,49 @@ static gmv_status update(gmv_trainer *trainer)
     return b->op->adam(b, &adam);
 }
 
-/* `reduction: fast`: the whole step is one sequence. */
+static gmv_status fetch(gmv_trainer *trainer, int n)
+{
+    const gmv_model *model = trainer->model;
+    return n > 0 ? gmv_feed_next(&trainer->feed, &model->step->first_row, n, model->input) : GMV_OK;
+}
+
+/* Cells of the next batch of this epoch where a device can fetch it beside the work on this one, else 0. */
+static int cells_ahead(const gmv_trainer *trainer)
+{
+    const int64_t *start = trainer->order.start + trainer->progress.batch;
+    bool last = trainer->progress.batch + 1 == trainer->sampler.batches;
+    return trainer->backend->host_memory || last ? 0 : (int)(start[2] - start[1]);
+}
+
+/* What tells the operations of one step from those of another. */
+static int64_t key_of(const gmv_trainer *trainer, int n, int ahead, bool fetched)
+{
+    return n | (int64_t)ahead << 30 | (int64_t)trainer->feed.turn << 60 | (int64_t)fetched << 61;
+}
+
+/* `reduction: fast`: the whole step is one sequence, and the next batch is fetched beside it. */
 static gmv_status fast_step(gmv_trainer *trainer, gmv_step *values)
 {
     gmv_backend *b = trainer->backend;
+    gmv_feed *feed = &trainer->feed;
     const int64_t *start = trainer->order.start + trainer->progress.batch;
-    int n = (int)(start[1] - start[0]);
-    bool known;
+    int n = (int)(start[1] - start[0]), ahead = cells_ahead(trainer);
+    bool known, fetched = gmv_feed_turn(feed, start[0]);
     values->first_row = start[0];
+    values->next_row = start[1];
     GMV_TRY(gmv_model_set_step(trainer->model, values));
-    GMV_TRY(b->op->sequence_begin(b, n, &known));
+    GMV_TRY(b->op->sequence_begin(b, key_of(trainer, n, ahead, fetched), &known));
     if (!known) {
+        GMV_TRY(fetched ? GMV_OK : fetch(trainer, n));
+        GMV_TRY(ahead > 0 ? gmv_feed_ahead(feed, &trainer->model->step->next_row, ahead, trainer->model->input) : GMV_OK);
         GMV_TRY(gradient_of(trainer, n));
         GMV_TRY(b->op->allreduce_wait(b));
         GMV_TRY(update(trainer));
+        GMV_TRY(ahead > 0 ? b->op->aside_wait(b) : GMV_OK);
     }
-    return b->op->sequence_end(b);
+    GMV_TRY(b->op->sequence_end(b));
+    feed->ahead_row = ahead > 0 ? start[1] : -1;
+    return GMV_OK;
 }
 
 /* `reduction: exact`: integers do not mind the order of additions, nor the number of ranks. */
@@ -140,6 +166,7 @@ static gmv_status exact_step(gmv_trainer *trainer, gmv_step *values)
         GMV_TRY(gmv_model_set_step(trainer->model, values));
         GMV_TRY(b->op->sequence_begin(b, n, &known));
         if (!known) {
+            GMV_TRY(fetch(trainer, n));
             GMV_TRY(gradient_of(trainer, n));
             GMV_TRY(b->op->fixed_add(b, grad, trainer->pieces + 1, trainer->fixed, trainer->overflow));
         }
@@ -283,11 +310,11 @@ gmv_status gmv_trainer_init(gmv_trainer *trainer, const gmv_config *config, cons
     trainer->end_piece = exact ? trainer->pieces / comm->size * (comm->rank + 1) : 1;
     int most;
     GMV_TRY(plan_order(trainer, &most));
-    GMV_TRY(gmv_feed_open(&trainer->feed, b, cells, most));
     GMV_TRY(gmv_model_reserve(model, most, (int)config->train_mc_samples, true));
     GMV_TRY(gmv_model_reserve(model, GMV_EVAL_CELLS,
                               config->eval_epoch_samples < GMV_EVAL_DRAWS ? (int)config->eval_epoch_samples : GMV_EVAL_DRAWS,
                               true));
+    GMV_TRY(gmv_feed_open(&trainer->feed, b, cells, most, (int)config->data_residence));
     GMV_TRY(b->op->allocate(b, (void **)&trainer->cluster_mass, model->clusters * (int64_t)sizeof(float), "cluster mass"));
     GMV_TRY(b->op->allocate(b, (void **)&trainer->outcome, sizeof *trainer->outcome, "outcome of a step"));
     if (exact) {

@@ -71,6 +71,22 @@ class Devices(RunTest):
     def test_twice_the_same_bits(self):
         self.same_run(self.on_gpu("one"), self.on_gpu("other"))
 
+    def test_a_matrix_in_host_memory_gives_the_same_bits(self):
+        device = self.on_gpu("device", {"data.residence": "device"})
+        host = self.on_gpu("host", {"data.residence": "host"})
+        self.assertIn("on the device", device.out)
+        self.assertIn("in host memory", host.out)
+        np.testing.assert_array_equal(host.losses("step"), device.losses("step"))
+        np.testing.assert_array_equal(host.losses("validation"), device.losses("validation"))
+        self.assertEqual(contents(device.checkpoint()), contents(host.checkpoint()))
+
+    @unittest.skipUnless(ON_HOST, "needs a GPU with little memory")
+    def test_a_matrix_stays_in_host_memory_where_the_gpu_is_small(self):
+        ample = self.on_gpu("ample", {"train.epochs": 1})
+        tight = self.on_gpu("tight", {"train.epochs": 1}, GMVAE_CUDA_HOST_MEMORY="400000000")
+        self.assertIn("in host memory", tight.out)
+        self.assertEqual(contents(ample.checkpoint()), contents(tight.checkpoint()))
+
     def test_a_stopped_run_continues_with_the_same_bits(self):
         whole = self.on_gpu("whole", {"train.epochs": 3, "train.kl_warmup.steps": 20, "checkpoint.every": 1})
         self.on_gpu("parts", {"train.epochs": 1, "train.kl_warmup.steps": 20, "checkpoint.every": 1})

@@ -34,6 +34,7 @@ static const struct {
     {cudaDevAttrMaxRegistersPerMultiprocessor, 65536},
     {cudaDevAttrManagedMemory, 0},
     {cudaDevAttrPageableMemoryAccess, 0},
+    {cudaDevAttrCanUseHostPointerForRegisteredMem, 1},
     {cudaDevAttrCooperativeLaunch, 0},
     {cudaDevAttrMaxSharedMemoryPerBlockOptin, COH_OPTIN_SHARED},
     {cudaDevAttrMaxBlocksPerMultiprocessor, 32},
