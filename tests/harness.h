@@ -503,6 +503,21 @@ static inline gmv_status t_open_backend(gmv_backend **backend, const char *name)
     return gmv_backend_open(backend, &options, &t_comm);
 }
 
+/* Opens t_backend again with another precision; NULL where it does not have it. */
+static inline gmv_backend *t_open_with(gmv_precision precision)
+{
+    gmv_backend *backend = NULL;
+    gmv_backend_options options = {.name = t_backend->name, .precision = precision, .share_gpu = true, .timeout = 60.0};
+    gmv_status status = gmv_backend_open(&backend, &options, &t_comm);
+    if (status == GMV_ERR_CONFIG && strcmp(t_backend->name, "cpu") == 0) {
+        assert_non_null(strstr(gmv_error_message(), "train.precision"));
+        gmv_error_clear();
+        return NULL;
+    }
+    t_ok(status, "gmv_backend_open");
+    return backend;
+}
+
 /* Runs a group on the backend that GMVAE_TEST_BACKEND names (default cpu). Exit status 77, "skipped", when
  * the backend is not there; the line it prints is what tests/run.sh counts. */
 static inline int t_main_on_backend(int argc, char **argv, const struct CMUnitTest *tests, size_t n)

@@ -12,21 +12,6 @@ typedef struct format {
 /* tf32 keeps 10 bits of the mantissa, bf16 7; sums are fp32. */
 static const format formats[] = {{"fp32", GMV_FP32, 0.0, 1e-6}, {"tf32", GMV_TF32, 1e-5, 1e-3}, {"bf16", GMV_BF16, 1e-4, 1e-2}};
 
-/* Opens t_backend again with another precision; NULL where it does not have it. */
-static gmv_backend *open_with(gmv_precision precision)
-{
-    gmv_backend *backend = NULL;
-    gmv_backend_options options = {.name = t_backend->name, .precision = precision, .share_gpu = true, .timeout = 60.0};
-    gmv_status status = gmv_backend_open(&backend, &options, &t_comm);
-    if (status == GMV_ERR_CONFIG && strcmp(t_backend->name, "cpu") == 0) {
-        assert_non_null(strstr(gmv_error_message(), "train.precision"));
-        gmv_error_clear();
-        return NULL;
-    }
-    t_ok(status, "gmv_backend_open");
-    return backend;
-}
-
 /* Relative error of a [M, DEPTH] times b [DEPTH, N], transposed as asked for. */
 static double product_error(gmv_trans ta, gmv_trans tb, const float *a, const float *b)
 {
@@ -54,7 +39,7 @@ static void products_are_rounded_as_their_format_says(void **state)
     (void)state;
     gmv_backend *own = t_backend;
     for (size_t f = 0; f < sizeof formats / sizeof *formats; f++) {
-        gmv_backend *other = open_with(formats[f].precision);
+        gmv_backend *other = t_open_with(formats[f].precision);
         for (int trans = 0; other != NULL && trans < 4; trans++) {
             t_backend = other;
             double error = product_error(trans % 2 != 0 ? GMV_T : GMV_N, trans / 2 != 0 ? GMV_T : GMV_N,
@@ -83,7 +68,7 @@ static void whole_numbers_stay_exact(void **state)
         b[i] = rintf(b[i]);
     }
     for (size_t f = 0; f < sizeof formats / sizeof *formats; f++) {
-        gmv_backend *other = open_with(formats[f].precision);
+        gmv_backend *other = t_open_with(formats[f].precision);
         if (other != NULL) {
             t_backend = other;
             assert_true(product_error(GMV_N, GMV_T, a, b) == 0.0);
