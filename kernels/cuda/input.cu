@@ -1,47 +1,28 @@
 /* First layer on sparse input, and the one-hot covariates.
  *
  * Both directions of the first layer are one sum, out[r, :] += sum over k of value[k] * row(index[k]), with the indices
- * of a row ascending: cells over the CSR with the rows of the weight, genes over the CSC with those of the gradient. A
- * warp sums 128 columns of one row in registers, in the order of the indices: its bits depend on nothing else. */
+ * of a row ascending: cells over the CSR with the rows of the weight, genes over the CSC with those of the gradient.
+ * input_tiles.cu has the form for the tensor cores. Here a warp sums 128 columns of one row in registers, in the order
+ * of the indices: its bits depend on nothing else. */
 #include "columns.cuh"
 #include "cuda.h"
 #include "device.cuh"
+#include "input_tiles.cuh"
 #include "launch.cuh"
 #include "quad.cuh"
-
-#include <limits.h>
 
 enum {
     warp_columns = 4 * warp_width,
     window = 256, /* indices: 128 kB of rows, of which the warps of a block need less than half */
     most_warps = 16,
-    step_entries = 4 /* rows under way at once */
+    step_entries = 4, /* rows under way at once */
+    most_tile_genes = 20000
 };
-
-/* A non-zero of a sparse matrix. */
-typedef struct entry {
-    alignas(8) int index;
-    float value;
-} entry;
-
-typedef struct sparse_rows {
-    int rows;
-    const int32_t *start; /* [rows + 1] */
-    const int32_t *index; /* ascending within a row, below `indices` */
-    const float *value;
-    int indices;
-} sparse_rows;
 
 /* The entry of this lane among the 32 from `at` on. */
 static __device__ __forceinline__ entry entry_of_lane(const sparse_rows &a, int32_t at, int32_t end)
 {
-    entry e = {INT_MAX, 0.0f};
-    at += (int32_t)(threadIdx.x % warp_width);
-    if (at < end) {
-        e.index = a.index[at];
-        e.value = a.value[at];
-    }
-    return e;
+    return entry_at(a, at + (int32_t)(threadIdx.x % warp_width), end);
 }
 
 /* Puts the entries of a warp where all its lanes read them: both words at once, for the price of one shuffle. */
@@ -161,11 +142,19 @@ static gmv_status part_of_zeros(gmv_backend *b, gmv_input input, gmv_mat x, cons
     return GMV_OK;
 }
 
-/* The two operations of the first layer. Sums move H floats for every non-zero, out of the caches. Up to about
- * 20,000 genes a product with dense tiles, made from the CSR in shared memory for the tensor cores, is faster: 2 G H
- * operations a cell, at 13,431 genes 8 MFLOP or 0.01 us in bf16, against 0.1 us. Its work grows with all genes, that
- * of sums with the genes that a cell has, so that from about 60,000 on these win; and in fp32 they do everywhere.
- * The other form belongs into a file of its own, the choice between them here: by precision and batch->genes. */
+/* The two operations of the first layer. Sums move H floats for every non-zero, out of the caches. In bf16 a product
+ * with dense tiles, made from the CSR in shared memory for the tensor cores, is faster up to `most_tile_genes`: 2 G H
+ * operations a cell, at 13,431 genes 8 MFLOP or 0.02 us, and 0.04 with all around them, against 0.1 us. Its work grows
+ * with all genes, that of sums with the genes that a cell has: with 1,200 of them the two meet somewhere between 30,000
+ * and 60,000. `warps`: of a block of sums. */
+static gmv_status multiply_rows(gmv_backend *b, const gmv_batch *batch, sparse_rows a, int warps, gmv_mat dense,
+                                const float *constant, bool add, gmv_mat out)
+{
+    if (gmv_cuda_state_of(b)->precision == GMV_BF16 && batch->genes <= most_tile_genes) {
+        return gmv_cuda_sparse_tiles(b, a, dense, constant, add, out);
+    }
+    return gather_rows(b, a, warps, dense, constant, add, out);
+}
 
 gmv_status gmv_cuda_input_forward(gmv_backend *b, const gmv_batch *batch, gmv_input input, gmv_mat weight, gmv_mat out)
 {
@@ -175,7 +164,7 @@ gmv_status gmv_cuda_input_forward(gmv_backend *b, const gmv_batch *batch, gmv_in
     sparse_rows cells = {batch->cells, batch->indptr, batch->gene, batch->x, batch->genes};
     /* more cells in a block share more; fewer make enough blocks for every multiprocessor */
     int warps = batch->cells >= 2048 ? most_warps : (batch->cells >= 512 ? 8 : 4);
-    return gather_rows(b, cells, warps, weight, constant, false, out);
+    return multiply_rows(b, batch, cells, warps, weight, constant, false, out);
 }
 
 gmv_status gmv_cuda_input_backward(gmv_backend *b, const gmv_batch *batch, gmv_input input, gmv_mat d_out,
@@ -185,7 +174,8 @@ gmv_status gmv_cuda_input_backward(gmv_backend *b, const gmv_batch *batch, gmv_i
     const float *constant;
     GMV_TRY(part_of_zeros(b, input, d_out, &constant));
     sparse_rows genes = {batch->genes, batch->colptr, batch->cell, batch->col_x, batch->cells};
-    return gather_rows(b, genes, 8, d_out, constant, true, d_weight); /* a block lasts as long as its commonest gene */
+    /* a block lasts as long as its commonest gene */
+    return multiply_rows(b, batch, genes, 8, d_out, constant, true, d_weight);
 }
 
 /* ---- one-hot covariates: sums of few rows of the weight, and of many rows for few levels ---- */
