@@ -87,7 +87,23 @@ install_programs() {
         readelf -d "$plugin" | sed -n 's/.*(NEEDED).*\[\(.*\)\]/\1/p' | grep -xE "$nvidia" |
             grep -v '^libcuda\.so' >"$stage/lib/gmvae_dist/nvidia-libraries.txt"
         readlink -f "$plugin" >>"$work/sources"
+        install_cuda_licence
     fi
+}
+
+# CUDA's runtime is part of the plug-in; its licence lies where the toolkit came from: NVIDIA's installer, pip, or a
+# package.
+install_cuda_licence() {
+    toolkit=$(dirname "$(dirname "$(readlink -f "$(cached CMAKE_CUDA_COMPILER)")")")
+    for file in "$toolkit"/EULA.txt "$toolkit"/dist-info/nvidia_cuda_runtime*/licenses/* \
+        "$toolkit"/../../nvidia_cuda_runtime*/licenses/* /usr/share/doc/cuda-cudart-[0-9]*/copyright \
+        /usr/share/doc/nvidia-cuda-dev/copyright; do
+        if [ -s "$file" ]; then
+            cp -L "$file" "$stage/licenses/cuda-runtime"
+            return
+        fi
+    done
+    fail 5 "the licence of CUDA's runtime (EULA.txt) is not in $toolkit; it has to go into the bundle"
 }
 
 # install_plugins FROM TO PATTERN: the plug-ins of a folder that do not need a fabric.
@@ -137,7 +153,10 @@ install_libraries() {
 
 install_texts() {
     cp README.md LICENSE "$stage/" && cp docs/*.md "$stage/docs/" && cp configs/*.yaml "$stage/configs/" &&
-        cp tests/data/README.md tests/data/kang_pbmc_4sample.h5ad "$stage/tests/data/" &&
+        cp tests/data/README.md tests/data/kang_pbmc_4sample.h5ad tests/data/human_kidney.h5ad "$stage/tests/data/" &&
+        cp tests/gpu.sh tests/gpu_training.py "$stage/tests/" &&
+        cp tests/run/devices.py tests/run/support.py "$stage/tests/run/" &&
+        cp bench/torch_step.py bench/compare.py "$stage/bench/" &&
         cp launch/env.sh launch/run_local.sh launch/train.sbatch launch/nvidia_libs.sh "$stage/launch/" ||
         exit 5
 }
@@ -200,10 +219,11 @@ Start           bin/gmvae_dist --help
                 bin/mpirun -np 2 bin/gmvae_dist CONFIG.yaml
                 docs/install.md: clusters, SLURM, NVIDIA's libraries
 Test            for t in tests/test_[uo]*; do \$t || echo "FAILED: \$t"; done
+                tests/gpu.sh                                 with a GPU; needs Python, its first lines say for what
 
 lib/ and the programs but gmvae_dist and tests/ are taken from these packages, with nothing changed but search paths of
-libraries (and removed symbols of programs); Random123 is part of the program. licenses/ holds their licences. Their
-sources are at $sources under the source's name and version.
+libraries (and removed symbols of programs); Random123 is part of the program, CUDA's runtime of the CUDA plug-in.
+licenses/ holds their licences. The packages' sources are at $sources under the source's name and version.
 
 $system
 package version source
@@ -216,7 +236,10 @@ pack() {
     epoch=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct 2>/dev/null || echo 0)}
     find "$stage" -type d -exec chmod 755 {} +
     find "$stage" -type f -exec chmod 644 {} +
-    chmod 755 "$stage"/bin/* "$stage"/libexec/* "$stage"/tests/test_* "$stage"/launch/*.sh
+    chmod 755 "$stage"/bin/* "$stage"/libexec/* "$stage"/launch/*.sh "$stage"/tests/gpu.sh
+    for file in "$stage"/tests/test_* "$stage"/tests/bench_*; do
+        [ ! -f "$file" ] || chmod 755 "$file"
+    done
     tarball=$output/$name.tar.xz
     if ! { tar -C "$work" --sort=name --format=gnu --mtime="@$epoch" --owner=0 --group=0 --numeric-owner \
         -cf "$work/tar" "$name" && xz -T1 "-${XZ_LEVEL:-6}" -c "$work/tar" >"$tarball.part" &&
@@ -240,9 +263,10 @@ trap 'exit 130' INT TERM HUP PIPE
 check_build
 find_open_mpi
 stage=$work/$name
-mkdir -p "$stage/bin" "$stage/tests/data" "$stage/libexec" "$stage/lib/deps" "$stage/lib/openmpi" "$stage/lib/pmix" \
-    "$stage/lib/gmvae_dist" "$stage/lib/none" "$stage/share/openmpi" "$stage/share/pmix" "$stage/etc" "$stage/configs" \
-    "$stage/docs" "$stage/launch" "$stage/licenses/common"
+for folder in bin bench tests/data tests/run libexec lib/deps lib/openmpi lib/pmix lib/gmvae_dist lib/none \
+    share/openmpi share/pmix etc configs docs launch licenses/common; do
+    mkdir -p "$stage/$folder" || exit 5
+done
 install_programs
 install_open_mpi
 install_libraries

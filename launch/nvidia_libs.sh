@@ -14,7 +14,7 @@ set -u
 top=${NVIDIA_LIBS_ROOT:-}
 
 case $# in
-0) missing=$(printf '%s\n' 'libcudart.so.*' 'libcublas.so.*' 'libcublasLt.so.*' 'libcurand.so.*' 'libnccl.so.*') ;;
+0) missing=$(printf '%s\n' 'libcublas.so.*' 'libcublasLt.so.*' 'libnccl.so.*') ;;
 1) missing=$(cat "$1") || exit 2 ;;
 *)
     echo "usage: launch/nvidia_libs.sh [FILE]" >&2
@@ -118,6 +118,6 @@ drop_what_loader_finds
 if [ -n "$missing" ]; then
     missing=$(printf '%s' "$missing" | paste -s -d ' ' -)
     echo "nvidia_libs.sh: not on this machine: $missing; install the CUDA toolkit and NCCL, or the Python packages" \
-        "nvidia-* that hold them" >&2
+        "'nvidia-cublas==13.*' and nvidia-nccl-cu13 (CUDA 12: nvidia-cublas-cu12 and nvidia-nccl-cu12)" >&2
     exit 5
 fi

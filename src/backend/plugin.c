@@ -6,6 +6,10 @@
 #include <string.h>
 #include <unistd.h>
 
+#ifndef GMVAE_CUDA_REMEDY
+#define GMVAE_CUDA_REMEDY "install NVIDIA's libraries (cuBLAS, NCCL)"
+#endif
+
 enum { path_room = 4200 };
 
 /* Folder of the running program, without a slash at its end. */
@@ -49,8 +53,8 @@ static gmv_status load(const gmv_plugin **plugin)
     }
     void *library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
     if (library == NULL) {
-        return GMV_FAIL(GMV_ERR_ENVIRONMENT, "the CUDA backend cannot be loaded: %s; install NVIDIA's libraries (CUDA, "
-                                             "cuBLAS, NCCL) or put their folders into LD_LIBRARY_PATH", dlerror());
+        return GMV_FAIL(GMV_ERR_ENVIRONMENT, "the CUDA backend cannot be loaded: %s; " GMVAE_CUDA_REMEDY
+                                             ", or put their folders into LD_LIBRARY_PATH", dlerror());
     }
     const gmv_plugin *found = dlsym(library, "gmv_cuda_plugin");
     if (found == NULL || strcmp(found->version, GMVAE_VERSION) != 0 || found->table_bytes != sizeof(gmv_ops)) {

@@ -7,6 +7,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #define GMV_CPU_BACKEND(id, isa) gmv_status gmv_cpu_##id##_open(gmv_backend *backend);
 #include "cpu_backends.def"
@@ -57,15 +58,22 @@ static gmv_status open_cpu(gmv_backend *backend, const gmv_backend_options *opti
     return best_variant()->open(backend);
 }
 
+static bool host_has_driver(void)
+{
+    return access("/dev/nvidiactl", F_OK) == 0 || access("/proc/driver/nvidia/version", F_OK) == 0;
+}
+
 /* Whether `auto` means cuda: every rank must have a GPU. Collective. */
 static bool every_rank_has_gpu(const gmv_comm *comm)
 {
-    char text[512];
+    char text[1024];
     int64_t with = gmv_backend_find_gpu(text, sizeof text) ? 1 : 0;
     gmv_comm_sum_i64(comm, &with, 1);
     if (with > 0 && with < comm->size && comm->rank == 0) {
         gmv_warn("only %lld of %d ranks see a GPU, so all compute on the CPU; backend=cuda says what the others lack",
                  (long long)with, comm->size);
+    } else if (with == 0 && comm->rank == 0 && host_has_driver()) {
+        gmv_warn("this host has an NVIDIA driver, but computing is on the CPU: %s", text);
     }
     return with == comm->size;
 }

@@ -101,4 +101,6 @@ check_loaded
 
 expect "a unit test" 'PASSED' "$bundle/tests/test_unit_config"
 expect "a test of operations" 'PASSED' "$bundle/tests/test_ops_memory"
+expect "a benchmark" 'cells_per_s' "$bundle/tests/bench_step" genes=100 nonzeros=10 cells=64 warmup=1 steps=1 \
+    train.batch_size=16 backend=cpu
 expect "sums of two ranks" 'PASSED' "$bundle/bin/mpirun" -np 2 "$bundle/tests/test_dist_reduce"
