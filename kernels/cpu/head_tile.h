@@ -57,47 +57,52 @@ typedef struct head_tile {
     float *d_gene;                     /* [genes] */
 } head_tile;
 
+/* One entry's zero part and its gradient. A function of its own because arrays declared inside a simd loop would
+ * stay in memory and keep the loop from vectorising; so does one_count. */
+INLINED float one_zero(likelihood_functions f, float p0, float p1, float p2, float p3, float *g0, float *g1, float *g2,
+                       float *g3)
+{
+    float p[GMV_MAX_HEADS + 1] = {p0, p1, p2, p3}, g[GMV_MAX_HEADS + 1] = {0.0f, 0.0f, 0.0f, 0.0f};
+    float value = f.zero(p, g);
+    *g0 = g[0];
+    *g1 = g[1];
+    *g2 = g[2];
+    *g3 = g[3];
+    return value;
+}
+
 /* Zero part of every entry of the tile: values to `ll`, gradients to the tile. */
 INLINED void zero_part(likelihood_functions f, unsigned want, const head_work *work, const head_tile *tile, double *ll)
 {
     const float *gene_raw = f.gene_param ? work->args->gene_param.at + tile->first : NULL;
     for (int r = 0; r < work->rows; r++) {
         size_t row = (size_t)r * (size_t)tile->genes;
-        const float *GMV_RESTRICT v0 = tile->value[0] + row;
-        const float *GMV_RESTRICT v1 = tile->value[f.heads > 1 ? 1 : 0] + row;
-        const float *GMV_RESTRICT v2 = tile->value[f.heads > 2 ? 2 : 0] + row;
+        const float *GMV_RESTRICT p0 = tile->value[0] + row;
+        const float *GMV_RESTRICT p1 = f.heads > 1 ? tile->value[1] + row : gene_raw;
+        const float *GMV_RESTRICT p2 = f.heads > 2 ? tile->value[2] + row : gene_raw;
         float *GMV_RESTRICT g0 = tile->grad[0] + row;
         float *GMV_RESTRICT g1 = tile->grad[f.heads > 1 ? 1 : 0] + row;
         float *GMV_RESTRICT g2 = tile->grad[f.heads > 2 ? 2 : 0] + row;
-        float *GMV_RESTRICT dg = tile->d_gene;
+        float *GMV_RESTRICT d_gene = tile->d_gene;
         float shift = work->shift[r], total = 0.0f;
+        int predictors = f.heads + (f.gene_param ? 1 : 0);
 #pragma omp simd reduction(+ : total)
         for (int t = 0; t < tile->genes; t++) {
-            float p[GMV_MAX_HEADS + 1] = {v0[t] + shift, 0.0f, 0.0f, 0.0f}, g[GMV_MAX_HEADS + 1];
-            if (f.heads > 1) {
-                p[1] = v1[t];
-            }
-            if (f.heads > 2) {
-                p[2] = v2[t];
-            }
-            if (f.gene_param) {
-                p[f.heads] = gene_raw[t];
-            }
-            float value = f.zero(p, g);
-            if ((want & want_value) != 0) {
-                total += value;
-            }
+            float q1 = predictors > 1 ? p1[t] : 0.0f, q2 = predictors > 2 ? p2[t] : 0.0f;
+            float q3 = predictors > 3 ? gene_raw[t] : 0.0f, e0, e1, e2, e3;
+            float value = one_zero(f, p0[t] + shift, q1, q2, q3, &e0, &e1, &e2, &e3);
+            total += (want & want_value) != 0 ? value : 0.0f;
             if ((want & (want_first_gradient | want_gradient)) != 0) {
-                g0[t] = g[0];
+                g0[t] = e0;
             }
             if ((want & want_gradient) != 0 && f.heads > 1) {
-                g1[t] = g[1];
+                g1[t] = e1;
             }
             if ((want & want_gradient) != 0 && f.heads > 2) {
-                g2[t] = g[2];
+                g2[t] = e2;
             }
             if ((want & want_gradient) != 0 && f.gene_param) {
-                dg[t] += g[f.heads];
+                d_gene[t] += f.heads == 1 ? e1 : (f.heads == 2 ? e2 : e3);
             }
         }
         ll[r] += (double)total;

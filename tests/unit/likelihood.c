@@ -25,15 +25,18 @@ static const double by_mean[][4] = {
     {1, 1e-8, 1e-4, -18.420780748952},
 };
 
-/* Value and gradient of the float functions, as the kernels put them together. */
-static float evaluate(gmv_likelihood which, float y, const float *p, float *g)
+/* Value and gradient of the float functions, as the kernels put them together. most: 0 by the function for any count,
+ * else by that for counts up to it. */
+static float evaluate_by(int most, gmv_likelihood which, float y, const float *p, float *g)
 {
     float value = NAN;
     switch (which) {
 #define GMV_LIKELIHOOD(name, heads, softmax, gene_params, names, description)                                          \
     case GMV_LIKELIHOOD_##name:                                                                                        \
         value = gmv_lik_##name##_zero(p, g);                                                                           \
-        value += y > 0.0f ? gmv_lik_##name##_count(y, p, g) : 0.0f;                                                    \
+        if (y > 0.0f) {                                                                                                \
+            value += most > 0 ? gmv_lik_##name##_few(y, most, p, g) : gmv_lik_##name##_count(y, p, g);                 \
+        }                                                                                                              \
         break;
 #include "gmvae/likelihoods.def"
 #undef GMV_LIKELIHOOD
@@ -41,6 +44,11 @@ static float evaluate(gmv_likelihood which, float y, const float *p, float *g)
         break;
     }
     return value;
+}
+
+static float evaluate(gmv_likelihood which, float y, const float *p, float *g)
+{
+    return evaluate_by(0, which, y, p, g);
 }
 
 /* The raw value whose link gives r. */
@@ -161,10 +169,14 @@ static void compare(worst *w, gmv_likelihood which, double y, float p0, float p1
     double wide[2] = {(double)p0, (double)p1}, want[2], zero[2], at[3] = {y, (double)p0, (double)p1};
     double value = ref_likelihood(which, y, wide, want);
     double value_of_zero = ref_likelihood(which, 0.0, wide, zero);
-    note(w, 0, (double)evaluate(which, (float)y, p, g), value, fmax(1.0, fabs(value_of_zero) * T_PART / T_POINTWISE), at);
-    for (int k = 0; k < 2; k++) {
-        double terms = fmin(y, (double)GMV_NB_SUM_MAX) * T_PART / T_POINTWISE; /* of size up to 1 each, in float */
-        note(w, k + 1, (double)g[k], want[k], fabs(zero[k]) + fabs(want[k] - zero[k]) + terms, at);
+    double scale = fmax(1.0, fabs(value_of_zero) * T_PART / T_POINTWISE);
+    static const int most[] = {0, 4, 1};
+    for (int f = 0; f < (y == 1.0 ? 3 : (y > 0.0 && y <= 4.0 ? 2 : 1)); f++) {
+        note(w, 0, (double)evaluate_by(most[f], which, (float)y, p, g), value, scale, at);
+        for (int k = 0; k < 2; k++) {
+            double terms = fmin(y, (double)GMV_NB_SUM_MAX) * T_PART / T_POINTWISE; /* of size up to 1 each, in float */
+            note(w, k + 1, (double)g[k], want[k], fabs(zero[k]) + fabs(want[k] - zero[k]) + terms, at);
+        }
     }
 }
 
@@ -228,12 +240,49 @@ static void extreme_predictors_give_no_nan(void **state)
     }
 }
 
+/* Means beyond the range of float: a zero still has its value and gradient, and an infinite mean is told. */
+static void zeros_of_huge_means(void **state)
+{
+    (void)state;
+    worst w;
+    memset(&w, 0, sizeof w);
+    float g[2];
+    for (float raw = -30.0f; raw <= 30.0f; raw += 7.5f) {
+        for (float log_mu = 32.0f; log_mu < 1e4f; log_mu *= 1.1f) {
+            compare(&w, GMV_LIKELIHOOD_nb, 0.0, log_mu, raw);
+        }
+        float p[2] = {INFINITY, raw};
+        assert_true(evaluate(GMV_LIKELIHOOD_nb, 0.0f, p, g) == -INFINITY);
+    }
+    within("nb of 0", &w);
+}
+
+/* Means and dispersions so small that the factors of a count leave the normal floats. */
+static void counts_of_tiny_means(void **state)
+{
+    (void)state;
+    worst nb, logit;
+    memset(&nb, 0, sizeof nb);
+    memset(&logit, 0, sizeof logit);
+    for (int y = 1; y <= GMV_NB_SUM_MAX + 1; y++) {
+        for (float low = -20.0f; low > -400.0f; low *= 1.1f) {
+            for (float raw = -30.0f; raw <= 30.0f; raw += 7.5f) {
+                compare(&nb, GMV_LIKELIHOOD_nb, y, low, raw);
+                compare(&logit, GMV_LIKELIHOOD_nb_logit, y, raw, low);
+            }
+        }
+    }
+    within("nb of tiny means", &nb);
+    within("nb_logit of tiny odds", &logit);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         T_TEST(reference_gives_the_published_values), T_TEST(float_functions_give_the_published_values),
         T_TEST(reference_gradient_is_its_derivative), T_TEST(nb_agrees_with_the_reference),
         T_TEST(nb_logit_agrees_with_the_reference),   T_TEST(extreme_predictors_give_no_nan),
+        T_TEST(zeros_of_huge_means),                  T_TEST(counts_of_tiny_means),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

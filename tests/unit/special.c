@@ -158,54 +158,78 @@ static void log1p_is_accurate(void **state)
     assert_true(isnan(gmv_log1pf(-2.0f)));
 }
 
-static void softplus_and_sigmoid_are_accurate(void **state)
-{
-    (void)state;
-    worst soft = {0}, sigmoid = {0};
-    int n = t_thin(GRID);
-    for (int i = 0; i < n; i++) {
-        float x = even(-87.0, 200.0, i, n);
-        double e = exp((double)x);
-        note(&soft, relative(gmv_softplusf(x), x > 40.0f ? (double)x : log1p(e)), (double)x);
-        note(&sigmoid, relative(gmv_sigmoidf(x), 1.0 / (1.0 + exp(-(double)x))), (double)x);
-    }
-    within("gmv_softplusf, relative", soft, T_SOFTPLUS);
-    within("gmv_sigmoidf, relative", sigmoid, T_SIGMOID);
-    assert_true(gmv_softplusf(-1000.0f) == 0.0f);
-    assert_true(gmv_softplusf(-INFINITY) == 0.0f);
-    assert_true(gmv_softplusf(1e30f) == 1e30f);
-    assert_true(gmv_softplusf(INFINITY) == INFINITY);
-    assert_true(isnan(gmv_softplusf(NAN)));
-    assert_true(gmv_sigmoidf(-INFINITY) == 0.0f);
-    assert_true(gmv_sigmoidf(INFINITY) == 1.0f);
-    assert_true(gmv_sigmoidf(0.0f) == 0.5f);
-    assert_true(isnan(gmv_sigmoidf(NAN)));
-}
-
-/* log(1 + t) - t / (1 + t) in long double; by its series where even that cancels. */
-static double excess(double t)
-{
-    if (t < 1e-4) {
-        return t * t * (0.5 - t * (2.0 / 3.0 - t * (3.0 / 4.0 - t * 4.0 / 5.0)));
-    }
-    return (double)(log1pl((long double)t) - (long double)t / (1.0L + (long double)t));
-}
-
-static void log1p_excess_is_accurate(void **state)
+static void reciprocal_is_accurate(void **state)
 {
     (void)state;
     worst w = {0};
     int n = t_thin(GRID);
     for (int i = 0; i < n; i++) {
-        float t = geometric(1e-18, 3e38, i, n);
-        note(&w, relative(gmv_log1p_excessf(t), excess((double)t)), (double)t);
-        t = even(0.05, 1.0, i, n);
-        note(&w, relative(gmv_log1p_excessf(t), excess((double)t)), (double)t);
+        float x = geometric(1e-37, 1e37, i, n);
+        note(&w, ulps(gmv_reciprocalf(x), 1.0 / (double)x), (double)x);
+        note(&w, ulps(gmv_reciprocalf(-x), -1.0 / (double)x), (double)-x);
     }
-    within("gmv_log1p_excessf, relative", w, T_LOG1P_EXCESS);
-    assert_true(gmv_log1p_excessf(0.0f) == 0.0f);
-    assert_true(gmv_log1p_excessf(FLT_TRUE_MIN) == 0.0f);
-    assert_true(isnan(gmv_log1p_excessf(NAN)));
+    within("gmv_reciprocalf, ulp", w, T_RECIPROCAL_ULP);
+}
+
+static void logistic_is_accurate(void **state)
+{
+    (void)state;
+    worst soft = {0}, share = {0}, rest = {0};
+    int n = t_thin(GRID);
+    for (int i = 0; i < n; i++) {
+        float x = even(-87.0, 200.0, i, n);
+        gmv_logistic y = gmv_logisticf(x);
+        note(&soft, relative(y.softplus, x > 40.0f ? (double)x : log1p(exp((double)x))), (double)x);
+        note(&share, relative(y.share, 1.0 / (1.0 + exp(-(double)x))), (double)x);
+        y = gmv_logisticf(-x);
+        note(&rest, relative(y.rest, 1.0 / (1.0 + exp(-(double)x))), (double)-x);
+    }
+    within("gmv_logisticf, softplus, relative", soft, T_LOGISTIC);
+    within("gmv_logisticf, share, relative", share, T_LOGISTIC);
+    within("gmv_logisticf, rest, relative", rest, T_LOGISTIC);
+    assert_true(gmv_logisticf(-1000.0f).softplus == 0.0f);
+    assert_true(gmv_logisticf(-INFINITY).softplus == 0.0f);
+    assert_true(gmv_logisticf(1e30f).softplus == 1e30f);
+    assert_true(gmv_logisticf(INFINITY).softplus == INFINITY);
+    assert_true(isnan(gmv_logisticf(NAN).softplus));
+    assert_true(gmv_logisticf(-INFINITY).share == 0.0f && gmv_logisticf(-INFINITY).rest == 1.0f);
+    assert_true(gmv_logisticf(INFINITY).share == 1.0f && gmv_logisticf(INFINITY).rest == 0.0f);
+    assert_true(gmv_logisticf(0.0f).share == 0.5f && gmv_logisticf(0.0f).rest == 0.5f);
+    assert_true(isnan(gmv_logisticf(NAN).share) && isnan(gmv_logisticf(NAN).rest));
+}
+
+/* -log(1 - u) - u in long double from t = u / (1 - u); by its series where even that cancels. */
+static double excess(double u, double t)
+{
+    if (u < 1e-4) {
+        return u * u * (0.5 + u * (1.0 / 3.0 + u * (0.25 + u / 5.0)));
+    }
+    return (double)(log1pl((long double)t) - (long double)t / (1.0L + (long double)t));
+}
+
+static void log_excess_is_accurate(void **state)
+{
+    (void)state;
+    worst w = {0}, both = {0};
+    int n = t_thin(GRID);
+    for (int i = 0; i < n; i++) {
+        float u = i % 2 == 0 ? even(0.0, 0.58, i, n) : geometric(1e-18, 0.58, i, n);
+        if (u > 0.0f) {
+            note(&w, relative(gmv_log_excessf(u), excess((double)u, (double)u / (1.0 - (double)u))), (double)u);
+        }
+        double t = i % 2 == 0 ? (double)geometric(1e-18, 1e37, i, n) : (double)even(0.5, 2.0, i, n);
+        float share = (float)(t / (1.0 + t)), rest = (float)(1.0 / (1.0 + t));
+        note(&both, relative(gmv_log_excess_bothf(share, rest), excess(t / (1.0 + t), t)), t);
+        /* and one unit of the last place wrong */
+        share = nextafterf(share, i % 4 < 2 ? 0.0f : 1.0f);
+        rest = nextafterf(rest, i % 8 < 4 ? 0.0f : 2.0f);
+        note(&both, relative(gmv_log_excess_bothf(share, rest), excess(t / (1.0 + t), t)), t);
+    }
+    within("gmv_log_excessf, relative", w, T_LOG_EXCESS);
+    within("gmv_log_excess_bothf, relative", both, T_LOG_EXCESS_BOTH);
+    assert_true(gmv_log_excessf(0.0f) == 0.0f);
+    assert_true(gmv_log_excess_bothf(0.0f, 1.0f) == 0.0f);
+    assert_true(isnan(gmv_log_excess_bothf(NAN, NAN)));
 }
 
 static void sincos_is_accurate(void **state)
@@ -324,8 +348,9 @@ int main(void)
         T_TEST(log_is_accurate),
         T_TEST(log_at_its_edges),
         T_TEST(log1p_is_accurate),
-        T_TEST(softplus_and_sigmoid_are_accurate),
-        T_TEST(log1p_excess_is_accurate),
+        T_TEST(reciprocal_is_accurate),
+        T_TEST(logistic_is_accurate),
+        T_TEST(log_excess_is_accurate),
         T_TEST(sincos_is_accurate),
         T_TEST(log_rising_is_accurate),
         T_TEST(erf_and_gelu_are_accurate),

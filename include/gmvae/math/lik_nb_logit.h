@@ -12,29 +12,27 @@
 
 GMV_HD float gmv_lik_nb_logit_zero(const float *p, float *g)
 {
-    float r = gmv_softplusf(p[0]) + 1e-3f;
-    float minus_log_fail = gmv_softplusf(p[1]); /* -log sigma(-l) */
-    g[0] = -minus_log_fail * gmv_sigmoidf(p[0]);
-    g[1] = -r * gmv_sigmoidf(p[1]);
-    return -r * minus_log_fail;
+    gmv_logistic link = gmv_logisticf(p[0]), odds = gmv_logisticf(p[1]);
+    float r = link.softplus + 1e-3f;
+    g[0] = -odds.softplus * link.share; /* softplus(l) = -log sigma(-l) */
+    g[1] = -r * odds.share;
+    return -r * odds.softplus;
 }
 
 GMV_HD float gmv_lik_nb_logit_count(float y, const float *p, float *g)
 {
-    float r = gmv_softplusf(p[0]) + 1e-3f;
-    float d_r;
-    float value = gmv_nb_count_part(y, r, gmv_sigmoidf(p[1]), -gmv_softplusf(-p[1]), &d_r);
-    g[0] += d_r * gmv_sigmoidf(p[0]);
-    g[1] += y * gmv_sigmoidf(-p[1]);
+    gmv_logistic link = gmv_logisticf(p[0]), odds = gmv_logisticf(p[1]);
+    float d_r, value = gmv_nb_count_part(y, link.softplus + 1e-3f, odds.share, p[1], &d_r);
+    g[0] += d_r * link.share;
+    g[1] += y * odds.rest;
     return value;
 }
 
 GMV_HD float gmv_lik_nb_logit_few(float y, int most, const float *p, float *g)
 {
-    float r = gmv_softplusf(p[0]) + 1e-3f;
-    float d_r;
-    float value = gmv_nb_few_part(y, most, r, gmv_sigmoidf(p[1]), -gmv_softplusf(-p[1]), &d_r);
-    g[0] += d_r * gmv_sigmoidf(p[0]);
-    g[1] += y * gmv_sigmoidf(-p[1]);
+    gmv_logistic link = gmv_logisticf(p[0]), odds = gmv_logisticf(p[1]);
+    float d_r, value = gmv_nb_few_part(y, most, link.softplus + 1e-3f, odds.share, p[1], &d_r);
+    g[0] += d_r * link.share;
+    g[1] += y * odds.rest;
     return value;
 }
