@@ -2,19 +2,19 @@
 """The training step of gmvae_dist in PyTorch, as one would write it there: the peer of bench_step.
 
     bench/torch_step.py [--genes 13431] [--nonzeros 1209] [--batch 1024] [--draws 1] [--levels 13] [--device cuda]
-                        [--precision fp32|tf32|bf16] [--compile] [--warmup 5] [--steps 30]
+                        [--precision fp32[,tf32[,bf16]]] [--compile] [--warmup 5] [--steps 30]
 
 The same model (w, x, z mixture VAE, marginal objective, negative binomial with softmax means and a dispersion per
 gene), sizes, dropout, clipping and Adam as the defaults of gmvae_dist. Counts are dense and already on the device:
 loading is not part of the step. bf16 is autocast, with the likelihood in fp32. --compile compiles loss and backward
-with torch.compile(mode="max-autotune-no-cudagraphs" on a CPU, "max-autotune" on a GPU). Prints one JSON line.
+with torch.compile(mode="max-autotune-no-cudagraphs" on a CPU, "max-autotune" on a GPU). Prints one JSON line for each
+precision, as soon as it is measured.
 """
 
 import argparse
 import json
 import math
 import statistics
-import sys
 import time
 
 import torch
@@ -102,13 +102,13 @@ def wait(args):
         torch.cuda.synchronize()
 
 
-def make_step(args, model):
+def make_step(args, precision, model):
     on_gpu = args.device.startswith("cuda")
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = args.precision == "tf32"
+    torch.set_float32_matmul_precision("high" if precision == "tf32" else "highest")
     optimiser = torch.optim.Adam(model.parameters(), lr=1e-3, **({"fused": True} if on_gpu else {}))
 
     def loss_of(*batch):
-        with torch.autocast("cuda" if on_gpu else "cpu", dtype=torch.bfloat16, enabled=args.precision == "bf16"):
+        with torch.autocast("cuda" if on_gpu else "cpu", dtype=torch.bfloat16, enabled=precision == "bf16"):
             return model(*batch)
 
     if args.compile:
@@ -120,25 +120,15 @@ def make_step(args, model):
         loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), CLIP)
         optimiser.step()
-        return loss
+        return loss.detach()
 
     return step
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    for name, default in (("genes", 13431), ("nonzeros", 1209), ("batch", 1024), ("draws", 1), ("levels", 13),
-                          ("warmup", 5), ("steps", 30), ("threads", 0)):
-        parser.add_argument(f"--{name}", type=int, default=default)
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--precision", choices=("fp32", "tf32", "bf16"), default="fp32")
-    parser.add_argument("--compile", action="store_true")
-    args = parser.parse_args()
-    if args.threads:
-        torch.set_num_threads(args.threads)
+def measure(args, precision, batches):
     torch.manual_seed(1)
     model = Gmvae(args.genes, args.levels, args.draws).to(args.device)
-    step, batches, seconds = make_step(args, model), make_batches(args, 4), []
+    step, seconds = make_step(args, precision, model), []
     for i in range(args.warmup):
         step(batches[i % len(batches)])
     for i in range(args.steps):
@@ -153,14 +143,35 @@ def main():
     wait(args)
     total = time.perf_counter() - start
     device = torch.cuda.get_device_name() if args.device.startswith("cuda") else f"{torch.get_num_threads()} threads"
-    json.dump({"bench": "step", "program": "torch" + (".compile" if args.compile else ""), "version": torch.__version__,
-               "backend": f"{args.device}: {device}", "ranks": 1, "genes": args.genes,
-               "nonzeros": round(float((batches[0][0] > 0).sum(1).float().mean()), 1), "batch": args.batch,
-               "draws": args.draws, "precision": args.precision, "steps": args.steps,
-               "step_ms_median": round(1e3 * statistics.median(seconds), 4), "step_ms_min": round(1e3 * min(seconds), 4),
-               "step_ms_max": round(1e3 * max(seconds), 4), "cells_per_s": round(args.batch * args.steps / total, 1),
-               "loss": round(float(loss), 3)}, sys.stdout)
-    print()
+    print(json.dumps({
+        "bench": "step", "program": "torch" + (".compile" if args.compile else ""), "version": torch.__version__,
+        "backend": f"{args.device}: {device}", "ranks": 1, "genes": args.genes,
+        "nonzeros": round(float((batches[0][0] > 0).sum(1).float().mean()), 1), "batch": args.batch,
+        "draws": args.draws, "precision": precision, "steps": args.steps,
+        "step_ms_median": round(1e3 * statistics.median(seconds), 4), "step_ms_min": round(1e3 * min(seconds), 4),
+        "step_ms_max": round(1e3 * max(seconds), 4), "cells_per_s": round(args.batch * args.steps / total, 1),
+        "loss": round(float(loss), 3)}), flush=True)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    for name, default in (("genes", 13431), ("nonzeros", 1209), ("batch", 1024), ("draws", 1), ("levels", 13),
+                          ("warmup", 5), ("steps", 30), ("threads", 0)):
+        parser.add_argument(f"--{name}", type=int, default=default)
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--precision", default="fp32", help="some of fp32, tf32, bf16, with commas between them")
+    parser.add_argument("--compile", action="store_true")
+    args = parser.parse_args()
+    precisions = args.precision.split(",")
+    if not set(precisions) <= {"fp32", "tf32", "bf16"}:
+        parser.error(f"--precision {args.precision}: some of fp32, tf32, bf16")
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    batches = make_batches(args, 4)
+    for precision in precisions:
+        measure(args, precision, batches)
+        if args.compile:
+            torch.compiler.reset()
 
 
 if __name__ == "__main__":
