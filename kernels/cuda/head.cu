@@ -142,7 +142,7 @@ static gmv_status add_columns(gmv_backend *b, head_chunk chunk, const float *col
 
 static gmv_status run_total_e(gmv_backend *b, const head_work &work, const head_chunk &chunk)
 {
-    GMV_LAUNCH(total_e_kernel, blocks_of(chunk.rows, small_threads), small_threads, 0, gmv_cuda_stream(b),
+    GMV_LAUNCH(total_e_kernel, blocks_of(chunk.rows, rows_wide), rows_wide * rows_high, 0, gmv_cuda_stream(b),
                (const double *)chunk.e, work.slots, chunk.rows, work.total_e);
     GMV_LAUNCHED();
     return GMV_OK;
@@ -173,7 +173,7 @@ static gmv_status run_softmax_on_chip(gmv_backend *b, const head_work &work, con
     GMV_LAUNCH(normaliser_tile_kernel, grid, normaliser_tile::threads, normaliser_tile::bytes, gmv_cuda_stream(b), chunk,
                work.norm_parts);
     GMV_LAUNCHED();
-    GMV_LAUNCH(join_parts_kernel, blocks_of(chunk.rows, small_threads), small_threads, 0, gmv_cuda_stream(b), chunk,
+    GMV_LAUNCH(join_parts_kernel, blocks_of(chunk.rows, rows_wide), rows_wide * rows_high, 0, gmv_cuda_stream(b), chunk,
                (const float2 *)work.norm_parts, (int)grid.x, (const float *)work.args->batch->library, work.shift,
                work.log_norm);
     GMV_LAUNCHED();

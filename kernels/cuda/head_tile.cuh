@@ -473,10 +473,9 @@ static __device__ void write_columns(const head_chunk &chunk, const tile_place &
 /* For each entry, from memory: 4 bytes of logits through L2, and 4 of gradients (for two heads 16 / 5.5e12 = 2.9 ps on
  * an H200, for one 1.5 ps). On chip: H * 2 bytes of operands for each 64 entries and head, twice (3.4 ps for one head),
  * 2 bytes of gradients, 600 operations on the tensor cores (1.5 ps at mma.sync's 400 TFLOP/s).
- * Operations for each entry: 140 instructions for a zero of nb_logit, 130 of nb with gradients, 90 for its E, 5 or 6 of
- * them on the special-function units, and 25 around them; a non-zero (9 %) costs 190 more when it is 1, 400 up to 4.
- * With 132 x 4 x 32 a cycle and 1.755 GHz that is 7 ps for nb_logit, 4.5 + 6.5 ps for the two passes of nb: bound by
- * instructions, so that three blocks on a multiprocessor (by registers) are enough. */
+ * Instructions for each entry: 51 for a zero of nb with gradients, 60 of nb_logit, 10 for a softmax, and about 30 around
+ * them; a non-zero (9 %) costs 40 more when it is 1, 110 up to 4. With 132 x 4 x 32 a cycle and 1.755 GHz that is 3.5 ps:
+ * what the operands from L2 take, so that nothing waits for long with three blocks on a multiprocessor. */
 template <typename L, unsigned want, bool on_chip>
 static __global__ void __launch_bounds__(tile_threads, 3) likelihood_tile_kernel(head_chunk chunk)
 {
