@@ -173,8 +173,8 @@ class Resume(RunTest):
 
     def test_best_is_not_the_last(self):
         """With a learning rate that spoils what was learnt, an earlier epoch stays the best."""
-        changes = {"train.epochs": 6, "train.lr": 0.3, "train.clip_norm": 1.0}
-        run = self.train("run", changes)
+        self.train("run", {"train.epochs": 3})
+        run = self.train("run", {"train.epochs": 6, "train.lr": 3.0, "train.clip_norm": 0})
         held_out = run.losses("validation")
         best = contents(run.checkpoint("best.h5"))
         self.assertLess(held_out.argmin(), len(held_out) - 1)
