@@ -5,10 +5,11 @@ usage: devices.py PATH/gmvae_dist
 Uses the plug-in that GMVAE_CUDA_PLUGIN names, or that the program finds. With GMVAE_TEST_ON_HOST=1 the plug-in is the
 host build of the kernels: then the number of GPUs and faults of CUDA, cuBLAS and NCCL can be set, too.
 """
+import json
 import os
 import unittest
 
-from support import FEW, RunTest, contents, main, np
+from support import FEW, RunTest, contents, datasets, h5py, main, np
 
 ON_HOST = os.environ.get("GMVAE_TEST_ON_HOST", "0") not in ("", "0")
 SMALL = {"train.batch_size": 64, "model.encoder": [16], "model.decoder": [16], "model.beta": [16]}
@@ -93,12 +94,53 @@ class Devices(RunTest):
         parts = self.on_gpu("parts", {"train.epochs": 3, "train.kl_warmup.steps": 20, "checkpoint.every": 1})
         self.same_run(whole, parts)
 
+    def results(self, backend, checkpoint):
+        """The folder with the embedding and the evaluation of a checkpoint."""
+        changes = {"checkpoint.path": checkpoint, "data.label_key": "cell_type", "output.metrics": ["ari", "nmi"]}
+        for word in ("embed", "eval"):
+            run = self.try_run(f"by_{backend}", {**SMALL, **changes, "backend": backend}, word=word)
+            self.assertEqual((run.code, run.err), (0, ""), (backend, word))
+        return run
+
+    def same_embedding(self, cpu, gpu):
+        """Numbers to 1e-5 of the largest of their array, labels where the first two clusters are 1e-4 apart."""
+        self.assertEqual(sorted(datasets(cpu)), sorted(datasets(gpu)))
+        floats, clusters = [], "obsm/gmvae_cluster_prob"
+        with h5py.File(cpu) as a, h5py.File(gpu) as b:
+            for name in datasets(cpu):
+                x, y = a[name][()], b[name][()]
+                if np.asarray(x).dtype.kind == "f":
+                    floats.append(name)
+                    np.testing.assert_allclose(y, x, rtol=0, atol=1e-5 * np.abs(x).max(), err_msg=name)
+                elif name not in ("uns/gmvae_dist/config", "obs/gmvae_cluster/codes"):
+                    np.testing.assert_array_equal(y, x, err_msg=name)
+            second, first = np.sort(a[clusters][()], 1)[:, -2:].T
+            clear = first - second > 1e-4
+            self.assertGreater(clear.sum(), 1000)
+            labels = [f["obs/gmvae_cluster/codes"][()][clear] for f in (a, b)]
+            np.testing.assert_array_equal(labels[0], a[clusters][()].argmax(1)[clear])
+            np.testing.assert_array_equal(labels[1], labels[0])
+        self.assertLessEqual({"obsm/X_gmvae", clusters, "obs/gmvae_neg_elbo"}, set(floats))
+
     def test_embedding_and_evaluation(self):
-        changes = {"output.embedding": True}
-        cpu, gpu = self.train("cpu", {**SMALL, **changes}), self.on_gpu("gpu", changes)
-        self.assertIn("embedding.h5ad", gpu.files())
-        self.assertIn("evaluation.json", gpu.files())
-        self.assertEqual(len(cpu.files()), len(gpu.files()))
+        """Of one checkpoint: tighter than runs, whose steps add up what they differ by."""
+        checkpoint = self.train("run", {**SMALL, "train.epochs": 4}).checkpoint()
+        cpu, gpu = (self.results(backend, checkpoint) for backend in ("cpu", "cuda"))
+        self.same_embedding(cpu.path("embedding.h5ad"), gpu.path("embedding.h5ad"))
+        a, b = ({k: v for k, v in evaluation(run).items() if k != "checkpoint"} for run in (cpu, gpu))
+        self.assertLessEqual({"neg_elbo", "reconstruction", "kl_w", "kl_z", "kl_x", "neg_elbo_se", "ari", "nmi"}, set(a))
+        self.assertEqual(list(a), list(b))
+        np.testing.assert_allclose(list(b.values()), list(a.values()), rtol=1e-5)
+
+    def test_training_ends_with_the_embedding_of_its_checkpoint(self):
+        run = self.on_gpu("run", {"output.embedding": True})
+        with h5py.File(run.path("embedding.h5ad")) as f:
+            checkpoint = f["uns/gmvae_dist/checkpoint"][()].decode()
+        again = self.results("cpu", checkpoint)
+        with h5py.File(again.path("embedding.h5ad")) as f:
+            self.assertEqual(f["uns/gmvae_dist/checkpoint"][()].decode(), checkpoint)
+        self.same_embedding(again.path("embedding.h5ad"), run.path("embedding.h5ad"))
+        self.assertIn("neg_elbo", evaluation(run))
 
     # ---- ranks ----
 
@@ -164,6 +206,11 @@ class Devices(RunTest):
         self.variables = {}
         self.assertEqual(run.code, 75, run.err)
         self.assertRegex(run.err, r"gmvae_dist: error: \[rank \d\] lost contact .*runtime.timeout")
+
+
+def evaluation(run):
+    with open(run.path("evaluation.json")) as text:
+        return json.load(text)
 
 
 def one_gpu():
