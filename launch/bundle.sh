@@ -92,9 +92,10 @@ install_programs() {
 }
 
 # CUDA's runtime is part of the plug-in; its licence lies where the toolkit came from: NVIDIA's installer, pip, or a
-# package.
+# package. The compiler tells where that is: what is called nvcc may be a script that calls it.
 install_cuda_licence() {
-    toolkit=$(dirname "$(dirname "$(readlink -f "$(cached CMAKE_CUDA_COMPILER)")")")
+    toolkit=$("$(cached CMAKE_CUDA_COMPILER)" --dryrun -x cu /dev/null 2>&1 | sed -n 's/^#\$ TOP=//p')
+    toolkit=$(readlink -f "${toolkit:-$(dirname "$(cached CMAKE_CUDA_COMPILER)")/..}")
     for file in "$toolkit"/EULA.txt "$toolkit"/dist-info/nvidia_cuda_runtime*/licenses/* \
         "$toolkit"/../../nvidia_cuda_runtime*/licenses/* /usr/share/doc/cuda-cudart-[0-9]*/copyright \
         /usr/share/doc/nvidia-cuda-dev/copyright; do

@@ -247,8 +247,11 @@ static void zeros_of_huge_means(void **state)
     worst w;
     memset(&w, 0, sizeof w);
     float g[2];
+    /* valgrind computes long double, and so the reference, in the range of double */
+    volatile long double large = 1e300L;
+    float most = isinf((double)(large * large / large)) ? 700.0f : 1e4f;
     for (float raw = -30.0f; raw <= 30.0f; raw += 7.5f) {
-        for (float log_mu = 32.0f; log_mu < 1e4f; log_mu *= 1.1f) {
+        for (float log_mu = 32.0f; log_mu < most; log_mu *= 1.1f) {
             compare(&w, GMV_LIKELIHOOD_nb, 0.0, log_mu, raw);
         }
         float p[2] = {INFINITY, raw};
