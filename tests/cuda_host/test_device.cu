@@ -262,6 +262,33 @@ static void missing_barrier_fault()
     exit(reversed(false) ? 0 : 3);
 }
 
+/* Races before and after which the threads meet; lanes of one warp, with __syncwarp. */
+__global__ void hedged_race_kernel(float *out, bool of_warp)
+{
+    __shared__ float all[32];
+    unsigned int me = threadIdx.x;
+    if (of_warp) {
+        __syncwarp();
+    } else {
+        __syncthreads();
+    }
+    all[me] = static_cast<float>(me);
+    float other = all[31 - me];
+    if (of_warp) {
+        __syncwarp();
+    } else {
+        __syncthreads();
+    }
+    out[me] = other;
+}
+
+template <bool of_warp> void hedged_race_fault()
+{
+    cudaStream_t stream = new_stream();
+    GMV_LAUNCH(hedged_race_kernel, 1, 32, 0, stream, device<float>(32), of_warp);
+    cudaStreamSynchronize(stream);
+}
+
 __global__ void one_too_many_kernel(float *x, int n)
 {
     x[n] = 1.0f;
@@ -333,6 +360,8 @@ static void use_after_free_fault()
 
 static const fault faults[] = {
     {"missing barrier", missing_barrier_fault},
+    {"race between barriers", hedged_race_fault<false>},
+    {"race in a warp", hedged_race_fault<true>},
     {"out of bounds", out_of_bounds_fault},
     {"in front", in_front_fault},
     {"dynamic overflow", dynamic_overflow_fault},
@@ -353,6 +382,8 @@ static void a_missing_barrier_is_found(void **)
         if (with_tsan) {
             expect(result, "data race");
             expect(result, "race_kernel");
+            expect(child("race between barriers", order), "data race");
+            expect(child("race in a warp", order), "data race");
         }
     }
 }

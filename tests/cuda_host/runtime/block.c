@@ -25,7 +25,8 @@ static struct block {
     uint64_t ready[WORDS];
     coh_fiber host, *running;
     coh_thread thread[COH_MAX_THREADS];
-    char begin, barrier, end; /* for a race detector: what happens before what */
+    char begin, end, barrier[2]; /* for a race detector: what happens before what */
+    unsigned int passed;         /* barriers; the next has its own word, which threads reach before all have left this */
 } block = {.current = -1};
 
 uint3 threadIdx;
@@ -235,6 +236,7 @@ static void open_barrier(int last, coh_barrier_kind kind)
     block.result = kind == COH_SYNC_OR ? yes > 0 : kind == COH_SYNC_AND ? yes == block.n : yes;
     block.combined[0] = block.combined[1] = 0;
     block.at_barrier = 0;
+    block.passed++;
     for (int i = 0; i < block.n; i++) {
         if (i != last) {
             coh_wake(i);
@@ -246,8 +248,9 @@ static void open_barrier(int last, coh_barrier_kind kind)
 int coh_barrier(coh_barrier_kind kind, int predicate, const char *file, int line)
 {
     int self = block.current;
+    char *order = &block.barrier[block.passed % 2];
     arrive(self, kind, predicate, file, line);
-    coh_release(&block.barrier);
+    coh_release(order);
     if (block.at_barrier < block.n) {
         coh_wait();
     } else if (block.divergent) {
@@ -255,7 +258,7 @@ int coh_barrier(coh_barrier_kind kind, int predicate, const char *file, int line
     } else {
         open_barrier(self, kind);
     }
-    coh_acquire(&block.barrier);
+    coh_acquire(order);
     return block.result;
 }
 

@@ -145,6 +145,7 @@ typedef struct coh_thread {
     coh_barrier_kind barrier;
     coh_warp_call call; /* file and line: of barriers too */
     unsigned long long result;
+    char arrived, *after; /* for a race detector: before and after a __syncwarp */
 } coh_thread;
 
 coh_thread *coh_thread_at(int number);

@@ -11,7 +11,8 @@ enum { MAX_WARPS = COH_MAX_THREADS / COH_WARP };
 static struct warp {
     unsigned int here;  /* lanes that wait in an operation */
     unsigned int alive; /* lanes that exist and have not exited */
-    char order;         /* for a race detector */
+    char order[2];      /* for a race detector: of this __syncwarp and the one before, which lanes are still leaving */
+    unsigned int passed;
 } warps[MAX_WARPS];
 
 void coh_warp_reset(int threads)
@@ -118,6 +119,18 @@ static void give_results(int warp, unsigned int present)
     }
 }
 
+/* What the lanes did before a __syncwarp happened before what they do after it; the last to come passes it on. */
+static void order_lanes(int w, unsigned int present)
+{
+    char *order = &warps[w].order[warps[w].passed++ % 2];
+    for (unsigned int left = present; left != 0; left &= left - 1u) {
+        coh_thread *thread = lane_of(w, __builtin_ctz(left));
+        coh_acquire(&thread->arrived);
+        thread->after = order;
+    }
+    coh_release(order);
+}
+
 /* Ends the operation with this mask if all its lanes are there. They have to be at the same operation, not at
  * the same line. @return whether it ended */
 static bool complete(int w, const coh_warp_call *call)
@@ -134,6 +147,9 @@ static bool complete(int w, const coh_warp_call *call)
         }
     }
     give_results(w, present);
+    if (call->kind == COH_WARP_SYNC) {
+        order_lanes(w, present);
+    }
     warp->here &= ~present;
     for (int lane = 0; lane < COH_WARP; lane++) {
         if ((present >> lane & 1u) != 0) {
@@ -168,12 +184,12 @@ unsigned long long coh_warp(const coh_warp_call *call)
     }
     warps[w].here |= 1u << self % COH_WARP;
     if (call->kind == COH_WARP_SYNC) {
-        coh_release(&warps[w].order);
+        coh_release(&thread->arrived);
     }
     complete(w, call);
     coh_wait();
     if (call->kind == COH_WARP_SYNC) {
-        coh_acquire(&warps[w].order);
+        coh_acquire(thread->after);
     }
     return thread->result;
 }
