@@ -3,6 +3,7 @@
 
 #include <cuda_bf16.h>
 
+#include <csignal>
 #include <ctime>
 
 template <int threads> __global__ void sum_kernel(const float *x, int n, float *sum)
@@ -358,6 +359,15 @@ static void use_after_free_fault()
     cudaStreamSynchronize(stream);
 }
 
+/* As under a test framework, which has handlers of its own. */
+static void wild_fault()
+{
+    cudaStream_t stream = new_stream();
+    signal(SIGSEGV, [](int) { _exit(0); });
+    GMV_LAUNCH(one_too_many_kernel, 1, 1, 0, stream, reinterpret_cast<float *>(4096), 0);
+    cudaStreamSynchronize(stream);
+}
+
 static const fault faults[] = {
     {"missing barrier", missing_barrier_fault},
     {"race between barriers", hedged_race_fault<false>},
@@ -370,6 +380,7 @@ static const fault faults[] = {
     {"other mask", divergent_fault<2>},
     {"host read", host_read_fault},
     {"use after free", use_after_free_fault},
+    {"wild", wild_fault},
 };
 
 static void a_missing_barrier_is_found(void **)
@@ -396,6 +407,9 @@ static void accesses_out_of_bounds_are_found(void **)
         expect(result, with_asan ? "test_device.cu" : "of 400 bytes");
     }
     expect(child("dynamic overflow"), "dynamic_overflow_kernel");
+    outcome wild = child("wild");
+    expect(wild, "one_too_many_kernel");
+    expect(wild, "which is no device memory");
     expect(child("use after free"), with_asan ? "use-after-poison" : "freed allocation of 40 bytes");
 }
 

@@ -80,8 +80,8 @@ static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 
 int coh_lock(void)
 {
-    coh_catch_faults();
     pthread_mutex_lock(&lock);
+    coh_catch_faults();
     return 1;
 }
 

@@ -39,20 +39,32 @@ static void handle(int number, siginfo_t *info, void *context)
     sigaction(number, &before, NULL);
 }
 
+static void make_key(void)
+{
+    pthread_key_create(&stack_key, free);
+}
+
+/* Test frameworks put handlers of their own in place for each test, and leave a kernel in the middle: ours comes back
+ * with the next call. */
 static void install(void)
 {
-    struct sigaction action = {0};
+    struct sigaction action = {0}, present;
+    if (sigaction(SIGSEGV, NULL, &present) == 0 && (present.sa_flags & SA_SIGINFO) != 0 &&
+        present.sa_sigaction == handle) {
+        return;
+    }
+    before = present;
     action.sa_sigaction = handle;
     action.sa_flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER;
-    sigaction(SIGSEGV, &action, &before);
-    pthread_key_create(&stack_key, free);
+    sigaction(SIGSEGV, &action, NULL);
 }
 
 /* The handler needs a stack of its own on every host thread, as the fiber's may be what is full. */
 void coh_catch_faults(void)
 {
     static pthread_once_t once = PTHREAD_ONCE_INIT;
-    pthread_once(&once, install);
+    pthread_once(&once, make_key);
+    install();
     if (pthread_getspecific(stack_key) != NULL) {
         return;
     }
