@@ -3,6 +3,7 @@
 Needs h5py, numpy and anndata: the Python named in GMVAE_TEST_PYTHON, else the one that runs this. Exits with
 77 (skipped) where they are missing.
 """
+import glob
 import json
 import os
 import subprocess
@@ -58,41 +59,80 @@ class IoTest(unittest.TestCase):
 
     def run_command(self, command):
         clean = {k: v for k, v in os.environ.items() if not k.startswith(LAUNCHER_VARIABLES)}
-        clean.update(OMPI_ALLOW_RUN_AS_ROOT="1", OMPI_ALLOW_RUN_AS_ROOT_CONFIRM="1", OMP_NUM_THREADS="1")
+        clean.update(OMPI_ALLOW_RUN_AS_ROOT="1", OMPI_ALLOW_RUN_AS_ROOT_CONFIRM="1", OMP_NUM_THREADS="1",
+                     OMPI_MCA_mpi_yield_when_idle="1", OMPI_MCA_btl_vader_single_copy_mechanism="none",
+                     OMPI_MCA_ess_singleton_isolated="1", OMPI_MCA_orte_abort_on_non_zero_status="0")
         return subprocess.run(command, cwd=self.folder, env=clean, capture_output=True, text=True, timeout=120)
 
-    def run_load(self, *arguments, ranks=1):
-        command = [os.path.join(_tools[1], "load_cells"), *arguments]
-        if ranks > 1:
-            command = [MPIEXEC, "--oversubscribe", "-np", str(ranks), *command]
-        return self.run_command(command)
+    def run_load(self, *requests, ranks=1):
+        """All requests are served by the same processes: each start costs half a second under a sanitizer.
+
+        mpirun is kept from killing the other ranks a second after one has failed: all must end by themselves, with the
+        same code, and with nothing for a sanitizer to report.
+        """
+        command = [os.path.join(_tools[1], "load_cells"), *requests[0]]
+        for request in requests[1:]:
+            command += ["--", *request]
+        if ranks == 1:
+            return self.run_command(command)
+        done = self.run_command([MPIEXEC, "--oversubscribe", "-np", str(ranks), "sh", "-c", '"$@"; echo $? >code.$$', "sh",
+                                 *command])
+        codes = []
+        for file in glob.glob(self.path("code.*")):
+            with open(file) as code:
+                codes.append(int(code.read()))
+            os.remove(file)
+        self.assertEqual(codes, codes[:1] * ranks, (requests, done.returncode, done.stderr))
+        done.returncode = codes[0]
+        return done
+
+    def load_each(self, *requests, ranks=1):
+        """What load_cells prints for each request, as a dictionary; `log`: other lines, `stderr`: all warnings."""
+        done = self.run_load(*requests, ranks=ranks)
+        self.assertEqual(done.returncode, 0, (requests, ranks, done.stderr))
+        loaded, log = [], []
+        for line in done.stdout.splitlines():
+            if line.startswith("{"):
+                loaded.append({**json.loads(line), "log": log, "stderr": done.stderr})
+                log = []
+            else:
+                log.append(line)
+        self.assertEqual(len(loaded), len(requests), (requests, ranks, done.stdout))
+        return loaded
 
     def load(self, *arguments, ranks=1):
-        """What load_cells prints, as a dictionary; `log` has the other lines, `stderr` the warnings."""
-        done = self.run_load(*arguments, ranks=ranks)
-        self.assertEqual(done.returncode, 0, (arguments, ranks, done.stderr))
-        *log, last = done.stdout.splitlines()
-        return {**json.loads(last), "log": log, "stderr": done.stderr}
+        return self.load_each(arguments, ranks=ranks)[0]
+
+    def load_everywhere_each(self, *requests):
+        """The same on 1, 2 and 4 ranks and with both drivers, which must all agree."""
+        mpio, posix = ([(*request, f"driver={driver}") for request in requests] for driver in ("mpio", "posix"))
+        n, loaded = len(requests), self.load_each(*requests, *mpio)
+        loaded += self.load_each(*mpio, ranks=2) + self.load_each(*posix, *mpio, ranks=4)
+        for i, other in enumerate(loaded[n:]):
+            where = ("mpio, 1 rank", "mpio, 2 ranks", "posix, 4 ranks", "mpio, 4 ranks")[i // n]
+            first = loaded[i % n]
+            for key in set(first) - {"log", "stderr"}:
+                self.assertEqual(other[key], first[key], (requests[i % n], key, where))
+        return loaded[:n]
 
     def load_everywhere(self, *arguments):
-        """The same on 1, 2 and 4 ranks and with both drivers, which must all agree."""
-        first = self.load(*arguments)
-        for ranks, driver in ((1, "mpio"), (2, "mpio"), (4, "posix"), (4, "mpio")):
-            other = self.load(*arguments, f"driver={driver}", ranks=ranks)
-            for key in set(first) - {"log", "stderr"}:
-                self.assertEqual(other[key], first[key], (key, ranks, driver))
-        return first
+        return self.load_everywhere_each(arguments)[0]
 
-    def fails(self, words, *arguments, code=3, ranks=(1, 2)):
-        """One line on stderr that has all the words, and the exit code, on any number of ranks."""
+    def fails_each(self, cases, code=3, ranks=(1, 2)):
+        """For each of (words, arguments...): one line on stderr that has all the words; and the exit code, on any
+        number of ranks."""
         for n in ranks:
-            done = self.run_load(*arguments, ranks=n)
-            self.assertEqual(done.returncode, code, (arguments, n, done.stdout, done.stderr))
+            done = self.run_load(*(arguments for _, *arguments in cases), ranks=n)
+            self.assertEqual(done.returncode, code, (cases, n, done.stdout, done.stderr))
             lines = [line for line in done.stderr.splitlines() if line.startswith("gmvae_dist: error:")]
-            self.assertEqual(len(lines), 1, done.stderr)
-            for word in words:
-                self.assertIn(word, lines[0])
+            self.assertEqual(len(lines), len(cases), done.stderr)
+            for line, (words, *_) in zip(lines, cases):
+                for word in words:
+                    self.assertIn(word, line)
             self.assertNotIn("HDF5-DIAG", done.stderr)
+
+    def fails(self, words, *arguments, **how):
+        self.fails_each([(words, *arguments)], **how)
 
     def inspect(self, path):
         done = self.run_command([os.path.join(_tools[0], "gmvae_dist"), "inspect", path, "--json"])

@@ -5,23 +5,26 @@ from support import DATA, IoTest, h5py, main, np, small_counts
 
 
 class BadFiles(IoTest):
-    def broken(self, words, change, *arguments, code=3, obs=None, dense=False, ranks=(1, 2)):
-        """Makes a good file, lets `change` spoil it through h5py, and expects all `words` in the message."""
-        path = self.make(obs=obs or {"b": ["x", "y"] * 20}, dense=dense)
-        with h5py.File(path, "r+") as f:
-            change(f)
-        self.fails(["cells.h5ad", *words], path, *arguments, code=code, ranks=ranks)
+    def broken_each(self, cases, *arguments, obs=None, dense=False, **how):
+        """For each of (words, change): makes a good file, lets `change` spoil it, and expects the words."""
+        requests = []
+        for i, (words, change) in enumerate(cases):
+            path = self.make(f"cells{i}.h5ad", obs=obs or {"b": ["x", "y"] * 20}, dense=dense)
+            with h5py.File(path, "r+") as f:
+                change(f)
+            requests.append(([f"cells{i}.h5ad", *words], path, *arguments))
+        self.fails_each(requests, **how)
+
+    def broken(self, words, change, *arguments, **how):
+        self.broken_each([(words, change)], *arguments, **how)
 
     def spoiled(self, value, words, row=33):
         """Puts `value` at the first count of a row: only the rank that owns it can see it."""
-
-        def change(f):
-            at = f["X/indptr"][row]
-            f["X/data"][at] = value
-            self.gene = f["X/indices"][at]
-
-        self.broken([f"X, row {row} (cell 'cell{row}')", "'gene0'", *words], change, ranks=(1, 4))
-        self.broken([f"X, row {row} (cell 'cell{row}')", "'gene0'", *words], change, "driver=posix", ranks=(4,))
+        path = self.make()
+        with h5py.File(path, "r+") as f:
+            f["X/data"][f["X/indptr"][row]] = value
+        words = [f"cells.h5ad: X, row {row} (cell 'cell{row}')", "'gene0'", *words]
+        self.fails_each([(words, path), (words, path, "driver=posix")], ranks=(1, 4))
 
     # counts
 
@@ -47,8 +50,9 @@ class BadFiles(IoTest):
         self.broken(["X, row 21 (cell 'cell21')", "'gene4'", "0.25"], change, dense=True, ranks=(1, 4))
 
     def test_published_files_that_are_no_counts(self):
-        self.fails(["negative count"], os.path.join(DATA, "as_found", "mini_mat_int_64_neg.anndata-v0.12.6.h5ad"))
-        self.fails(["not a whole number"], os.path.join(DATA, "as_found", "data_loader_pancreas_noninteger.h5ad"), "matrix=X")
+        negative, fractional = (os.path.join(DATA, "as_found", name) for name in
+                                ("mini_mat_int_64_neg.anndata-v0.12.6.h5ad", "data_loader_pancreas_noninteger.h5ad"))
+        self.fails_each([(["negative count"], negative), (["not a whole number"], fractional, "matrix=X")])
 
     def test_no_matrix_holds_counts(self):
         counts = np.log1p(small_counts())
@@ -81,8 +85,8 @@ class BadFiles(IoTest):
         self.broken(["X/indptr runs from 0 to 99999"], self.set_value("X/indptr", -1, 99999))
 
     def test_indptr_descends(self):
-        self.broken(["X/indptr", "damaged"], self.set_value("X/indptr", 20, 0), ranks=(1, 2, 4))
-        self.broken(["X/indptr", "damaged"], self.set_value("X/indptr", 20, 2**31 - 1), ranks=(1, 2, 4))
+        self.broken_each([(["X/indptr", "damaged"], self.set_value("X/indptr", 20, 0)),
+                          (["X/indptr", "damaged"], self.set_value("X/indptr", 20, 2**31 - 1))], ranks=(1, 2, 4))
 
     def replace(self, path, values):
         def change(f):
@@ -94,13 +98,13 @@ class BadFiles(IoTest):
         return change
 
     def test_lengths_differ(self):
-        self.broken(["indices but", "values"], self.replace("X/indices", np.zeros(3, np.int32)))
-        self.broken(["X/indptr has 3 entries", "41"], self.replace("X/indptr", np.zeros(3, np.int32)))
+        self.broken_each([(["indices but", "values"], self.replace("X/indices", np.zeros(3, np.int32))),
+                          (["X/indptr has 3 entries", "41"], self.replace("X/indptr", np.zeros(3, np.int32)))])
 
     def test_wrong_types(self):
-        self.broken(["X/indices does not hold integers"], self.replace("X/indices", np.zeros(3)))
-        self.broken(["X/data does not hold numbers"], self.replace("X/data", np.array([b"a", b"b"])))
-        self.broken(["X/data has 2 dimensions"], self.replace("X/data", np.zeros((3, 3))))
+        self.broken_each([(["X/indices does not hold integers"], self.replace("X/indices", np.zeros(3))),
+                          (["X/data does not hold numbers"], self.replace("X/data", np.array([b"a", b"b"]))),
+                          (["X/data has 2 dimensions"], self.replace("X/data", np.zeros((3, 3))))])
 
     def test_shape(self):
         def shape(value):
@@ -111,19 +115,17 @@ class BadFiles(IoTest):
 
             return change
 
-        self.broken(["X has shape 41 x 12", "obs has 40 cells"], shape([41, 12]))
-        self.broken(["X has shape 40 x 13", "var 12 genes"], shape([40, 13]))
-        self.broken(["shape"], shape([-1, 12]))
-        self.broken(["no valid attribute 'shape'"], shape(None))
-        self.broken(["attribute shape", "2 numbers"], shape([1, 2, 3]))
+        self.broken_each([(["X has shape 41 x 12", "obs has 40 cells"], shape([41, 12])),
+                          (["X has shape 40 x 13", "var 12 genes"], shape([40, 13])),
+                          (["shape"], shape([-1, 12])),
+                          (["no valid attribute 'shape'"], shape(None)),
+                          (["attribute shape", "2 numbers"], shape([1, 2, 3]))])
 
     def test_missing_parts(self):
-        for part in ("X/data", "X/indices", "X/indptr"):
-            self.broken([part + " is missing"], lambda f, part=part: f.pop(part))
-        self.broken(["no matrix 'X'", "there are none"], lambda f: f.pop("X"))
-        self.broken(["not an h5ad", "obs is missing", "uns"], lambda f: f.pop("obs"))
-        self.broken(["not an h5ad", "var is missing"], lambda f: f.pop("var"))
-        self.broken(["index obs/_index of obs is missing"], lambda f: f.pop("obs/_index"))
+        self.broken_each([(words, lambda f, part=part: f.pop(part)) for part, *words in (
+            ("X/data", "X/data is missing"), ("X/indices", "X/indices is missing"), ("X/indptr", "X/indptr is missing"),
+            ("X", "no matrix 'X'", "there are none"), ("obs", "not an h5ad", "obs is missing", "uns"),
+            ("var", "not an h5ad", "var is missing"), ("obs/_index", "index obs/_index of obs is missing"))])
 
     def test_wrong_group(self):
         def change(f):
@@ -173,19 +175,21 @@ class BadFiles(IoTest):
         self.fails(["cells.h5ad", "truncated"], path)
 
     def test_not_hdf5(self):
-        for name, content, word in (("empty.h5ad", b"", "an empty file"), ("a.csv", b"a,b\n1,2\n", "not an HDF5 file"),
-                                    ("b.h5ad", b"\x1f\x8b\x08\x00 zipped", "gunzip")):
+        files = (("empty.h5ad", b"", "an empty file"), ("a.csv", b"a,b\n1,2\n", "not an HDF5 file"),
+                 ("b.h5ad", b"\x1f\x8b\x08\x00 zipped", "gunzip"))
+        for name, content, _ in files:
             with open(self.path(name), "wb") as out:
                 out.write(content)
-            self.fails([name, word], name)
+        self.fails_each([([name, word], name) for name, _, word in files])
 
     def test_directory(self):
         os.mkdir(self.path("store.zarr"))
         self.fails(["store.zarr: a directory", "read_zarr"], "store.zarr")
 
     def test_other_formats(self):
-        self.fails(["10x file", "read_10x_h5"], os.path.join(DATA, "as_found", "10x_v3_filtered_feature_bc_matrix.h5"))
-        self.fails(["no matrix 'X'"], os.path.join(DATA, "as_found", "anndata_v0.11.4.h5ad"))
+        tenx, no_x = (os.path.join(DATA, "as_found", name) for name in
+                      ("10x_v3_filtered_feature_bc_matrix.h5", "anndata_v0.11.4.h5ad"))
+        self.fails_each([(["10x file", "read_10x_h5"], tenx), (["no matrix 'X'"], no_x)])
 
     def test_unknown_filter(self):
         def change(f):

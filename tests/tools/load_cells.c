@@ -1,7 +1,8 @@
 /* Loads cells as the trainer does and prints what it holds as one JSON object, with sums that do not depend on
  * the number of ranks. Errors are one line on stderr and the exit code of the program.
  *
- *   load_cells [OPTION=VALUE ...] PATH ...
+ *   load_cells [OPTION=VALUE ...] PATH ... [-- [OPTION=VALUE ...] PATH ... ]...
+ * Requests behind "--" are served by the same processes, whatever became of those before; all must end alike.
  * Options: matrix, batch (comma-separated), label, n_top, genes_file, known_from (a file whose genes and levels
  * must be matched, as from a checkpoint), driver (auto, mpio, posix), shards, held_out, embed (a path to write). */
 #include "gmvae/data.h"
@@ -57,8 +58,9 @@ static void set_option(options *o, const char *name, char *value)
 
 static void parse(options *o, int argc, char **argv)
 {
+    memset(o, 0, sizeof *o);
     o->request = (gmv_cells_request){.matrix = "auto", .label_key = "", .shards = 16, .seed = 1};
-    for (int i = 1; i < argc; i++) {
+    for (int i = 0; i < argc; i++) {
         char *equals = strchr(argv[i], '=');
         if (equals == NULL) {
             o->path[o->paths.n++] = argv[i];
@@ -205,23 +207,36 @@ done:
     return status;
 }
 
+/* One request: its line of JSON, or of an error. */
+static gmv_status serve(int argc, char **argv, const gmv_comm *comm)
+{
+    options o;
+    parse(&o, argc, argv);
+    gmv_error_clear();
+    gmv_status status = run(&o, comm);
+    if (status != GMV_OK && comm->rank == 0) {
+        fprintf(stderr, "gmvae_dist: error: %s\n", gmv_error_message());
+    }
+    if (gmv_alloc_live() != 0 && status == GMV_OK) {
+        fprintf(stderr, "rank %d leaves %" PRId64 " blocks\n", comm->rank, gmv_alloc_live());
+        status = GMV_ERR_INTERNAL;
+    }
+    return status;
+}
+
 int main(int argc, char **argv)
 {
     gmv_comm comm;
-    options o;
-    memset(&o, 0, sizeof o);
+    gmv_status status = GMV_OK;
     if (gmv_comm_init(&comm, &argc, &argv) != GMV_OK) {
         return 1;
     }
     gmv_log_init(comm.rank == 0);
-    parse(&o, argc, argv);
-    gmv_status status = run(&o, &comm);
-    if (status != GMV_OK && comm.rank == 0) {
-        fprintf(stderr, "gmvae_dist: error: %s\n", gmv_error_message());
-    }
-    if (gmv_alloc_live() != 0 && status == GMV_OK) {
-        fprintf(stderr, "rank %d leaves %" PRId64 " blocks\n", comm.rank, gmv_alloc_live());
-        status = GMV_ERR_INTERNAL;
+    for (int from = 1, to = 1; to < argc; from = to + 1) {
+        for (to = from; to < argc && strcmp(argv[to], "--") != 0; to++) {
+        }
+        gmv_status last = serve(to - from, argv + from, &comm);
+        status = from == 1 || last == status ? last : GMV_ERR_INTERNAL;
     }
     gmv_comm_fini(&comm);
     return gmv_exit_code(status);
