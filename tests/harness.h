@@ -126,6 +126,13 @@ static inline int t_thin(int full)
     return getenv("GMVAE_TEST_QUICK") != NULL ? (full + 99) / 100 : full;
 }
 
+/* Where every step costs a hundred times as much (TSan), cases are left out that take the same ways as others. */
+static inline bool t_few(void)
+{
+    const char *few = getenv("GMVAE_TEST_FEW");
+    return few != NULL && strcmp(few, "0") != 0;
+}
+
 /* ---- comparisons ---- */
 
 static inline void t_same_bits(const char *what, const void *got, const void *want, size_t bytes)
@@ -362,14 +369,38 @@ static inline float *t_get_vec(gmv_vec v)
     return values;
 }
 
+/* Rows are read together with the gaps between them: on a device each read costs more than what it moves. */
+static inline float *t_image(const float *from, int rows, int cols, int ld)
+{
+    size_t size = rows > 0 ? (size_t)(rows - 1) * (size_t)ld + (size_t)cols : 0;
+    float *image = t_host_floats(size);
+    t_read(from, image, (int64_t)(size * sizeof *image));
+    return image;
+}
+
 static inline float *t_get_mat(gmv_mat m)
 {
-    float *values = t_host_floats((size_t)m.rows * (size_t)m.cols);
+    float *image = t_image(m.at, m.rows, m.cols, m.ld), *values = t_host_floats((size_t)m.rows * (size_t)m.cols);
     for (int i = 0; i < m.rows; i++) {
-        t_read(m.at + (size_t)i * (size_t)m.ld, values + (size_t)i * (size_t)m.cols,
-               (int64_t)m.cols * (int64_t)sizeof *values);
+        memcpy(values + (size_t)i * (size_t)m.cols, image + (size_t)i * (size_t)m.ld,
+               (size_t)m.cols * sizeof *values);
     }
     return values;
+}
+
+/* The gaps of a matrix as t_mat_ld filled them. */
+static inline void t_check_gaps(const t_block *block, const char *after)
+{
+    const float *image = t_image(block->view, block->rows, block->cols, block->ld);
+    for (int i = 0; i + 1 < block->rows; i++) {
+        const uint32_t *gap = (const uint32_t *)(const void *)(image + (size_t)i * (size_t)block->ld);
+        for (int j = block->cols; j < block->ld; j++) {
+            if (gap[j] != UINT32_MAX) {
+                fail_msg("%s wrote between the rows %d and %d of a matrix [%d, %d]", after, i, i + 1, block->rows,
+                         block->cols);
+            }
+        }
+    }
 }
 
 static inline void t_check_guards(const char *after)
@@ -383,17 +414,8 @@ static inline void t_check_guards(const char *after)
                          (long long)block->bytes);
             }
         }
-        for (int i = 0; i + 1 < block->rows && block->ld > block->cols; i++) {
-            int64_t gap = (int64_t)(block->ld - block->cols) * (int64_t)sizeof(float);
-            float *at = block->view + (size_t)i * (size_t)block->ld + block->cols;
-            for (int64_t done = 0; done < gap; done += T_GUARD) {
-                int64_t part = gap - done < T_GUARD ? gap - done : T_GUARD;
-                t_read((char *)(void *)at + done, word, part);
-                if (memcmp(word, t_guard_word, (size_t)part) != 0) {
-                    fail_msg("%s wrote between the rows %d and %d of a matrix [%d, %d]", after, i, i + 1, block->rows,
-                             block->cols);
-                }
-            }
+        if (block->rows > 1 && block->ld > block->cols) {
+            t_check_gaps(block, after);
         }
     }
 }
@@ -457,7 +479,7 @@ static inline t_outputs t_repeatable(t_run run, const void *context)
     static const int threads[] = {1, 1, 2};
     static const char *const how[] = {"", "run again", "with 2 threads"};
     t_outputs first = {0};
-    for (int r = 0; r < 3; r++) {
+    for (int r = 0; r < (t_few() ? 1 : 3); r++) {
         t_outputs out = {0};
         omp_set_num_threads(threads[r]);
         run(context, &out);
