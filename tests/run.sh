@@ -4,7 +4,8 @@
 #   N passed, N failed, N skipped
 #
 # one count for each CTest entry, in each of: the release build, the build with AddressSanitizer and UBSan, the
-# operations on every backend, and the unit tests under valgrind. Exit status 0 only when nothing failed.
+# operations on every backend, the CUDA kernels under ThreadSanitizer, and the unit tests under valgrind. Exit status 0
+# only when nothing failed.
 #
 #   tests/run.sh          everything
 #   tests/run.sh quick    the release build only
@@ -94,7 +95,7 @@ make_python() {
 build_of() {
     cmake --preset "$1" -G Ninja -DGMVAE_TEST_PYTHON="$GMVAE_TEST_PYTHON" >"build/configure-$1.log" 2>&1 ||
         { cat "build/configure-$1.log"; return 1; }
-    cmake --build "build/$1" -j "$jobs" >"build/build-$1.log" 2>&1 ||
+    cmake --build --preset "$1" -j "$jobs" >"build/build-$1.log" 2>&1 ||
         { grep -A5 -E 'error|FAILED|undefined' "build/build-$1.log" | head -n 60; return 1; }
 }
 
@@ -114,6 +115,17 @@ under_valgrind() {
             ;;
         esac
     done
+}
+
+# TSan of GCC 12 wants fixed addresses, which a container may refuse.
+under_tsan() {
+    if ! setarch -R true 2>/dev/null; then
+        echo "== CUDA kernels under ThreadSanitizer: skipped, no program can be started at fixed addresses here"
+        skipped=$((skipped + 1))
+        return
+    fi
+    stage "ThreadSanitizer build" build_of tsan
+    ctest_of "CUDA kernels under ThreadSanitizer" build/tsan -L '^cuda_(host|ops)$' -j "$jobs"
 }
 
 # The operations on all backends; a backend that is not there counts as skipped.
@@ -153,6 +165,7 @@ if [ "$mode" = all ]; then
     export GMVAE_TEST_QUICK=1
     ctest_of "sanitizer tests" build/asan -j "$jobs"
     unset GMVAE_TEST_QUICK ASAN_OPTIONS LSAN_OPTIONS UBSAN_OPTIONS
+    under_tsan
     under_valgrind
 fi
 finish
