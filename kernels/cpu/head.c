@@ -4,9 +4,10 @@
  * worked through by one thread in order and has its own partial sums, added in group order at the end:
  * the bits do not depend on the number of threads.
  *
- * A likelihood with softmax needs three passes over the tiles: the normaliser of every row; the value and
- * E = sum of the gradient in log mean (because d log mean_g / d logit_h = [g = h] - softmax_h); the gradient.
- * Others need the last only. Recomputing the logits is cheaper than keeping [rows, genes] of them. */
+ * A likelihood with softmax needs three passes over the tiles of a block: logits and the normaliser of every row;
+ * the likelihood and E = sum of the gradient in log mean (because d log mean_g / d logit_h = [g = h] - softmax_h);
+ * the gradient. Logits and gradients of the block are kept between them: reading them back from memory costs a
+ * fraction of their product. Others need one pass, in which they live in a tile only. */
 #include "head_tile.h"
 
 #include <math.h>
@@ -16,23 +17,24 @@ static head_tile tile_of(const head_work *work, int t)
 {
     head_tile tile;
     tile.first = t * tile_genes;
-    int left = work->args->weight[0].rows - tile.first;
+    int genes = work->args->weight[0].rows, left = genes - tile.first;
     tile.genes = left < tile_genes ? left : tile_genes;
     float *at = work->tile + (size_t)omp_get_thread_num() * (size_t)work->tile_floats;
-    size_t one = (size_t)block_rows * tile_genes;
-    for (int h = 0; h < GMV_MAX_HEADS; h++) {
+    tile.d_gene = at;
+    size_t one = (size_t)work->rows * (size_t)(work->normalised ? genes : tile_genes);
+    at = work->normalised ? work->kept + (size_t)work->rows * (size_t)tile.first : at + tile_genes;
+    for (int h = 0; h < work->heads; h++) {
         tile.value[h] = at + (size_t)h * one;
         tile.grad[h] = at + (size_t)(work->heads + h) * one;
     }
-    tile.d_gene = at + (size_t)(2 * work->heads) * one;
     return tile;
 }
 
-/* value = hidden weight^T + bias, for every head. */
-static void logits(const head_work *work, const head_tile *tile, int heads)
+/* value = hidden weight^T + bias, for heads [first, end). */
+static void logits(const head_work *work, const head_tile *tile, int first, int end)
 {
     const gmv_head_args *args = work->args;
-    for (int h = 0; h < heads; h++) {
+    for (int h = first; h < end; h++) {
         const float *bias = args->bias[h].at + tile->first;
         for (int r = 0; r < work->rows; r++) {
             gmv_cpu_copy(tile->value[h] + (size_t)r * (size_t)tile->genes, bias, (size_t)tile->genes);
@@ -43,7 +45,7 @@ static void logits(const head_work *work, const head_tile *tile, int heads)
     }
 }
 
-/* First pass: running maximum and sum of exponentials of head 0, for the rows of a group. */
+/* Running maximum and sum of exponentials of head 0, for the rows of a group. */
 static void normaliser_tile(const head_work *work, const head_tile *tile, float *top, float *sum)
 {
     for (int r = 0; r < work->rows; r++) {
@@ -62,7 +64,7 @@ static void normaliser_tile(const head_work *work, const head_tile *tile, float 
     }
 }
 
-/* Second pass: E of every row. */
+/* E of every row, for the rows of a group. */
 static void sum_gradient_tile(const head_work *work, const head_tile *tile, double *e)
 {
     for (int r = 0; r < work->rows; r++) {
@@ -76,7 +78,7 @@ static void sum_gradient_tile(const head_work *work, const head_tile *tile, doub
     }
 }
 
-/* Last pass: gradient of the loss in the logits, then in weights, biases and hidden rows. */
+/* Gradient of the loss in the logits, then in weights, biases and hidden rows. */
 static void gradient_tile(const head_work *work, const head_tile *tile, float *d_hidden)
 {
     const gmv_head_args *args = work->args;
@@ -103,48 +105,63 @@ static void gradient_tile(const head_work *work, const head_tile *tile, float *d
         GMV_CPU(sgemm)(GMV_T, GMV_N, genes, width, work->rows, 1.0f, tile->grad[h], genes, work->hidden.at,
                        work->hidden.ld, 1.0f, d_weight, args->d_weight[h].ld);
     }
-    for (int t = 0; work->predictors > work->heads && t < genes; t++) {
-        args->d_gene_param.at[tile->first + t] += factor * tile->d_gene[t];
+}
+
+static void add_gene_gradient(const head_work *work, const head_tile *tile)
+{
+    float factor = -*work->args->scale / (float)work->args->draws;
+    float *to = work->args->d_gene_param.at + tile->first;
+    for (int t = 0; t < tile->genes; t++) {
+        to[t] += factor * tile->d_gene[t];
     }
 }
 
-typedef enum head_pass { pass_normaliser, pass_value, pass_gradient } head_pass;
+typedef enum head_pass { pass_normaliser, pass_likelihood, pass_gradient } head_pass;
+
+/* Likelihood of one tile; without softmax, what follows from it too. */
+static void work_on_tile(const head_work *work, const head_tile *tile, double *ll, double *e, float *d_hidden)
+{
+    logits(work, tile, work->normalised ? 1 : 0, work->heads);
+    likelihood_tile(work, tile, ll);
+    if (!work->gradients) {
+        return;
+    }
+    if (work->gene_param) {
+        add_gene_gradient(work, tile);
+    }
+    if (work->normalised) {
+        sum_gradient_tile(work, tile, e);
+    } else {
+        gradient_tile(work, tile, d_hidden);
+    }
+}
 
 /* One pass of one group over its tiles. */
 static void run_group(const head_work *work, head_pass pass, int group)
 {
     size_t at = (size_t)group * (size_t)work->rows;
     int end = (int)((int64_t)work->tiles * (group + 1) / work->groups);
-    double *ll = work->ll + at, *e = work->e + at;
-    float *d_hidden = NULL;
-    if (pass == pass_gradient) {
-        d_hidden = work->d_hidden + at * (size_t)work->hidden.cols;
+    float *d_hidden = work->gradients ? work->d_hidden + at * (size_t)work->hidden.cols : NULL;
+    if (work->gradients && pass == (work->normalised ? pass_gradient : pass_likelihood)) {
         gmv_cpu_zero(d_hidden, (size_t)work->rows * (size_t)work->hidden.cols);
     }
     for (int r = 0; r < work->rows; r++) {
         if (pass == pass_normaliser) {
             work->top[at + (size_t)r] = -1e30f;
             work->sum[at + (size_t)r] = 0.0f;
-        } else if (pass == pass_value || !work->normalised) { /* the value pass already has log p */
-            ll[r] = 0.0;
-            e[r] = 0.0;
+        } else if (pass == pass_likelihood) {
+            work->ll[at + (size_t)r] = 0.0;
+            work->e[at + (size_t)r] = 0.0;
         }
     }
     for (int t = (int)((int64_t)work->tiles * group / work->groups); t < end; t++) {
         head_tile tile = tile_of(work, t);
-        logits(work, &tile, pass == pass_normaliser ? 1 : work->heads);
         if (pass == pass_normaliser) {
+            logits(work, &tile, 0, 1);
             normaliser_tile(work, &tile, work->top + at, work->sum + at);
-            continue;
-        }
-        if (pass == pass_value) {
-            likelihood_tile(work, work->gradients ? want_value | want_first_gradient : want_value, &tile, ll);
+        } else if (pass == pass_likelihood) {
+            work_on_tile(work, &tile, work->ll + at, work->e + at, d_hidden);
         } else {
-            likelihood_tile(work, work->normalised ? want_gradient : want_value | want_gradient, &tile, ll);
-        }
-        if (pass == pass_value && work->gradients) {
-            sum_gradient_tile(work, &tile, e);
-        } else if (pass == pass_gradient) {
             gradient_tile(work, &tile, d_hidden);
         }
     }
@@ -180,7 +197,7 @@ static void finish_normaliser(const head_work *work)
     }
 }
 
-static void finish_value(const head_work *work)
+static void finish_likelihood(const head_work *work)
 {
     for (int r = 0; r < work->rows; r++) {
         double e = 0.0;
@@ -235,7 +252,8 @@ static void *take(char *base, int64_t *used, int64_t bytes)
 static int64_t arrange(head_work *work, int64_t rows, char *base)
 {
     int64_t n = (int64_t)work->groups * rows, used = 0, one = (int64_t)sizeof(float);
-    work->tile_floats = ((int64_t)2 * work->heads * block_rows * tile_genes + tile_genes + 15) / 16 * 16;
+    int64_t planes = rows * work->heads * (work->gradients ? 2 : 1);
+    work->tile_floats = tile_genes + (work->normalised ? 0 : planes * tile_genes);
     work->ll = take(base, &used, n * (int64_t)sizeof(double));
     work->e = take(base, &used, n * (int64_t)sizeof(double));
     work->top = take(base, &used, n * one);
@@ -245,6 +263,7 @@ static int64_t arrange(head_work *work, int64_t rows, char *base)
     work->total_e = take(base, &used, rows * one);
     work->d_hidden = take(base, &used, work->gradients ? n * work->hidden.cols * one : 0);
     work->tile = take(base, &used, omp_get_max_threads() * work->tile_floats * one);
+    work->kept = take(base, &used, work->normalised ? planes * work->args->weight[0].rows * one : 0);
     return used;
 }
 
@@ -252,11 +271,10 @@ gmv_status GMV_CPU(head_likelihood)(gmv_backend *b, const gmv_head_args *args)
 {
     gmv_likelihood_info info = gmv_likelihood_of(args->likelihood);
     const gmv_batch *batch = args->batch;
-    int draws = args->draws, cells_of_block = block_rows / draws;
+    int draws = args->draws, cells_of_block = draws < block_rows ? block_rows / draws : 1;
     GMV_CHECK(args->hidden.rows == batch->cells * draws && args->weight[0].rows == batch->genes);
     GMV_CHECK(args->weight[0].cols == args->hidden.cols && args->terms.rows == batch->cells);
-    GMV_CHECK(draws <= block_rows);
-    head_work work = {.args = args, .heads = info.heads, .predictors = info.heads + (info.gene_param ? 1 : 0)};
+    head_work work = {.args = args, .heads = info.heads, .gene_param = info.gene_param};
     work.normalised = info.softmax && args->observed_library;
     work.gradients = args->d_hidden.at != NULL;
     work.tiles = gmv_cpu_pieces(batch->genes, tile_genes);
@@ -274,15 +292,13 @@ gmv_status GMV_CPU(head_likelihood)(gmv_backend *b, const gmv_head_args *args)
         if (work.normalised) {
             run_pass(&work, pass_normaliser);
             finish_normaliser(&work);
-            run_pass(&work, pass_value);
-            finish_value(&work);
         } else {
             gmv_cpu_zero(work.shift, (size_t)work.rows);
         }
-        if (work.gradients) {
+        run_pass(&work, pass_likelihood);
+        if (work.normalised && work.gradients) {
+            finish_likelihood(&work);
             run_pass(&work, pass_gradient);
-        } else if (!work.normalised) {
-            run_pass(&work, pass_value);
         }
         finish_block(&work);
     }

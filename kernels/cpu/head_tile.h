@@ -6,7 +6,8 @@
 
 #include "gmvae/likelihoods.h"
 
-enum { block_rows = 512, tile_genes = 192, max_groups = 32 };
+/* Larger blocks are no faster, and what is kept of one grows with them. */
+enum { block_rows = 256, tile_genes = 192, max_groups = 32 };
 
 typedef float zero_function(const float *p, float *g);
 typedef float count_function(float y, const float *p, float *g);
@@ -21,20 +22,14 @@ typedef struct likelihood_functions {
     bool gene_param;
 } likelihood_functions;
 
-/* What a pass needs of the likelihood; the compiler drops the rest of the work. */
-typedef enum wanted {
-    want_value = 1,          /* log p */
-    want_first_gradient = 2, /* gradient in predictor 0 */
-    want_gradient = 4        /* in all predictors */
-} wanted;
-
 #define INLINED static inline __attribute__((always_inline))
 
 /* Where one row block stands. Arrays [groups, rows] are per-group partial sums. */
 typedef struct head_work {
     const gmv_head_args *args;
-    int heads, predictors; /* predictors = heads + 1 with a per-gene parameter */
-    bool normalised;       /* softmax over genes with the observed library */
+    int heads;
+    bool gene_param; /* the likelihood has a per-gene parameter */
+    bool normalised; /* softmax over genes with the observed library */
     bool gradients;
     int first_cell, rows; /* rows of this block, cells first_cell .. */
     int groups, tiles;
@@ -45,8 +40,9 @@ typedef struct head_work {
     float *log_norm;   /* [rows] */
     float *total_e;    /* [rows] */
     float *d_hidden;   /* [groups, rows, H] */
-    float *tile;       /* [threads, 2 GMV_MAX_HEADS + 1, rows of a block, tile_genes] */
+    float *tile;       /* [threads, tile_floats] arrays of a tile */
     int64_t tile_floats;
+    float *kept; /* normalised: [heads, tiles, rows, genes of the tile] logits, then the same of gradients */
 } head_work;
 
 /* Bounds of a tile, and its arrays. */
@@ -72,7 +68,7 @@ INLINED float one_zero(likelihood_functions f, float p0, float p1, float p2, flo
 }
 
 /* Zero part of every entry of the tile: values to `ll`, gradients to the tile. */
-INLINED void zero_part(likelihood_functions f, unsigned want, const head_work *work, const head_tile *tile, double *ll)
+INLINED void zero_part(likelihood_functions f, bool gradients, const head_work *work, const head_tile *tile, double *ll)
 {
     const float *gene_raw = f.gene_param ? work->args->gene_param.at + tile->first : NULL;
     for (int r = 0; r < work->rows; r++) {
@@ -91,17 +87,17 @@ INLINED void zero_part(likelihood_functions f, unsigned want, const head_work *w
             float q1 = predictors > 1 ? p1[t] : 0.0f, q2 = predictors > 2 ? p2[t] : 0.0f;
             float q3 = predictors > 3 ? gene_raw[t] : 0.0f, e0, e1, e2, e3;
             float value = one_zero(f, p0[t] + shift, q1, q2, q3, &e0, &e1, &e2, &e3);
-            total += (want & want_value) != 0 ? value : 0.0f;
-            if ((want & (want_first_gradient | want_gradient)) != 0) {
+            total += value;
+            if (gradients) {
                 g0[t] = e0;
             }
-            if ((want & want_gradient) != 0 && f.heads > 1) {
+            if (gradients && f.heads > 1) {
                 g1[t] = e1;
             }
-            if ((want & want_gradient) != 0 && f.heads > 2) {
+            if (gradients && f.heads > 2) {
                 g2[t] = e2;
             }
-            if ((want & want_gradient) != 0 && f.gene_param) {
+            if (gradients && f.gene_param) {
                 d_gene[t] += f.heads == 1 ? e1 : (f.heads == 2 ? e2 : e3);
             }
         }
@@ -133,7 +129,7 @@ INLINED float one_count(likelihood_functions f, int most, float y, float p0, flo
 
 /* Adds what the listed non-zeros have beyond their zero part. most: 1 or few_most for counts up to it, 0 for
  * any count. */
-INLINED void add_counts(likelihood_functions f, int most, unsigned want, const head_work *work, const head_tile *tile,
+INLINED void add_counts(likelihood_functions f, int most, bool gradients, const head_work *work, const head_tile *tile,
                         count_list *list, double *ll)
 {
     float p0[list_room], p1[list_room], p2[list_room], p3[list_room];
@@ -167,16 +163,11 @@ INLINED void add_counts(likelihood_functions f, int most, unsigned want, const h
     }
     for (int e = 0; e < list->n; e++) {
         size_t entry = (size_t)list->row[e] * (size_t)tile->genes + (size_t)list->gene[e];
-        if ((want & want_value) != 0) {
-            ll[list->row[e]] += (double)value[e];
-        }
-        if ((want & (want_first_gradient | want_gradient)) != 0) {
-            tile->grad[0][entry] += g[0][e];
-        }
-        for (int h = 1; (want & want_gradient) != 0 && h < f.heads; h++) {
+        ll[list->row[e]] += (double)value[e];
+        for (int h = 0; gradients && h < f.heads; h++) {
             tile->grad[h][entry] += g[h][e];
         }
-        if ((want & want_gradient) != 0 && f.gene_param) {
+        if (gradients && f.gene_param) {
             tile->d_gene[list->gene[e]] += g[f.heads][e];
         }
     }
@@ -185,7 +176,7 @@ INLINED void add_counts(likelihood_functions f, int most, unsigned want, const h
 
 /* What the non-zeros of the tile's genes add to the zero part, in three lists by size of the count: most counts
  * are small, and lists of small counts vectorise. */
-INLINED void count_part(likelihood_functions f, unsigned want, const head_work *work, const head_tile *tile, double *ll)
+INLINED void count_part(likelihood_functions f, bool gradients, const head_work *work, const head_tile *tile, double *ll)
 {
     const gmv_batch *batch = work->args->batch;
     int draws = work->args->draws, end_cell = work->first_cell + work->rows / draws;
@@ -208,50 +199,44 @@ INLINED void count_part(likelihood_functions f, unsigned want, const head_work *
                     continue;
                 }
                 if (list == &ones) {
-                    add_counts(f, 1, want, work, tile, list, ll);
+                    add_counts(f, 1, gradients, work, tile, list, ll);
                 } else if (list == &few) {
-                    add_counts(f, few_most, want, work, tile, list, ll);
+                    add_counts(f, few_most, gradients, work, tile, list, ll);
                 } else {
-                    add_counts(f, 0, want, work, tile, list, ll);
+                    add_counts(f, 0, gradients, work, tile, list, ll);
                 }
             }
         }
     }
-    add_counts(f, 1, want, work, tile, &ones, ll);
-    add_counts(f, few_most, want, work, tile, &few, ll);
-    add_counts(f, 0, want, work, tile, &many, ll);
+    add_counts(f, 1, gradients, work, tile, &ones, ll);
+    add_counts(f, few_most, gradients, work, tile, &few, ll);
+    add_counts(f, 0, gradients, work, tile, &many, ll);
 }
 
-/* One function for each likelihood and each set of wants, so that all of it is known to the compiler. */
+/* Two functions for each likelihood, so that all of it is known to the compiler. */
 #define GMV_LIKELIHOOD(name, head_count, softmax, gene_params, names, description)                                     \
-    static void name##_tile(unsigned want, const head_work *work, const head_tile *tile, double *ll)                   \
+    static void name##_tile(bool gradients, const head_work *work, const head_tile *tile, double *ll)                  \
     {                                                                                                                  \
         const likelihood_functions f = {gmv_lik_##name##_zero, gmv_lik_##name##_count, gmv_lik_##name##_few,           \
                                         head_count, (gene_params) != 0};                                               \
-        if (want == want_value) {                                                                                      \
-            zero_part(f, want_value, work, tile, ll);                                                                  \
-            count_part(f, want_value, work, tile, ll);                                                                 \
-        } else if (want == (want_value | want_first_gradient)) {                                                       \
-            zero_part(f, want_value | want_first_gradient, work, tile, ll);                                            \
-            count_part(f, want_value | want_first_gradient, work, tile, ll);                                           \
-        } else if (want == want_gradient) {                                                                            \
-            zero_part(f, want_gradient, work, tile, ll);                                                               \
-            count_part(f, want_gradient, work, tile, ll);                                                              \
+        if (gradients) {                                                                                               \
+            zero_part(f, true, work, tile, ll);                                                                        \
+            count_part(f, true, work, tile, ll);                                                                       \
         } else {                                                                                                       \
-            zero_part(f, want_value | want_gradient, work, tile, ll);                                                  \
-            count_part(f, want_value | want_gradient, work, tile, ll);                                                 \
+            zero_part(f, false, work, tile, ll);                                                                       \
+            count_part(f, false, work, tile, ll);                                                                      \
         }                                                                                                              \
     }
 #include "gmvae/likelihoods.def"
 #undef GMV_LIKELIHOOD
 
-static void likelihood_tile(const head_work *work, unsigned want, const head_tile *tile, double *ll)
+static void likelihood_tile(const head_work *work, const head_tile *tile, double *ll)
 {
     gmv_cpu_zero(tile->d_gene, (size_t)tile->genes);
     switch (work->args->likelihood) {
 #define GMV_LIKELIHOOD(name, heads, softmax, gene_params, names, description)                                          \
     case GMV_LIKELIHOOD_##name:                                                                                        \
-        name##_tile(want, work, tile, ll);                                                                             \
+        name##_tile(work->gradients, work, tile, ll);                                                                  \
         break;
 #include "gmvae/likelihoods.def"
 #undef GMV_LIKELIHOOD

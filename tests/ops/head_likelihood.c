@@ -211,13 +211,14 @@ static void larger_shapes(void **state)
     }
 }
 
-/* More rows than a block of the CPU kernels, more genes than all groups of tiles. */
+/* More rows, and more draws of a cell, than a block of the CPU kernels, more genes than all groups of tiles. */
 static void shapes_beyond_every_block(void **state)
 {
     (void)state;
-    static const int rows[] = {350, 3, 101, 4}, genes[] = {3, 2, 6700, 3};
+    static const int rows[] = {350, 3, 101, 4}, draws[] = {1, 600, 3, 2}, genes[] = {3, 2, 6700, 3};
     every_likelihood(1300, rows, ordinary, 1);
     every_likelihood(1301, genes, ordinary, 1);
+    every_likelihood(1302, draws, ordinary, 1);
 }
 
 static void counts_up_to_the_largest(void **state)
