@@ -102,6 +102,7 @@ typedef struct tile_place {
 /* Entries with counts, sorted by size of the count so that the threads of a warp take the same way. */
 enum { list_steps = 2, list_room = list_steps * tile_threads, list_kinds = 4, list_parts = list_steps * tile_warps };
 typedef struct tile_shared {
+    tile_place place;                        /* here, not in registers, of which the counts need all */
     unsigned settled[tile_rows][lane_genes]; /* bit gene % 32 of word gene / 32: results are in the planes */
     int begin[tile_genes];                   /* first entry of each gene in the CSC arrays */
     int offset[tile_genes + 1];              /* entries of the genes before */
@@ -482,11 +483,15 @@ static __global__ void __launch_bounds__(tile_threads, 3) likelihood_tile_kernel
     using outputs = tile_outputs<L, want>;
     GMV_DYNAMIC_SHARED(float, planes);
     __shared__ tile_shared shared;
-    tile_place tile = place_of(chunk);
     float factor = outputs::all ? -*chunk.scale / (float)chunk.draws : 1.0f;
     if (threadIdx.x < tile_rows * lane_genes) {
         (&shared.settled[0][0])[threadIdx.x] = 0u;
     }
+    if (threadIdx.x == 0) {
+        shared.place = place_of(chunk);
+    }
+    __syncthreads();
+    const tile_place &tile = shared.place;
     if (threadIdx.x / warp_width == 0) {
         find_entries(chunk, tile, &shared);
     }
