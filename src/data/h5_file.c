@@ -1,6 +1,6 @@
 #include "h5.h"
 
-#include "lzf.h"
+#include "lzf_filter.h"
 
 #include "gmvae/mem.h"
 
