@@ -1,4 +1,4 @@
-/* Typed host allocation with overflow check and counters. Memory comes zeroed. */
+/* Typed host allocation with overflow check and counters. Memory comes zeroed, unless it says so. */
 #pragma once
 
 #include "gmvae/status.h"
@@ -11,6 +11,9 @@
  * Ownership: caller frees with gmv_free.
  * Errors: GMV_ERR_ENVIRONMENT with the number of bytes wanted; GMV_ERR_DATA when count * size overflows. */
 gmv_status gmv_alloc_bytes(void **out, int64_t count, size_t size, const char *what);
+
+/* The same without the zeros, for large arrays that are written once. */
+gmv_status gmv_alloc_room(void **out, int64_t count, size_t size, const char *what);
 
 /* Grows or shrinks to count * size bytes; new bytes are zero. */
 gmv_status gmv_realloc_bytes(void **block, int64_t old_count, int64_t count, size_t size, const char *what);
@@ -25,6 +28,8 @@ int64_t gmv_alloc_live(void);
 /* `pointer` is an lvalue of any object pointer type. */
 #define GMV_NEW(pointer, count, what)                                                                                  \
     gmv_alloc_bytes((void **)(void *)&(pointer), (int64_t)(count), sizeof *(pointer), (what))
+#define GMV_ROOM(pointer, count, what)                                                                                 \
+    gmv_alloc_room((void **)(void *)&(pointer), (int64_t)(count), sizeof *(pointer), (what))
 #define GMV_GROW(pointer, old_count, count, what)                                                                      \
     gmv_realloc_bytes((void **)(void *)&(pointer), (int64_t)(old_count), (int64_t)(count), sizeof *(pointer), (what))
 #define GMV_FREE(pointer)                                                                                              \
