@@ -55,6 +55,7 @@ static void close_source(gmv_source *source)
     if (source->matrix.file != NULL) {
         gmv_matrix_close(&source->matrix);
     }
+    gmv_row_store_close(&source->store);
     gmv_h5_close(&source->file);
     gmv_names_fini(&source->genes);
     GMV_FREE(source->map);
@@ -166,6 +167,16 @@ static gmv_status assign_rows(loader *load)
     return GMV_OK;
 }
 
+/* Rows of a source that lie on this rank, as rows of the file; none: end == first. */
+static void local_rows(const gmv_cells *cells, const gmv_source *source, int64_t *first, int64_t *end)
+{
+    *first = cells->first - source->first;
+    *end = *first + cells->count;
+    *first = *first < 0 ? 0 : *first;
+    *end = *end > source->matrix.rows ? source->matrix.rows : *end;
+    *end = *end < *first ? *first : *end;
+}
+
 /* Stored values in the local rows: an upper bound of the packed ones. Dense matrices grow instead. */
 static gmv_status count_values(const loader *load, gmv_nnz *values)
 {
@@ -173,9 +184,8 @@ static gmv_status count_values(const loader *load, gmv_nnz *values)
     *values = 0;
     for (int f = 0; f < cells->files; f++) {
         const gmv_source *source = &load->source[f];
-        int64_t first = cells->first - source->first, end = first + cells->count, ends[2];
-        first = first < 0 ? 0 : first;
-        end = end > source->matrix.rows ? source->matrix.rows : end;
+        int64_t first, end, ends[2];
+        local_rows(cells, source, &first, &end);
         if (source->matrix.kind != GMV_MATRIX_CSR || end <= first) {
             continue;
         }
@@ -192,28 +202,16 @@ static gmv_status count_values(const loader *load, gmv_nnz *values)
     return GMV_OK;
 }
 
-static gmv_status read_source(const loader *load, const gmv_source *source, gmv_packer *packer)
+/* Collective: every rank looks for its own rows. */
+static gmv_status open_stores(const loader *load)
 {
-    const gmv_cells *cells = load->cells;
-    int64_t first = cells->first - source->first, end = first + cells->count;
-    first = first < 0 ? 0 : first;
-    end = end > source->matrix.rows ? source->matrix.rows : end;
-    if (end < first) {
-        end = first;
+    for (int f = 0; f < load->cells->files; f++) {
+        gmv_source *source = &load->source[f];
+        int64_t first, end;
+        local_rows(load->cells, source, &first, &end);
+        GMV_TRY(gmv_comm_agree(load->comm, gmv_row_store_open(&source->store, &source->matrix, first, end)));
     }
-    gmv_row_source rows = {&source->matrix, source->genes.at, source->map, source->index};
-    gmv_block_reader reader;
-    gmv_status status = gmv_block_reader_init(&reader, &source->matrix, first, end);
-    while (status == GMV_OK && reader.next < reader.end) {
-        status = gmv_block_reader_next(&reader);
-        if (status == GMV_OK) {
-            status = gmv_packer_add(packer, &rows, &reader.block);
-        }
-        gmv_log_progress(false, "reading %s: %.0f%%", source->file.path,
-                         100.0 * (double)packer->rows / (double)(cells->count > 0 ? cells->count : 1));
-    }
-    gmv_block_reader_fini(&reader);
-    return status;
+    return GMV_OK;
 }
 
 static gmv_status read_rows(loader *load)
@@ -225,7 +223,11 @@ static gmv_status read_rows(loader *load)
     GMV_GO(count_values(load, &values));
     GMV_GO(gmv_packer_init(&packer, cells->genes, cells->count, values));
     for (int f = 0; f < cells->files; f++) {
-        GMV_GO(read_source(load, &load->source[f], &packer));
+        const gmv_source *source = &load->source[f];
+        gmv_row_source rows = {&source->matrix, source->genes.at, source->map, source->index};
+        int64_t first, end;
+        local_rows(cells, source, &first, &end);
+        GMV_GO(gmv_read_rows(&packer, &rows, &source->store, first, end, cells->count));
     }
     GMV_CHECK(packer.rows == cells->count);
     GMV_GO(gmv_packer_finish(&packer, &cells->packed));
@@ -281,6 +283,7 @@ static gmv_status load_all(loader *load)
     GMV_TRY(open_sources(load));
     GMV_TRY(choose_genes(load));
     GMV_TRY(gmv_comm_agree(load->comm, assign_rows(load)));
+    GMV_TRY(open_stores(load));
     GMV_TRY(gmv_comm_agree(load->comm, read_rows(load)));
     if (request->known_gene == NULL && request->genes_mode == GMV_GENES_N_TOP) {
         GMV_TRY(keep_top_genes(load));

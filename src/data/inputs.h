@@ -3,16 +3,18 @@
 
 #include "matrix.h"
 #include "names.h"
+#include "read_rows.h"
 
 #include "gmvae/data.h"
 
 typedef struct gmv_source {
     gmv_h5 file;
     gmv_matrix matrix;
-    hid_t index;     /* names of the cells, for messages; -1 when they are not plain */
-    gmv_names genes; /* of the file, unique */
-    int32_t *map;    /* file's genes to genes in use; NULL: the same */
-    gmv_gidx first;  /* global row of its row 0 */
+    gmv_row_store store; /* of the local rows */
+    hid_t index;         /* names of the cells, for messages; -1 when they are not plain */
+    gmv_names genes;     /* of the file, unique */
+    int32_t *map;        /* file's genes to genes in use; NULL: the same */
+    gmv_gidx first;      /* global row of its row 0 */
 } gmv_source;
 
 /* Expands patterns on rank 0, in order; a pattern's files in name order. Collective.

@@ -54,6 +54,10 @@ const char *gmv_matrix_var(const gmv_matrix *matrix);
  * gmv_h5_texts_at. Ownership: caller frees *path with gmv_free. */
 gmv_status gmv_frame_index(const gmv_h5 *file, const char *frame, char **path, int64_t *length);
 
+/* CSR: where rows [first, end) start, and where the last ends, checked. Independent.
+ * Ownership: caller frees *indptr ([end - first + 1]) with gmv_free, also after an error. */
+gmv_status gmv_matrix_pointers(const gmv_matrix *matrix, int64_t first, int64_t end, int64_t **indptr);
+
 /* Reader of rows [first, end). Independent. Every rank may read other rows.
  * Ownership: gmv_block_reader_fini, also after an error. */
 gmv_status gmv_block_reader_init(gmv_block_reader *reader, const gmv_matrix *matrix, int64_t first, int64_t end);

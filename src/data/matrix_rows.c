@@ -9,25 +9,24 @@
 /* Values read at a time: 64 MiB of buffers, and far more than a chunk, so that few are decoded twice. */
 enum { block_values = 1 << 22 };
 
-static gmv_status read_pointers(gmv_block_reader *reader)
+gmv_status gmv_matrix_pointers(const gmv_matrix *m, int64_t first, int64_t end, int64_t **indptr)
 {
-    const gmv_matrix *m = reader->matrix;
-    int64_t rows = reader->end - reader->first;
-    GMV_TRY(GMV_NEW(reader->indptr, rows + 1, "row starts"));
-    GMV_TRY(gmv_h5_read_i64(m->file, m->indptr, reader->first, rows + 1, reader->indptr));
+    int64_t rows = end - first;
+    GMV_TRY(GMV_NEW(*indptr, rows + 1, "row starts"));
+    GMV_TRY(gmv_h5_read_i64(m->file, m->indptr, first, rows + 1, *indptr));
     for (int64_t i = 0; i < rows; i++) {
-        int64_t from = reader->indptr[i], to = reader->indptr[i + 1];
+        int64_t from = (*indptr)[i], to = (*indptr)[i + 1];
         if (from < 0 || to < from || to > m->nnz) {
             return GMV_FAIL(GMV_ERR_DATA,
                             "%s: %s/indptr: row %" PRId64 " starts at %" PRId64 " and ends at %" PRId64 " of %" PRId64
                             " values; the file is damaged",
-                            m->file->path, m->name, reader->first + i, from, to, m->nnz);
+                            m->file->path, m->name, first + i, from, to, m->nnz);
         }
         if (to - from > m->cols) {
             return GMV_FAIL(GMV_ERR_DATA,
                             "%s: %s, row %" PRId64 " has %" PRId64 " values for %" PRId64
                             " genes: a gene is repeated; run X.sum_duplicates() and write the file again",
-                            m->file->path, m->name, reader->first + i, to - from, m->cols);
+                            m->file->path, m->name, first + i, to - from, m->cols);
         }
     }
     return GMV_OK;
@@ -57,7 +56,8 @@ gmv_status gmv_block_reader_init(gmv_block_reader *reader, const gmv_matrix *mat
     if (matrix->kind == GMV_MATRIX_CSC) {
         return stored_by_genes(matrix);
     }
-    return matrix->kind == GMV_MATRIX_CSR && end > first ? read_pointers(reader) : GMV_OK;
+    return matrix->kind == GMV_MATRIX_CSR && end > first ? gmv_matrix_pointers(matrix, first, end, &reader->indptr)
+                                                         : GMV_OK;
 }
 
 void gmv_block_reader_fini(gmv_block_reader *reader)

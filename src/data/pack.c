@@ -11,6 +11,19 @@
 
 enum { count_bits = 24, escape = 255, narrow_genes = 65536 };
 
+/* Room for values, not zeroed: it can be most of the memory there is. */
+static gmv_status make_values(gmv_packer *packer, gmv_nnz capacity)
+{
+    if (packer->wide) {
+        GMV_TRY(GMV_ROOM(packer->gene32, capacity, "genes of the counts"));
+    } else {
+        GMV_TRY(GMV_ROOM(packer->gene16, capacity, "genes of the counts"));
+    }
+    GMV_TRY(GMV_ROOM(packer->count8, capacity, "counts"));
+    packer->capacity = capacity;
+    return GMV_OK;
+}
+
 gmv_status gmv_packer_init(gmv_packer *packer, int32_t genes, int64_t rows, int64_t nnz)
 {
     memset(packer, 0, sizeof *packer);
@@ -18,36 +31,72 @@ gmv_status gmv_packer_init(gmv_packer *packer, int32_t genes, int64_t rows, int6
     packer->wide = genes > narrow_genes;
     GMV_TRY(GMV_NEW(packer->indptr, rows + 1, "row starts"));
     packer->row_capacity = rows;
-    if (packer->wide) {
-        GMV_TRY(GMV_NEW(packer->gene32, nnz, "genes of the counts"));
-    } else {
-        GMV_TRY(GMV_NEW(packer->gene16, nnz, "genes of the counts"));
+    return make_values(packer, nnz);
+}
+
+static void free_values(gmv_packer *packer)
+{
+    if (!packer->lent) {
+        GMV_FREE(packer->gene16);
+        GMV_FREE(packer->gene32);
+        GMV_FREE(packer->count8);
     }
-    GMV_TRY(GMV_NEW(packer->count8, nnz, "counts"));
-    packer->capacity = nnz;
-    return GMV_OK;
 }
 
 void gmv_packer_fini(gmv_packer *packer)
 {
     GMV_FREE(packer->indptr);
-    GMV_FREE(packer->gene16);
-    GMV_FREE(packer->gene32);
-    GMV_FREE(packer->count8);
+    free_values(packer);
     GMV_FREE(packer->overflow_at);
     GMV_FREE(packer->overflow_count);
     GMV_FREE(packer->row);
 }
 
+static void copy_values(gmv_packer *to, gmv_nnz at, const gmv_packer *from)
+{
+    size_t n = (size_t)from->nnz;
+    if (n == 0 || to->count8 + at == from->count8) { /* lent, and in its place */
+        return;
+    }
+    if (to->wide) {
+        memmove(to->gene32 + at, from->gene32, n * sizeof *to->gene32);
+    } else {
+        memmove(to->gene16 + at, from->gene16, n * sizeof *to->gene16);
+    }
+    memmove(to->count8 + at, from->count8, n);
+}
+
 static gmv_status resize(gmv_packer *packer, gmv_nnz capacity)
 {
-    if (packer->wide) {
-        GMV_TRY(GMV_GROW(packer->gene32, packer->nnz, capacity, "genes of the counts"));
+    gmv_packer old = *packer;
+    packer->gene16 = NULL;
+    packer->gene32 = NULL;
+    packer->count8 = NULL;
+    gmv_status status = make_values(packer, capacity);
+    if (status == GMV_OK) {
+        copy_values(packer, 0, &old);
     } else {
-        GMV_TRY(GMV_GROW(packer->gene16, packer->nnz, capacity, "genes of the counts"));
+        free_values(packer);
+        packer->gene16 = old.gene16;
+        packer->gene32 = old.gene32;
+        packer->count8 = old.count8;
+        packer->capacity = old.capacity;
+        return status;
     }
-    GMV_TRY(GMV_GROW(packer->count8, packer->nnz, capacity, "counts"));
-    packer->capacity = capacity;
+    free_values(&old);
+    return GMV_OK;
+}
+
+static gmv_status append_overflow(gmv_packer *packer, gmv_nnz at, uint32_t count)
+{
+    if (packer->overflows == packer->overflow_capacity) {
+        int64_t room = 2 * packer->overflow_capacity + 1024;
+        GMV_TRY(GMV_GROW(packer->overflow_at, packer->overflows, room, "large counts"));
+        GMV_TRY(GMV_GROW(packer->overflow_count, packer->overflows, room, "large counts"));
+        packer->overflow_capacity = room;
+    }
+    packer->overflow_at[packer->overflows] = at;
+    packer->overflow_count[packer->overflows++] = count;
     return GMV_OK;
 }
 
@@ -63,14 +112,7 @@ static gmv_status append(gmv_packer *packer, uint32_t gene, uint32_t count)
     }
     packer->count8[packer->nnz] = (uint8_t)(count < escape ? count : escape);
     if (count >= escape) {
-        if (packer->overflows == packer->overflow_capacity) {
-            int64_t room = 2 * packer->overflow_capacity + 1024;
-            GMV_TRY(GMV_GROW(packer->overflow_at, packer->overflows, room, "large counts"));
-            GMV_TRY(GMV_GROW(packer->overflow_count, packer->overflows, room, "large counts"));
-            packer->overflow_capacity = room;
-        }
-        packer->overflow_at[packer->overflows] = packer->nnz;
-        packer->overflow_count[packer->overflows++] = count;
+        GMV_TRY(append_overflow(packer, packer->nnz, count));
     }
     packer->nnz++;
     return GMV_OK;
@@ -141,16 +183,22 @@ static void sort_row(uint64_t *key, int64_t n)
     }
 }
 
-/* Checks the values of one row and gathers them in packer->row, explicit zeros included. */
-static gmv_status gather_row(gmv_packer *packer, const gmv_row_source *source, const gmv_block *block, int64_t i)
+static gmv_status reserve_row(gmv_packer *packer, int64_t n)
 {
-    int64_t from = block->start[i], n = block->start[i + 1] - from;
     if (n > packer->row_room) {
         GMV_FREE(packer->row);
         packer->row_room = 0;
         GMV_TRY(GMV_NEW(packer->row, n, "a row"));
         packer->row_room = n;
     }
+    return GMV_OK;
+}
+
+/* Checks the values of one row and gathers them in packer->row, explicit zeros included. */
+static gmv_status gather_row(gmv_packer *packer, const gmv_row_source *source, const gmv_block *block, int64_t i)
+{
+    int64_t from = block->start[i], n = block->start[i + 1] - from;
+    GMV_TRY(reserve_row(packer, n));
     for (int64_t j = 0; j < n; j++) {
         int64_t column = block->column[from + j];
         double value = block->value[from + j];
@@ -197,6 +245,133 @@ gmv_status gmv_packer_add(gmv_packer *packer, const gmv_row_source *source, cons
         packer->indptr[++packer->rows] = packer->nnz;
     }
     return GMV_OK;
+}
+
+static gmv_status reserve(gmv_packer *packer, int64_t more)
+{
+    if (packer->nnz + more <= packer->capacity) {
+        return GMV_OK;
+    }
+    GMV_CHECK(!packer->lent);
+    return resize(packer, packer->nnz + more + packer->capacity / 2 + 4096);
+}
+
+/* Whether the genes ascend, so that the first and the last of them are the bounds of all. */
+static bool ascends(const int32_t *column, int64_t n)
+{
+    int descents = 0;
+    for (int64_t j = 1; j < n; j++) {
+        descents |= column[j] <= column[j - 1];
+    }
+    return descents == 0;
+}
+
+/* Whether all counts are 1 .. 254, the ones without a special case. */
+static bool are_small(const uint32_t *count, int64_t n)
+{
+    int others = 0;
+    for (int64_t j = 0; j < n; j++) {
+        others |= count[j] - 1 >= escape - 1;
+    }
+    return others == 0;
+}
+
+/* The row as keys in the order of the genes in use; -1 when it is not as it should be. */
+static int64_t order_row(gmv_packer *packer, const int32_t *column, const uint32_t *count, int64_t n, int64_t cols,
+                         const int32_t *map)
+{
+    int64_t kept = 0;
+    for (int64_t j = 0; j < n; j++) {
+        if (column[j] < 0 || column[j] >= cols || count[j] >> count_bits != 0) {
+            return -1;
+        }
+        packer->row[j] = (uint64_t)column[j] << count_bits | count[j];
+    }
+    sort_row(packer->row, n);
+    for (int64_t j = 0; j < n; j++) {
+        int64_t gene = (int64_t)(packer->row[j] >> count_bits);
+        if (j + 1 < n && (int64_t)(packer->row[j + 1] >> count_bits) == gene) {
+            return -1;
+        }
+        uint64_t only = packer->row[j] & ((1u << count_bits) - 1);
+        int64_t to = map == NULL ? gene : map[gene];
+        if (only > 0 && to >= 0) {
+            packer->row[kept++] = (uint64_t)to << count_bits | only;
+        }
+    }
+    if (map != NULL) {
+        sort_row(packer->row, kept);
+    }
+    return kept;
+}
+
+bool gmv_packer_add_row(gmv_packer *packer, const int32_t *column, const uint32_t *count, int64_t n, int64_t cols,
+                        const int32_t *map)
+{
+    if (packer->rows == packer->row_capacity || reserve(packer, n) != GMV_OK || reserve_row(packer, n) != GMV_OK) {
+        return false;
+    }
+    if (map == NULL && !packer->wide && n > 0 && ascends(column, n) && column[0] >= 0 && column[n - 1] < cols &&
+        are_small(count, n)) {
+        uint16_t *gene16 = packer->gene16 + packer->nnz;
+        uint8_t *count8 = packer->count8 + packer->nnz;
+        for (int64_t j = 0; j < n; j++) {
+            gene16[j] = (uint16_t)column[j];
+        }
+        for (int64_t j = 0; j < n; j++) {
+            count8[j] = (uint8_t)count[j];
+        }
+        packer->nnz += n;
+    } else {
+        int64_t kept = order_row(packer, column, count, n, cols, map);
+        gmv_nnz nnz = packer->nnz, overflows = packer->overflows;
+        const uint64_t mask = (1u << count_bits) - 1;
+        for (int64_t j = 0; j < kept; j++) {
+            if (append(packer, (uint32_t)(packer->row[j] >> count_bits), (uint32_t)(packer->row[j] & mask)) != GMV_OK) {
+                kept = -1;
+            }
+        }
+        if (kept < 0) {
+            packer->nnz = nnz;
+            packer->overflows = overflows;
+            return false;
+        }
+    }
+    packer->indptr[++packer->rows] = packer->nnz;
+    return true;
+}
+
+gmv_status gmv_packer_append(gmv_packer *packer, const gmv_packer *from)
+{
+    GMV_CHECK(packer->wide == from->wide && packer->rows + from->rows <= packer->row_capacity);
+    GMV_TRY(reserve(packer, from->nnz));
+    copy_values(packer, packer->nnz, from);
+    for (int64_t i = 0; i < from->overflows; i++) {
+        GMV_TRY(append_overflow(packer, packer->nnz + from->overflow_at[i], from->overflow_count[i]));
+    }
+    for (int64_t i = 1; i <= from->rows; i++) {
+        packer->indptr[packer->rows + i] = packer->nnz + from->indptr[i];
+    }
+    packer->rows += from->rows;
+    packer->nnz += from->nnz;
+    return GMV_OK;
+}
+
+void gmv_packer_lend(const gmv_packer *from, gmv_nnz at, gmv_nnz n, gmv_packer *to)
+{
+    to->lent = true;
+    to->wide = from->wide;
+    to->gene16 = from->wide ? NULL : from->gene16 + at;
+    to->gene32 = from->wide ? from->gene32 + at : NULL;
+    to->count8 = from->count8 + at;
+    to->capacity = n;
+}
+
+void gmv_packer_reset(gmv_packer *packer)
+{
+    packer->rows = 0;
+    packer->nnz = 0;
+    packer->overflows = 0;
 }
 
 gmv_status gmv_packer_finish(gmv_packer *packer, gmv_packed *packed)

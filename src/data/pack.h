@@ -9,6 +9,7 @@
 typedef struct gmv_packer {
     int32_t genes;
     bool wide; /* 32-bit genes */
+    bool lent; /* the values lie in another packer's room */
     int64_t rows, row_capacity;
     gmv_nnz *indptr; /* [row_capacity + 1] */
     uint16_t *gene16;
@@ -36,6 +37,23 @@ void gmv_packer_fini(gmv_packer *packer);
 
 /* Appends the rows of a block. Errors: GMV_ERR_DATA with file, row and gene. */
 gmv_status gmv_packer_add(gmv_packer *packer, const gmv_row_source *source, const gmv_block *block);
+
+/* Appends one row if it is as it should be: genes within [0, cols) and each once, counts below 2^24.
+ * @param[in] column, count  [n] in any order; zeros are dropped
+ * @param[in] map            [cols] gene in use or -1; NULL: the same
+ * @return  false: it is not, or there is no memory; nothing was appended */
+bool gmv_packer_add_row(gmv_packer *packer, const int32_t *column, const uint32_t *count, int64_t n, int64_t cols,
+                        const int32_t *map);
+
+/* Appends the rows of another packer of the same genes. */
+gmv_status gmv_packer_append(gmv_packer *packer, const gmv_packer *from);
+
+/* Gives places [at, at + n) of a packer's room to another, which writes there instead of into room of its own, which it
+ * must not have. gmv_packer_append then need not copy when nothing before was dropped. */
+void gmv_packer_lend(const gmv_packer *from, gmv_nnz at, gmv_nnz n, gmv_packer *to);
+
+/* Forgets the rows and keeps the memory. */
+void gmv_packer_reset(gmv_packer *packer);
 
 /* Hands the arrays over, cut to their length. Ownership: gmv_packed_fini. */
 gmv_status gmv_packer_finish(gmv_packer *packer, gmv_packed *packed);
