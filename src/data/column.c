@@ -12,11 +12,11 @@ const char *gmv_column_kind_name(gmv_column_kind kind)
     return name[kind];
 }
 
-static gmv_status compound_names(const gmv_h5 *file, gmv_texts *names)
+static gmv_status compound_names(const gmv_table *obs, gmv_texts *names)
 {
-    hid_t dataset = H5Dopen2(file->id, "obs", H5P_DEFAULT);
+    hid_t dataset = H5Dopen2(obs->file->id, obs->path, H5P_DEFAULT);
     if (dataset < 0) {
-        return gmv_h5_fail(file, "obs");
+        return gmv_h5_fail(obs->file, obs->path);
     }
     hid_t type = H5Dget_type(dataset);
     int n = H5Tget_class(type) == H5T_COMPOUND ? H5Tget_nmembers(type) : 0;
@@ -46,24 +46,19 @@ static void drop_name(gmv_texts *names, const char *name)
     names->n = kept;
 }
 
-gmv_status gmv_column_names(const gmv_h5 *file, gmv_texts *names)
+gmv_status gmv_column_names(const gmv_table *obs, gmv_texts *names)
 {
     memset(names, 0, sizeof *names);
-    if (!gmv_h5_is_group(file, "obs")) {
-        return compound_names(file, names);
+    if (obs->kind != GMV_TABLE_GROUP) {
+        return obs->kind == GMV_TABLE_COMPOUND ? compound_names(obs, names) : GMV_OK;
     }
-    if (H5Aexists_by_name(file->id, "obs", "column-order", H5P_DEFAULT) > 0) {
-        return gmv_h5_attribute_texts(file, "obs", "column-order", names);
+    if (H5Aexists_by_name(obs->file->id, obs->path, "column-order", H5P_DEFAULT) > 0) {
+        return gmv_h5_attribute_texts(obs->file, obs->path, "column-order", names);
     }
-    char *index = NULL;
-    GMV_TRY(gmv_h5_attribute_text(file, "obs", "_index", &index));
-    gmv_status status = gmv_h5_children(file, "obs", names);
-    if (status == GMV_OK) {
-        drop_name(names, index != NULL ? index : "_index");
-        drop_name(names, "__categories");
-    }
-    GMV_FREE(index);
-    return status;
+    GMV_TRY(gmv_h5_children(obs->file, obs->path, names));
+    drop_name(names, obs->index_name);
+    drop_name(names, "__categories");
+    return GMV_OK;
 }
 
 static gmv_column_kind kind_of(hid_t dataset, bool *is_unsigned, size_t *size)
@@ -173,43 +168,48 @@ static gmv_status open_group(gmv_column *column, const char *path)
     return GMV_OK;
 }
 
-static gmv_status no_column(const gmv_h5 *file, const char *name, const char *key)
+static gmv_status no_column(const gmv_table *obs, const char *name, const char *key)
 {
     gmv_texts names;
     char hint[900];
-    GMV_TRY(gmv_column_names(file, &names));
+    GMV_TRY(gmv_column_names(obs, &names));
     gmv_names_hint(&names, name, hint, sizeof hint);
     gmv_texts_free(&names);
-    return GMV_FAIL(GMV_ERR_CONFIG, "%s: obs has no column '%s' (%s); %s", file->path, gmv_shown(name).at, key, hint);
+    return GMV_FAIL(GMV_ERR_CONFIG, "%s: obs has no column '%s' (%s); %s", obs->file->path, gmv_shown(name).at, key,
+                    hint);
 }
 
-gmv_status gmv_column_open(gmv_column *column, const gmv_h5 *file, const char *name, const char *key)
+/* A column of a group: one element below it. */
+static gmv_status open_element(gmv_column *column, const char *path)
+{
+    const gmv_h5 *file = column->file;
+    if (gmv_h5_is_group(file, path)) {
+        return open_group(column, path);
+    }
+    GMV_TRY(gmv_h5_open_dataset(file, path, 1, &column->values, &column->length));
+    column->kind = kind_of(column->values, &column->is_unsigned, &column->size);
+    bool categories = H5Aexists_by_name(file->id, path, "categories", H5P_DEFAULT) > 0;
+    return categories ? open_referenced(column, path) : GMV_OK;
+}
+
+gmv_status gmv_column_open(gmv_column *column, const gmv_table *obs, const char *name, const char *key)
 {
     char path[1024];
     memset(column, 0, sizeof *column);
-    column->file = file;
+    column->file = obs->file;
     column->values = column->mask = -1;
     GMV_TRY(gmv_copy_text(&column->name, name));
-    if (!gmv_h5_is_group(file, "obs")) {
+    if (obs->kind == GMV_TABLE_COMPOUND) {
         return GMV_FAIL(GMV_ERR_DATA,
                         "%s: obs is in the layout of anndata 0.6, from which column '%s' is not read; rewrite the file "
                         "with a current anndata: anndata.read_h5ad(path).write_h5ad(path)",
-                        file->path, gmv_shown(name).at);
+                        obs->file->path, gmv_shown(name).at);
     }
-    snprintf(path, sizeof path, "obs/%s", name);
-    if (!gmv_h5_has(file, path)) {
-        return no_column(file, name, key);
+    snprintf(path, sizeof path, "%s/%s", obs->path, name);
+    if (obs->kind == GMV_TABLE_NAMES || !gmv_h5_has(obs->file, path)) {
+        return no_column(obs, name, key);
     }
-    if (gmv_h5_is_group(file, path)) {
-        GMV_TRY(open_group(column, path));
-    } else {
-        GMV_TRY(gmv_h5_open_dataset(file, path, 1, &column->values, &column->length));
-        column->kind = kind_of(column->values, &column->is_unsigned, &column->size);
-        if (H5Aexists_by_name(file->id, path, "categories", H5P_DEFAULT) > 0) {
-            GMV_TRY(open_referenced(column, path));
-        }
-    }
-    return GMV_OK;
+    return open_element(column, path);
 }
 
 void gmv_column_close(gmv_column *column)

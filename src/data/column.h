@@ -1,7 +1,7 @@
 /* A column of obs, whatever the encoding: one typed view for covariates, copying and inspection. */
 #pragma once
 
-#include "h5.h"
+#include "layout.h"
 
 typedef enum gmv_column_kind {
     GMV_COLUMN_CATEGORICAL, /* codes into levels */
@@ -28,12 +28,12 @@ typedef struct gmv_column {
 
 const char *gmv_column_kind_name(gmv_column_kind kind);
 
-/* Names of the columns of obs, in the file's order, without the index. Ownership: gmv_texts_free. */
-gmv_status gmv_column_names(const gmv_h5 *file, gmv_texts *names);
+/* Names of the columns of a table, in the file's order, without the index. Ownership: gmv_texts_free. */
+gmv_status gmv_column_names(const gmv_table *obs, gmv_texts *names);
 
-/* Opens obs/NAME, which must exist (else GMV_ERR_CONFIG with the names there are; `key` is the config's).
+/* Opens the column NAME, which must exist (else GMV_ERR_CONFIG with the names there are; `key` is the config's).
  * Ownership: gmv_column_close, also after an error. */
-gmv_status gmv_column_open(gmv_column *column, const gmv_h5 *file, const char *name, const char *key);
+gmv_status gmv_column_open(gmv_column *column, const gmv_table *obs, const char *name, const char *key);
 void gmv_column_close(gmv_column *column);
 
 /* Categorical: codes of rows [first, first + count), -1 for missing; checked against the levels. Independent. */

@@ -9,7 +9,7 @@
 typedef struct gmv_source {
     gmv_h5 file;
     gmv_matrix matrix;
-    hid_t index;     /* names of the cells, for messages; -1 when they are not plain */
+    hid_t index;     /* names of the cells, for messages */
     gmv_names genes; /* of the file, unique */
     int32_t *map;    /* file's genes to genes in use; NULL: the same */
     gmv_gidx first;  /* global row of its row 0 */

@@ -1,24 +1,27 @@
-/* A count matrix in an h5ad file: CSR, dense, or (recognised only) CSC. */
+/* A count matrix of cells x genes in an input file: CSR, dense, or (recognised only) CSC. */
 #pragma once
 
-#include "h5.h"
+#include "layout.h"
 
 typedef enum gmv_matrix_kind { GMV_MATRIX_CSR, GMV_MATRIX_CSC, GMV_MATRIX_DENSE } gmv_matrix_kind;
 
 typedef struct gmv_matrix {
     const gmv_h5 *file;
-    char name[256]; /* "X", "raw/X", "layers/counts" */
+    char name[256]; /* as in data.matrix: "X", "raw/X", "layers/counts", "Gene Expression" */
     gmv_matrix_kind kind;
     int64_t rows, cols;
     int64_t nnz;                 /* stored values */
     hid_t data, indices, indptr; /* dense: data alone */
+    int64_t stored_cols;         /* columns in the file: more than cols when some features do not belong to it */
+    int32_t *select;             /* [stored_cols] column of the matrix or -1; NULL: the same */
+    gmv_table obs, var;          /* its cells, and the genes of the stored columns */
 } gmv_matrix;
 
 /* Rows of a matrix as they are stored: nothing about the values has been checked, all lengths have. */
 typedef struct gmv_block {
     int64_t first, rows; /* rows of the file */
     int64_t *start;      /* [rows + 1] from 0 */
-    int64_t *column;     /* [start[rows]] */
+    int64_t *column;     /* [start[rows]] of the matrix */
     double *value;
 } gmv_block;
 
@@ -33,26 +36,20 @@ typedef struct gmv_block_reader {
     gmv_block block;
 } gmv_block_reader;
 
-/* Opens and checks one matrix by name. GMV_ERR_CONFIG with the names there are when it does not exist. */
-gmv_status gmv_matrix_open(gmv_matrix *matrix, const gmv_h5 *file, const char *name);
+/* Opens and checks the matrix at a place. Ownership: gmv_matrix_close. */
+gmv_status gmv_matrix_open(gmv_matrix *matrix, const gmv_h5 *file, const gmv_place *place);
 void gmv_matrix_close(gmv_matrix *matrix);
 
-/* Names of all matrices in the file: X, raw/X, layers/... */
-gmv_status gmv_matrix_list(const gmv_h5 *file, gmv_texts *names);
-
-/* Opens the matrix named by `wanted`, or for "auto" the first of layers/counts, raw/X, X that holds counts. */
+/* Opens the matrix named by `wanted` (as data.matrix); where several could be meant ("auto"), the first that
+ * holds counts. */
 gmv_status gmv_matrix_choose(gmv_matrix *matrix, const gmv_h5 *file, const char *wanted);
 
 /* Looks at all values, or at an even sample of a large matrix: the first one that is no count.
  * @param[out] is_count  true when none was found */
 gmv_status gmv_matrix_probe(const gmv_matrix *matrix, bool *is_count, double *culprit);
 
-/* Path of the gene table that belongs to a matrix ("var" or "raw/var"). */
-const char *gmv_matrix_var(const gmv_matrix *matrix);
-
-/* Length of the index of obs or var (a group, or a compound dataset of old files), and its path for
- * gmv_h5_texts_at. Ownership: caller frees *path with gmv_free. */
-gmv_status gmv_frame_index(const gmv_h5 *file, const char *frame, char **path, int64_t *length);
+/* Names of its columns. Ownership: gmv_texts_free. */
+gmv_status gmv_matrix_genes(const gmv_matrix *matrix, gmv_texts *names);
 
 /* Reader of rows [first, end). Independent. Every rank may read other rows.
  * Ownership: gmv_block_reader_fini, also after an error. */

@@ -23,11 +23,11 @@ static gmv_status read_pointers(gmv_block_reader *reader)
                             " values; the file is damaged",
                             m->file->path, m->name, reader->first + i, from, to, m->nnz);
         }
-        if (to - from > m->cols) {
+        if (to - from > m->stored_cols) {
             return GMV_FAIL(GMV_ERR_DATA,
                             "%s: %s, row %" PRId64 " has %" PRId64 " values for %" PRId64
                             " genes: a gene is repeated; run X.sum_duplicates() and write the file again",
-                            m->file->path, m->name, reader->first + i, to - from, m->cols);
+                            m->file->path, m->name, reader->first + i, to - from, m->stored_cols);
         }
     }
     return GMV_OK;
@@ -87,6 +87,26 @@ static gmv_status reserve(gmv_block_reader *reader, int64_t rows, int64_t values
     return GMV_OK;
 }
 
+/* Leaves out the values of features that are not selected, in place. An index that is out of range stays so,
+ * for the packer to report: it is not below the number of columns of the matrix either. */
+static void select_columns(gmv_block *block, const gmv_matrix *m)
+{
+    int64_t to = 0, from = 0;
+    for (int64_t i = 0; i < block->rows; i++) {
+        int64_t end = block->start[i + 1];
+        block->start[i] = to;
+        for (; from < end; from++) {
+            int64_t column = block->column[from];
+            bool inside = column >= 0 && column < m->stored_cols;
+            if (!inside || m->select[column] >= 0) {
+                block->column[to] = inside ? m->select[column] : column;
+                block->value[to++] = block->value[from];
+            }
+        }
+    }
+    block->start[block->rows] = to;
+}
+
 static gmv_status next_sparse(gmv_block_reader *reader)
 {
     const gmv_matrix *m = reader->matrix;
@@ -105,6 +125,9 @@ static gmv_status next_sparse(gmv_block_reader *reader)
     }
     GMV_TRY(gmv_h5_read_i64(m->file, m->indices, start, values, block->column));
     GMV_TRY(gmv_h5_read_f64(m->file, m->data, 1, &start, &values, block->value));
+    if (m->select != NULL) {
+        select_columns(block, m);
+    }
     reader->next += rows;
     return GMV_OK;
 }

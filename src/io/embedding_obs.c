@@ -17,6 +17,7 @@ typedef struct obs_copy {
     const gmv_h5ad *out;
     const gmv_cells *cells;
     gmv_h5 *file;       /* [cells->files] */
+    gmv_table *table;   /* [cells->files] obs of each */
     gmv_column *column; /* [cells->files] the column at hand in every file */
     gmv_names order;    /* columns written */
     char skipped[900];  /* and those that were not */
@@ -29,25 +30,21 @@ static void skip(obs_copy *copy, const char *name, const char *why)
              why);
 }
 
-static gmv_status copy_index(obs_copy *copy, char **name)
+static gmv_status copy_index(obs_copy *copy, const char *name)
 {
     const gmv_cells *cells = copy->cells;
     char path[600], **text = NULL;
     gmv_status status = GMV_OK;
     GMV_TRY(GMV_NEW(text, block_rows, "names of cells"));
-    snprintf(path, sizeof path, "obs/%s", *name);
+    snprintf(path, sizeof path, "obs/%s", name);
     GMV_GO(gmv_h5ad_strings(copy->out, path, cells->total));
     for (int f = 0; f < cells->files; f++) {
-        char *index = NULL, values[1100];
         int64_t n = 0, rows = cells->file_start[f + 1] - cells->file_start[f];
-        GMV_GO(gmv_frame_index(&copy->file[f], "obs", &index, &n));
-        snprintf(values, sizeof values, "%s%s", index, gmv_h5_is_group(&copy->file[f], index) ? "/values" : "");
-        GMV_FREE(index);
-        if (n != rows) {
+        if (copy->table[f].rows != rows) {
             GMV_GO(GMV_FAIL(GMV_ERR_DATA, "%s: has changed since its cells were read", cells->file[f]));
         }
         hid_t dataset = -1;
-        GMV_GO(gmv_h5_open_dataset(&copy->file[f], values, 1, &dataset, &n));
+        GMV_GO(gmv_h5_open_dataset(&copy->file[f], copy->table[f].index, 1, &dataset, &n));
         for (int64_t at = 0; at < rows && status == GMV_OK; at += block_rows) {
             int64_t count = rows - at < block_rows ? rows - at : block_rows;
             status = gmv_h5_read_texts(&copy->file[f], dataset, NULL, at, count, text);
@@ -263,16 +260,17 @@ static gmv_status copy_nullable(const obs_copy *copy, const char *path)
 static gmv_status open_column(obs_copy *copy, const char *name, const char **why)
 {
     char path[1024];
-    snprintf(path, sizeof path, "obs/%s", name);
     *why = NULL;
     for (int f = 0; f < copy->cells->files && *why == NULL; f++) {
         gmv_column *column = &copy->column[f];
-        if (strchr(name, '/') != NULL || !gmv_h5_is_group(&copy->file[f], "obs")) {
+        const gmv_table *table = &copy->table[f];
+        snprintf(path, sizeof path, "%s/%s", table->path, name);
+        if (strchr(name, '/') != NULL || table->kind == GMV_TABLE_COMPOUND) {
             *why = "in an old layout";
-        } else if (!gmv_h5_has(&copy->file[f], path)) {
+        } else if (table->kind == GMV_TABLE_NAMES || !gmv_h5_has(&copy->file[f], path)) {
             *why = "not in every file";
         } else {
-            GMV_TRY(gmv_column_open(column, &copy->file[f], name, "output"));
+            GMV_TRY(gmv_column_open(column, table, name, "output"));
             bool other_kind = column->kind != copy->column[0].kind;
             *why = column->kind == GMV_COLUMN_OTHER                        ? "of a kind that is not copied"
                    : other_kind                                            ? "of another kind in another file"
@@ -328,21 +326,17 @@ static bool among(const char *name, int n, const char *const *names)
 static gmv_status copy_all(obs_copy *copy, int n_reserved, const char *const *reserved)
 {
     gmv_names all = {0};
-    char *index = NULL;
+    const char *index = copy->table[0].index_name;
     gmv_texts names = {NULL, 0};
     gmv_status status = GMV_OK;
     GMV_GO(gmv_h5ad_group(copy->out, "obs", "dataframe", "0.2.0"));
-    if (gmv_h5_is_group(&copy->file[0], "obs")) {
-        GMV_GO(gmv_h5_attribute_text(&copy->file[0], "obs", "_index", &index));
+    if (index[0] == '\0' || among(index, n_reserved, reserved) || strchr(index, '/') != NULL) {
+        index = "_index";
     }
-    if (index == NULL || among(index, n_reserved, reserved) || strchr(index, '/') != NULL) {
-        GMV_FREE(index);
-        GMV_GO(gmv_copy_text(&index, "_index"));
-    }
-    GMV_GO(copy_index(copy, &index));
+    GMV_GO(copy_index(copy, index));
     GMV_GO(gmv_h5ad_attribute_text(copy->out, "obs", "_index", index));
     for (int f = 0; f < copy->cells->files; f++) {
-        GMV_GO(gmv_column_names(&copy->file[f], &names));
+        GMV_GO(gmv_column_names(&copy->table[f], &names));
         for (int i = 0; i < names.n; i++) {
             GMV_GO(gmv_names_add(&all, names.at[i], NULL, NULL));
         }
@@ -360,7 +354,6 @@ static gmv_status copy_all(obs_copy *copy, int n_reserved, const char *const *re
 done:
     gmv_texts_free(&names);
     gmv_names_fini(&all);
-    GMV_FREE(index);
     return status;
 }
 
@@ -370,12 +363,14 @@ gmv_status gmv_embedding_copy_obs(const gmv_h5ad *out, const gmv_cells *cells, i
     obs_copy copy = {.out = out, .cells = cells};
     gmv_status status = GMV_OK;
     GMV_GO(GMV_NEW(copy.file, cells->files, "input files"));
+    GMV_GO(GMV_NEW(copy.table, cells->files, "input files"));
     GMV_GO(GMV_NEW(copy.column, cells->files, "columns"));
     for (int f = 0; f < cells->files; f++) {
         copy.column[f].values = copy.column[f].mask = -1;
     }
     for (int f = 0; f < cells->files; f++) {
         GMV_GO(gmv_h5_open(&copy.file[f], cells->file[f], NULL));
+        GMV_GO(gmv_table_open(&copy.table[f], &copy.file[f], cells->obs[f]));
     }
     GMV_GO(copy_all(&copy, n_reserved, reserved));
     if (copy.skipped[0] != '\0') {
@@ -386,6 +381,7 @@ done:
         gmv_h5_close(&copy.file[f]);
     }
     GMV_FREE(copy.file);
+    GMV_FREE(copy.table);
     GMV_FREE(copy.column);
     gmv_names_fini(&copy.order);
     return status;
