@@ -122,6 +122,19 @@ gmv_status gmv_h5_read(const gmv_h5 *file, hid_t dataset, int ndims, const int64
     return status;
 }
 
+gmv_status gmv_h5_read_field(const gmv_h5 *file, hid_t dataset, const char *field, int64_t first, int64_t count,
+                             hid_t type, void *out)
+{
+    if (field == NULL) {
+        return gmv_h5_read(file, dataset, 1, &first, &count, type, out);
+    }
+    hid_t only = H5Tcreate(H5T_COMPOUND, H5Tget_size(type)); /* HDF5 leaves the other fields out */
+    H5Tinsert(only, field, 0, type);
+    gmv_status status = gmv_h5_read(file, dataset, 1, &first, &count, only, out);
+    H5Tclose(only);
+    return status;
+}
+
 gmv_status gmv_h5_read_i64(const gmv_h5 *file, hid_t dataset, int64_t first, int64_t count, int64_t *out)
 {
     return gmv_h5_read(file, dataset, 1, &first, &count, H5T_NATIVE_INT64, out);

@@ -260,7 +260,10 @@ static gmv_status look_at_tables(gmv_inspected *found, const gmv_layout *layout)
         found->genes = var.rows;
     }
     GMV_TRY(look_at_encoding(found, layout, &obs));
-    return look_at_obs(found, &obs);
+    GMV_TRY(look_at_obs(found, &obs));
+    char obsm[80];
+    snprintf(obsm, sizeof obsm, "%sobsm", main != NULL ? main->root : "");
+    return gmv_h5_is_group(layout->file, obsm) ? gmv_h5_children(layout->file, obsm, &found->obsm) : GMV_OK;
 }
 
 static gmv_status look_at_file(gmv_inspected *found, const gmv_h5 *file)
@@ -271,9 +274,6 @@ static gmv_status look_at_file(gmv_inspected *found, const gmv_h5 *file)
     found->format = layout.format;
     GMV_GO(look_at_matrices(found, &layout));
     GMV_GO(look_at_tables(found, &layout));
-    if (gmv_h5_is_group(file, "obsm")) {
-        GMV_GO(gmv_h5_children(file, "obsm", &found->obsm));
-    }
 done:
     gmv_layout_free(&layout);
     return status;

@@ -29,6 +29,7 @@ static gmv_status add_anndata(gmv_layout *layout, const char *root, const char *
     GMV_TRY(add_place(layout, &place));
     memcpy(place->at, path, sizeof path);
     snprintf(place->name, sizeof place->name, "%.60s%.190s", root, name);
+    snprintf(place->root, sizeof place->root, "%.60s", root);
     snprintf(place->obs, sizeof place->obs, "%sobs", root);
     snprintf(place->var, sizeof place->var, "%s%s", root, var);
     place->storage = GMV_STORED_ANNDATA;
@@ -62,6 +63,29 @@ static gmv_status read_anndata(gmv_layout *layout, const char *root)
     layout->parts++;
 done:
     gmv_texts_free(&layers);
+    return status;
+}
+
+/* MuData: every modality is an anndata group. */
+static gmv_status read_mudata(gmv_layout *layout)
+{
+    gmv_texts modality;
+    gmv_status status = GMV_OK;
+    int rna = -1, readable = 0;
+    GMV_TRY(gmv_h5_children(layout->file, "mod", &modality));
+    for (int i = 0; i < modality.n; i++) {
+        char root[320], obs[330];
+        int length = snprintf(root, sizeof root, "mod/%.300s/", modality.at[i]);
+        snprintf(obs, sizeof obs, "%sobs", root);
+        if (length < 60 && gmv_h5_has(layout->file, obs)) {
+            rna = strcmp(modality.at[i], "rna") == 0 ? layout->parts : rna;
+            readable++;
+            GMV_GO(read_anndata(layout, root));
+        }
+    }
+    layout->part = rna >= 0 ? rna : readable == 1 ? 0 : -1;
+done:
+    gmv_texts_free(&modality);
     return status;
 }
 
@@ -152,7 +176,7 @@ static gmv_status not_readable(const gmv_layout *layout, const gmv_texts *groups
                         file->path, file->path);
     }
     gmv_names_hint(groups, "obs", hint, sizeof hint);
-    return GMV_FAIL(GMV_ERR_DATA, "%s: not an h5ad (%s is missing) nor a 10x file; %s", file->path,
+    return GMV_FAIL(GMV_ERR_DATA, "%s: not an h5ad (%s is missing) nor a 10x or MuData file; %s", file->path,
                     gmv_h5_has(file, "obs") ? "var" : "obs", hint);
 }
 
@@ -161,9 +185,16 @@ gmv_status gmv_layout_read(gmv_layout *layout, const gmv_h5 *file)
     gmv_texts groups;
     memset(layout, 0, sizeof *layout);
     layout->file = file;
-    if (gmv_h5_has(file, "obs") && gmv_h5_has(file, "var")) {
+    bool mudata = false; /* which has obs and var too */
+    GMV_TRY(gmv_h5_attribute_is(file, "/", "encoding-type", "MuData", &mudata));
+    if (!mudata && gmv_h5_has(file, "obs") && gmv_h5_has(file, "var") &&
+        (gmv_h5_has(file, "X") || !gmv_h5_is_group(file, "mod"))) {
         layout->format = "h5ad";
         return read_anndata(layout, "");
+    }
+    if (gmv_h5_is_group(file, "mod")) {
+        layout->format = "h5mu";
+        return read_mudata(layout);
     }
     GMV_TRY(gmv_h5_children(file, "/", &groups));
     layout->format = "10x";
@@ -193,19 +224,43 @@ static gmv_status nothing_found(const gmv_layout *layout, const char *wanted)
                     layout->file->path, automatic ? "X" : gmv_shown(wanted).at, hint);
 }
 
+/* What is asked for in terms of one part: "X" of a MuData file is that of the modality that auto takes, and
+ * "mod/rna" leaves the choice among the matrices of rna to auto. */
+static void resolve(const gmv_layout *layout, const char *wanted, int *part, char *name, size_t size)
+{
+    *part = layout->part;
+    snprintf(name, size, "%s", wanted);
+    for (int i = 0; i < layout->n; i++) {
+        const gmv_place *place = &layout->place[i];
+        size_t root = strlen(place->root);
+        if (root > 0 && strncmp(wanted, place->root, root - 1) == 0 && wanted[root - 1] == '\0') {
+            *part = place->part;
+            snprintf(name, size, "auto");
+            return;
+        }
+        if (root > 0 && place->part == layout->part && strcmp(wanted, place->name + root) == 0) {
+            snprintf(name, size, "%s", place->name);
+            return;
+        }
+    }
+}
+
 gmv_status gmv_layout_find(const gmv_layout *layout, const char *wanted, const gmv_place *found[3], int *n)
 {
+    char name[300];
+    int part;
+    resolve(layout, wanted, &part, name, sizeof name);
+    bool automatic = strcmp(name, "auto") == 0;
     *n = 0;
-    bool automatic = strcmp(wanted, "auto") == 0;
     for (int i = 0; i < layout->n && !automatic && *n == 0; i++) {
-        if (strcmp(layout->place[i].name, wanted) == 0) {
+        if (strcmp(layout->place[i].name, name) == 0) {
             found[(*n)++] = &layout->place[i];
         }
     }
     for (int p = GMV_PREFER_COUNTS; automatic && p < GMV_PREFER_NEVER; p++) {
         for (int i = 0; i < layout->n; i++) {
             const gmv_place *place = &layout->place[i];
-            if (place->part == layout->part && (int)place->preference == p) {
+            if (place->part == part && (int)place->preference == p) {
                 found[(*n)++] = place;
                 break;
             }
@@ -231,6 +286,21 @@ static gmv_status find_index(gmv_table *table)
     return GMV_OK;
 }
 
+/* "mod/NAME/obs": the cells of one modality are some of those of the file's own obs. */
+static void find_common(gmv_table *table)
+{
+    char modality[320];
+    size_t length = strlen(table->path);
+    if (length < 9 || strncmp(table->path, "mod/", 4) != 0 || strcmp(table->path + length - 4, "/obs") != 0) {
+        return;
+    }
+    snprintf(modality, sizeof modality, "%.*s", (int)(length - 8), table->path + 4);
+    snprintf(table->rows_at, sizeof table->rows_at, "obsmap/%.300s", modality);
+    if (gmv_h5_is_group(table->file, "obs") && gmv_h5_has(table->file, table->rows_at)) {
+        snprintf(table->common, sizeof table->common, "obs");
+    }
+}
+
 gmv_status gmv_table_open(gmv_table *table, const gmv_h5 *file, const char *path)
 {
     hid_t dataset = -1;
@@ -244,6 +314,7 @@ gmv_status gmv_table_open(gmv_table *table, const gmv_h5 *file, const char *path
     bool group = gmv_h5_is_group(file, path);
     if (group) {
         GMV_TRY(find_index(table));
+        find_common(table);
     }
     GMV_TRY(gmv_h5_open_dataset(file, table->index, 1, &dataset, &table->rows));
     hid_t type = H5Dget_type(dataset);

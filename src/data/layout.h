@@ -18,6 +18,8 @@ typedef struct gmv_table {
     char index[640];      /* dataset of the names; of a compound the first field is taken */
     char index_name[256]; /* what the file calls it, "" when it has no name */
     int64_t rows;
+    char common[16];   /* MuData: table of the cells of all modalities, "" when there is none */
+    char rows_at[320]; /* and the dataset with the row here of each row there, from 1; 0: not here */
 } gmv_table;
 
 /* How the file stores a matrix of cells x genes. */
@@ -30,7 +32,8 @@ typedef enum gmv_storage {
 typedef enum gmv_preference { GMV_PREFER_COUNTS, GMV_PREFER_RAW, GMV_PREFER_X, GMV_PREFER_NEVER } gmv_preference;
 
 typedef struct gmv_place {
-    char name[256]; /* as in data.matrix: "X", "raw/X", "layers/counts", "Gene Expression" */
+    char name[256]; /* as in data.matrix: "X", "raw/X", "layers/counts", "mod/rna/X", "Gene Expression" */
+    char root[64];  /* MuData: "mod/rna/", with which the name begins */
     char at[320];   /* the group or dataset */
     gmv_storage storage;
     gmv_preference preference;
@@ -42,7 +45,7 @@ typedef struct gmv_place {
 
 typedef struct gmv_layout {
     const gmv_h5 *file;
-    const char *format; /* "h5ad", "10x" */
+    const char *format; /* "h5ad", "h5mu", "10x" */
     int n;
     gmv_place *place; /* [n] in the order in which they are shown */
     int parts;        /* `auto` looks for matrices in one part */

@@ -154,7 +154,10 @@ static gmv_status copy_strings(const obs_copy *copy, const char *path)
         const gmv_column *column = &copy->column[f];
         for (int64_t at = 0; at < column->length; at += block_rows) {
             int64_t n = column->length - at < block_rows ? column->length - at : block_rows;
-            status = gmv_h5_read_texts(column->file, column->values, NULL, at, n, text);
+            status = gmv_column_texts(column, at, n, text);
+            for (int64_t i = 0; i < n && status == GMV_OK; i++) {
+                status = text[i] == NULL ? gmv_copy_text(&text[i], "") : GMV_OK; /* what a mask will hide */
+            }
             if (status == GMV_OK) {
                 status = gmv_h5ad_write_strings(copy->out, path, copy->cells->file_start[f] + at, n, text);
             }
@@ -176,14 +179,11 @@ static hid_t number_type(const obs_copy *copy)
     if (kind == GMV_COLUMN_BOOL) {
         return gmv_h5ad_bool_type();
     }
-    hid_t first = H5Dget_type(copy->column[0].values), native = H5Tget_native_type(first, H5T_DIR_DEFAULT);
+    hid_t first = copy->column[0].type, native = H5Tget_native_type(first, H5T_DIR_DEFAULT);
     bool same = native >= 0;
     for (int f = 1; f < copy->cells->files; f++) {
-        hid_t other = H5Dget_type(copy->column[f].values);
-        same = same && H5Tequal(first, other) > 0;
-        H5Tclose(other);
+        same = same && H5Tequal(first, copy->column[f].type) > 0;
     }
-    H5Tclose(first);
     if (same) {
         return native;
     }
@@ -203,17 +203,12 @@ static gmv_status copy_numbers(const obs_copy *copy, const char *path)
     GMV_GO(gmv_h5ad_array(copy->out, path, type, 1, &copy->cells->total));
     for (int f = 0; f < copy->cells->files; f++) {
         const gmv_column *column = &copy->column[f];
-        hid_t stored = H5Dget_type(column->values);
-        for (int64_t at = 0; at < column->length && status == GMV_OK; at += block_rows) {
+        hid_t read = kind == GMV_COLUMN_BOOL ? column->type : type; /* HDF5 does not convert between enums */
+        for (int64_t at = 0; at < column->length; at += block_rows) {
             int64_t n = column->length - at < block_rows ? column->length - at : block_rows;
-            status =
-                gmv_h5_read(column->file, column->values, 1, &at, &n, kind == GMV_COLUMN_BOOL ? stored : type, value);
-            if (status == GMV_OK) {
-                status = gmv_h5ad_write(copy->out, path, type, copy->cells->file_start[f] + at, n, value);
-            }
+            GMV_GO(gmv_column_read(column, at, n, read, value));
+            GMV_GO(gmv_h5ad_write(copy->out, path, type, copy->cells->file_start[f] + at, n, value));
         }
-        H5Tclose(stored);
-        GMV_GO(status);
     }
 done:
     H5Tclose(type);
@@ -259,15 +254,13 @@ static gmv_status copy_nullable(const obs_copy *copy, const char *path)
 /* Opens the column in every file. *why stays NULL when it can be copied. */
 static gmv_status open_column(obs_copy *copy, const char *name, const char **why)
 {
-    char path[1024];
     *why = NULL;
     for (int f = 0; f < copy->cells->files && *why == NULL; f++) {
         gmv_column *column = &copy->column[f];
         const gmv_table *table = &copy->table[f];
-        snprintf(path, sizeof path, "%s/%s", table->path, name);
         if (strchr(name, '/') != NULL || table->kind == GMV_TABLE_COMPOUND) {
             *why = "in an old layout";
-        } else if (table->kind == GMV_TABLE_NAMES || !gmv_h5_has(&copy->file[f], path)) {
+        } else if (!gmv_column_exists(table, name)) {
             *why = "not in every file";
         } else {
             GMV_TRY(gmv_column_open(column, table, name, "output"));

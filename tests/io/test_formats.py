@@ -153,6 +153,109 @@ class TenX(FormatTest):
         self.fails(["obs has no column 'b'", "there are none"], self.write_v3("h.h5", small_counts()), "batch=b", code=2)
 
 
+class MuData(FormatTest):
+    """As mudata 0.3 writes: an anndata group per modality, the cells of all of them in obs and obsmap."""
+
+    def setUp(self):
+        super().setUp()
+        import pandas
+        import scipy.sparse
+        self.rna, self.protein = small_counts(cells=40), small_counts(cells=25, genes=5, seed=1)
+        self.normal = np.log1p(self.rna)
+        rna = anndata.AnnData(scipy.sparse.csr_matrix(self.normal), layers={"counts": scipy.sparse.csr_matrix(self.rna)},
+                              obs=pandas.DataFrame({"b": ["x", "y"] * 20}, index=[f"c{i}" for i in range(40)]),
+                              var=pandas.DataFrame(index=[f"gene{j}" for j in range(12)]))
+        rna.raw = anndata.AnnData(scipy.sparse.csr_matrix(self.rna[:, ::-1].copy()), obs=rna.obs, var=rna.var)
+        protein = anndata.AnnData(self.protein, obs=pandas.DataFrame(index=[f"c{i}" for i in range(59, 34, -1)]),
+                                  var=pandas.DataFrame(index=[f"adt{j}" for j in range(5)]))
+        self.modalities = {"rna": rna, "prot": protein}
+        # c0 ... c59; every other cell first, as an update after a sort leaves it
+        self.cells = [f"c{i}" for i in [*range(0, 60, 2), *range(1, 60, 2)]]
+        n = len(self.cells)
+        self.obs = pandas.DataFrame({"donor": pandas.Categorical([f"d{i % 7}" for i in range(n)]),
+                                     "b": ["not of rna"] * n, "rna:b": ["x"] * n, "score": np.arange(n, dtype=np.float32),
+                                     "text": [f"t{i % 3}" for i in range(n)], "flag": [i % 4 == 0 for i in range(n)],
+                                     "maybe": pandas.array([None if i % 5 == 0 else i for i in range(n)], dtype="Int64")},
+                                    index=self.cells)
+
+    def write(self, name="cells.h5mu", modalities=None, obsmap=True):
+        from anndata.experimental import write_elem
+        modalities = modalities or self.modalities
+        with h5py.File(self.path(name), "w", userblock_size=512) as f:
+            f.attrs.update({"encoding-type": "MuData", "encoding-version": "0.1.0"})
+            for key, data in modalities.items():
+                write_elem(f, f"mod/{key}", data)
+                if obsmap:
+                    rows = {cell: i + 1 for i, cell in enumerate(data.obs_names)}
+                    f[f"obsmap/{key}"] = np.array([rows.get(cell, 0) for cell in self.cells], np.uint32)
+            write_elem(f, "obs", self.obs)
+            write_elem(f, "var", modalities[next(iter(modalities))].var[[]])
+        with open(self.path(name), "r+b") as out:
+            out.write(b"MuData (format-version=0.1.0;creator=mudata;creator-version=0.3.10)")
+        return self.path(name)
+
+    def test_matrices(self):
+        path = self.write()
+        wanted = {"auto": ("mod/rna/layers/counts", self.rna), "mod/rna": ("mod/rna/layers/counts", self.rna),
+                  "mod/rna/raw/X": ("mod/rna/raw/X", self.rna[:, ::-1]), "raw/X": ("mod/rna/raw/X", self.rna[:, ::-1]),
+                  "layers/counts": ("mod/rna/layers/counts", self.rna), "mod/prot": ("mod/prot/X", self.protein),
+                  "mod/prot/X": ("mod/prot/X", self.protein)}
+        for loaded, (name, counts) in zip(self.load_everywhere_each(*[(path, f"matrix={key}") for key in wanted]), wanted.values()):
+            self.assertEqual(loaded["matrix"], name)
+            self.same(loaded, counts)
+        self.assertEqual(loaded["gene"], [f"adt{j}" for j in range(5)])
+        self.fails(["no matrix 'mod/rna/layers/count'", "mod/prot/X", "did you mean 'mod/rna/layers/counts'?"], path,
+                   "matrix=mod/rna/layers/count", code=2)
+        self.fails(["mod/rna/X, row 0 (cell 'c0')", "not a whole number"], path, "matrix=X")
+        seen = self.inspect(path)
+        self.assertEqual((seen["format"], seen["matrix"], seen["auto"], seen["cells"], seen["genes"], seen["total"]),
+                         ("h5mu", "mod/rna/layers/counts", "mod/rna/layers/counts", 40, 12, int(self.rna.sum(dtype=np.int64))))
+        self.assertEqual([m["name"] for m in seen["matrices"]],
+                         ["mod/prot/X", "mod/rna/X", "mod/rna/raw/X", "mod/rna/layers/counts"])
+        self.assertEqual(list(seen["obs"]), ["b", "donor", "score", "text", "flag", "maybe"])
+
+    def test_no_rna(self):
+        path = self.write(modalities={"a": self.modalities["rna"], "b": self.modalities["prot"]})
+        self.fails(["data.matrix must say", "mod/a/X", "mod/b/X"], path, code=2)
+        self.same(self.load(path, "matrix=mod/b"), self.protein)
+        self.same(self.load(self.write("one.h5mu", modalities={"cells": self.modalities["prot"]})), self.protein)
+
+    def test_columns_of_all_cells(self):
+        """donor is only in the table of all cells; b of the modality comes first."""
+        path = self.write()
+        for modality, data in self.modalities.items():
+            with self.subTest(modality):
+                loaded = self.load_everywhere(path, f"matrix=mod/{modality}", "batch=donor,text", "label=b")
+                here = self.obs.loc[data.obs_names]
+                codes = here["donor"].cat.codes.to_numpy().astype(np.int64) + [int(t[1:]) for t in here["text"]]
+                self.assertEqual(loaded["donor"], [f"d{i}" for i in range(7)])
+                self.assertEqual(loaded["level_checksum"], int(np.arange(1, data.n_obs + 1) @ (codes + 7 + 2)))
+                self.assertEqual(loaded["label"], ["x", "y"] if modality == "rna" else ["not of rna"])
+        self.fails(["obs has no column 'doner'", "did you mean 'donor'?"], path, "batch=doner", code=2)
+
+    def test_embedding_has_the_columns(self):
+        for ranks, modality in ((1, "rna"), (2, "prot")):
+            self.load(self.write(), f"matrix=mod/{modality}", "embed=out.h5ad", ranks=ranks)
+            data, here = anndata.read_h5ad(self.path("out.h5ad")), self.modalities[modality]
+            self.assertEqual(list(data.obs_names), list(here.obs_names))
+            common = self.obs.loc[here.obs_names]
+            for name in ("donor", "score", "text", "flag"):
+                self.assertEqual(list(data.obs[name]), list(common[name]), name)
+            self.assertEqual(list(data.obs["maybe"].fillna(-1)), list(common["maybe"].fillna(-1)))
+            self.assertEqual(list(data.obs["b"]), list(here.obs["b"] if modality == "rna" else common["b"]))
+
+    def test_without_a_map(self):
+        path = self.write(obsmap=False)
+        self.same(self.load(path, "batch=b"), self.rna)
+        self.fails(["obs has no column 'donor'"], path, "batch=donor", code=2)
+
+    def test_damaged_map(self):
+        path = self.write()
+        with h5py.File(path, "r+") as f:
+            f["obsmap/rna"][3] = 0
+        self.fails(["obsmap/rna places 39 of the 40 cells of mod/rna/obs"], path, "batch=donor", ranks=(1, 4))
+
+
 class Refused(FormatTest):
     def test_loom(self):
         def fill(f):
