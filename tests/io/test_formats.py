@@ -256,6 +256,105 @@ class MuData(FormatTest):
         self.fails(["obsmap/rna places 39 of the 40 cells of mod/rna/obs"], path, "batch=donor", ranks=(1, 4))
 
 
+def spread(codes, seed=0):
+    """Missing values here and there."""
+    return np.where(np.random.default_rng(seed).random(len(codes)) < 0.2, -1, codes).astype(np.int8)
+
+
+class Anndata07(FormatTest):
+    """dataframe 0.1.0: categories are a reference from the codes to __categories."""
+
+    def test_published(self):
+        for name in ("anndata_v0.7.0.h5ad", "anndata_v0.7.8.h5ad"):
+            source = anndata.read_h5ad(published(name))
+            raw, x = self.load_everywhere_each((published(name), "matrix=raw/X", "batch=obs_cat,cat_ordered,int64"),
+                                               (published(name), "matrix=X", "label=obs_cat"))
+            with self.subTest(name):
+                self.same(raw, source.raw.X.toarray())
+                self.same(x, source.X.toarray())
+                self.assertEqual(raw["gene"], list(source.raw.var_names))
+                self.assertEqual(x["gene"], list(source.var_names))
+                rows, level, offset = np.arange(1, source.n_obs + 1), 0, 0
+                for column in ("obs_cat", "cat_ordered", "int64"):
+                    values = source.obs[column].astype("category").cat
+                    self.assertEqual(raw[column], [str(category) for category in values.categories])
+                    level += rows @ (values.codes.to_numpy().astype(np.int64) + offset + 1)
+                    offset += len(values.categories)
+                self.assertEqual(raw["level_checksum"], int(level))
+                seen = self.inspect(published(name))
+                self.assertEqual(seen["obs"]["obs_cat"]["counts"], {str(k): int(v) for k, v in source.obs["obs_cat"].value_counts().items()})
+
+    def test_layout(self):
+        """As 0.7 writes a frame; missing values, an order, and no column-order."""
+        counts = small_counts()
+        path = self.make(counts=counts)
+        labels, order = spread(np.arange(40) % 3), np.arange(40) % 2
+        with h5py.File(path, "r+") as f:
+            del f["obs"]
+            obs = f.create_group("obs")
+            obs.attrs.update({"encoding-type": "dataframe", "encoding-version": "0.1.0", "_index": "barcode"})
+            obs["barcode"] = texts([f"c{i}" for i in range(40)])
+            for name, codes, levels, ordered in (("type", labels, ["T", "B", "NK"], False), ("phase", order, ["S", "G1"], True)):
+                obs[f"__categories/{name}"] = texts(levels)
+                obs[f"__categories/{name}"].attrs["ordered"] = ordered
+                obs[name] = codes.astype(np.int8)
+                obs[name].attrs["categories"] = obs[f"__categories/{name}"].ref
+        loaded = self.load_everywhere(path, "batch=phase", "label=type")
+        self.assertEqual((loaded["phase"], loaded["label"]), (["S", "G1"], ["T", "B", "NK"]))
+        self.assertEqual(loaded["label_checksum"], int(np.arange(1, 41) @ (labels.astype(np.int64) + 1)))
+        self.load(path, "embed=out.h5ad", ranks=2)
+        data = anndata.read_h5ad(self.path("out.h5ad"))
+        self.assertEqual((data.obs_names[7], data.obs.index.name), ("c7", "barcode"))
+        self.assertEqual(list(data.obs["type"].cat.codes), list(labels))
+        self.assertTrue(data.obs["phase"].cat.ordered)
+
+
+class Anndata013(FormatTest):
+    """Strings as groups of values and a mask: the index, categories, columns."""
+
+    def nullable(self, group, name, values, mask, kind="string-array"):
+        part = group.create_group(name)
+        part.attrs.update({"encoding-type": f"nullable-{kind}", "encoding-version": "0.1.0"})
+        if kind == "string-array":
+            part.attrs["na-value"] = "NA"
+        part["values"] = texts(values) if kind == "string-array" else np.array(values)
+        part["mask"] = np.array(mask, bool)
+
+    def test_layout(self):
+        counts, path = small_counts(), self.make()
+        some = [i % 4 == 1 for i in range(40)]
+        with h5py.File(path, "r+") as f:
+            for table, names in (("obs", [f"c{i}" for i in range(40)]), ("var", [f"symbol{j}" for j in range(12)])):
+                del f[f"{table}/_index"]
+                self.nullable(f[table], "_index", names, [False] * len(names))
+            obs = f["obs"]
+            obs.create_group("type").attrs.update({"encoding-type": "categorical", "encoding-version": "0.2.0", "ordered": False})
+            obs["type/codes"] = spread(np.arange(40) % 2)
+            self.nullable(obs["type"], "categories", ["B", "A"], [False, False])
+            self.nullable(obs, "name", [f"n{i % 3}" for i in range(40)], some)
+            self.nullable(obs, "full", [f"n{i % 3}" for i in range(40)], [False] * 40)
+            self.nullable(obs, "number", [i % 5 for i in range(40)], some, "integer")
+            self.nullable(obs, "flag", [i % 2 == 0 for i in range(40)], some, "boolean")
+            obs.attrs["column-order"] = np.array(["type", "name", "full", "number", "flag"], dtype=object)
+        loaded = self.load_everywhere(path, "batch=full", "label=type")
+        self.same(loaded, counts)
+        self.assertEqual((loaded["gene"][11], loaded["full"], loaded["label"]), ("symbol11", ["n0", "n1", "n2"], ["B", "A"]))
+        for label, levels in (("name", ["n0", "n1", "n2"]), ("number", list("01234")), ("flag", ["False", "True"])):
+            values = [levels.index(v) for v in {"name": [f"n{i % 3}" for i in range(40)], "number": [str(i % 5) for i in range(40)],
+                                                "flag": [str(i % 2 == 0) for i in range(40)]}[label]]
+            codes = np.where(some, -1, values)
+            self.assertEqual(self.load(path, f"label={label}")["label_checksum"], int(np.arange(1, 41) @ (codes + 1)), label)
+        self.fails(["obs/name has no value for 10 of 40"], path, "batch=name")
+        self.load(path, "embed=out.h5ad", ranks=2)
+        data = anndata.read_h5ad(self.path("out.h5ad"))
+        self.assertEqual(list(data.obs_names), [f"c{i}" for i in range(40)])
+        self.assertEqual(list(data.obs["number"].isna()), some)
+        self.assertEqual(list(data.obs["name"].isna()), some)
+        self.assertEqual(list(data.obs["full"]), [f"n{i % 3}" for i in range(40)])
+        seen = self.inspect(path)["obs"]
+        self.assertEqual((seen["type"]["levels"], seen["flag"]["missing"]), (2, 10))
+
+
 class Refused(FormatTest):
     def test_loom(self):
         def fill(f):
