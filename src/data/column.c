@@ -230,6 +230,42 @@ static gmv_status open_element(gmv_column *column, const char *path)
     return categories ? open_referenced(column, path) : GMV_OK;
 }
 
+/* Position of a field of a compound, which begins with the index; -1 when there is none of that name. */
+static int find_field(const gmv_table *obs, const char *name)
+{
+    hid_t dataset = H5Dopen2(obs->file->id, obs->path, H5P_DEFAULT);
+    hid_t type = dataset < 0 ? -1 : H5Dget_type(dataset);
+    int at = type < 0 ? -1 : H5Tget_member_index(type, name);
+    if (type >= 0) {
+        H5Tclose(type);
+    }
+    if (dataset >= 0) {
+        H5Dclose(dataset);
+    }
+    return at > 0 ? at : -1;
+}
+
+/* A column of a compound: a field, whose integers are codes when uns has the categories. */
+static gmv_status open_field(gmv_column *column, const gmv_table *obs, const char *name)
+{
+    char levels[1024];
+    GMV_TRY(open_values(column, obs->path));
+    hid_t member = H5Tget_member_type(column->type, (unsigned)find_field(obs, name));
+    if (member < 0) {
+        return gmv_h5_fail(obs->file, obs->path);
+    }
+    H5Tclose(column->type);
+    column->type = member;
+    column->kind = kind_of(member);
+    GMV_TRY(gmv_copy_text(&column->field, name));
+    int length = snprintf(levels, sizeof levels, "uns/%s_categories", name);
+    if (column->kind != GMV_COLUMN_INT || length >= (int)sizeof levels || !gmv_h5_has(obs->file, levels)) {
+        return GMV_OK;
+    }
+    column->kind = GMV_COLUMN_CATEGORICAL;
+    return read_levels(column, levels);
+}
+
 /* Where each row of this table is in that of all cells: the inverse of what the file holds. */
 static gmv_status map_rows(gmv_column *column, const gmv_table *obs)
 {
@@ -276,9 +312,15 @@ static bool element_exists(const gmv_h5 *file, const char *table, const char *na
 bool gmv_column_exists(const gmv_table *obs, const char *name)
 {
     char path[1024];
-    return obs->kind == GMV_TABLE_GROUP &&
-           (element_exists(obs->file, obs->path, name, path, sizeof path) ||
-            (obs->common[0] != '\0' && element_exists(obs->file, obs->common, name, path, sizeof path)));
+    switch (obs->kind) {
+    case GMV_TABLE_GROUP:
+        return element_exists(obs->file, obs->path, name, path, sizeof path) ||
+               (obs->common[0] != '\0' && element_exists(obs->file, obs->common, name, path, sizeof path));
+    case GMV_TABLE_COMPOUND:
+        return find_field(obs, name) >= 0;
+    default:
+        return false;
+    }
 }
 
 gmv_status gmv_column_open(gmv_column *column, const gmv_table *obs, const char *name, const char *key)
@@ -288,14 +330,11 @@ gmv_status gmv_column_open(gmv_column *column, const gmv_table *obs, const char 
     column->file = obs->file;
     column->values = column->mask = column->type = -1;
     GMV_TRY(gmv_copy_text(&column->name, name));
-    if (obs->kind == GMV_TABLE_COMPOUND) {
-        return GMV_FAIL(GMV_ERR_DATA,
-                        "%s: obs is in the layout of anndata 0.6, from which column '%s' is not read; rewrite the file "
-                        "with a current anndata: anndata.read_h5ad(path).write_h5ad(path)",
-                        obs->file->path, gmv_shown(name).at);
-    }
     if (!gmv_column_exists(obs, name)) {
         return no_column(obs, name, key);
+    }
+    if (obs->kind == GMV_TABLE_COMPOUND) {
+        return open_field(column, obs, name);
     }
     if (element_exists(obs->file, obs->path, name, path, sizeof path)) {
         return open_element(column, path);

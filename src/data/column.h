@@ -9,7 +9,7 @@ typedef enum gmv_column_kind {
     GMV_COLUMN_INT,
     GMV_COLUMN_FLOAT,
     GMV_COLUMN_BOOL,
-    GMV_COLUMN_OTHER /* compound fields and what else there may be: not read */
+    GMV_COLUMN_OTHER /* what else there may be: not read */
 } gmv_column_kind;
 
 typedef struct gmv_column {

@@ -191,11 +191,7 @@ static gmv_status look_at_column(gmv_inspect_column *seen, const gmv_table *obs,
 {
     gmv_column column;
     seen->levels = -1;
-    seen->kind = "old layout";
     GMV_TRY(gmv_copy_text(&seen->name, name));
-    if (obs->kind == GMV_TABLE_COMPOUND) {
-        return GMV_OK;
-    }
     gmv_status status = gmv_column_open(&column, obs, name, "inspect");
     if (status == GMV_OK) {
         seen->kind = gmv_column_kind_name(column.kind);

@@ -258,8 +258,8 @@ static gmv_status open_column(obs_copy *copy, const char *name, const char **why
     for (int f = 0; f < copy->cells->files && *why == NULL; f++) {
         gmv_column *column = &copy->column[f];
         const gmv_table *table = &copy->table[f];
-        if (strchr(name, '/') != NULL || table->kind == GMV_TABLE_COMPOUND) {
-            *why = "in an old layout";
+        if (strchr(name, '/') != NULL) {
+            *why = "a name with a slash";
         } else if (!gmv_column_exists(table, name)) {
             *why = "not in every file";
         } else {

@@ -230,10 +230,6 @@ class BadFiles(IoTest):
 
         self.broken(["categories of obs/b are a reference to nowhere"], change, "batch=b")
 
-    def test_old_layout(self):
-        path = os.path.join(DATA, "as_found", "mini_mat.anndata-v0.6.22.h5ad")
-        self.fails(["layout of anndata 0.6", "'b'"], path, "batch=b")
-
     def test_escapes_in_names_are_not_printed(self):
         def change(f):
             f["X/data"][0] = -1

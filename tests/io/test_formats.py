@@ -305,8 +305,95 @@ class Anndata07(FormatTest):
         self.load(path, "embed=out.h5ad", ranks=2)
         data = anndata.read_h5ad(self.path("out.h5ad"))
         self.assertEqual((data.obs_names[7], data.obs.index.name), ("c7", "barcode"))
+        self.assertEqual(list(self.inspect(path)["obs"]), ["phase", "type"])
         self.assertEqual(list(data.obs["type"].cat.codes), list(labels))
         self.assertTrue(data.obs["phase"].cat.ordered)
+
+
+class Anndata06(FormatTest):
+    """Tables are compound datasets, their categories in uns, sparse matrices have h5sparse attributes."""
+
+    def test_published(self):
+        names = ("mini_mat.anndata-v0.6.22.h5ad", "TM_droplet_mat.h5ad")
+        for name, loaded in zip(names, self.load_everywhere_each(*[(published(name),) for name in names])):
+            with self.subTest(name), h5py.File(published(name)) as f:
+                import scipy.sparse
+                x = f["X"]
+                counts = scipy.sparse.csr_matrix((x["data"][:], x["indices"][:], x["indptr"][:]), x.attrs["h5sparse_shape"])
+                self.same(loaded, counts.toarray())
+                self.assertEqual(loaded["gene"], [v[0].decode() for v in f["var"][:]])
+                self.assertIn("there are none", self.run_load((published(name), "batch=b")).stderr)
+                self.load(published(name), "embed=out.h5ad")
+                self.assertEqual(list(anndata.read_h5ad(self.path("out.h5ad")).obs_names), [v[0].decode() for v in f["obs"][:]])
+
+    def write(self, name="old.h5ad", strings="S9", dense=False):
+        """As 0.6 writes; 0.5 has the same with strings of fixed length."""
+        import scipy.sparse
+        self.counts, n = small_counts(), 40
+        kind = h5py.string_dtype() if strings == "O" else strings
+        self.codes = spread(np.arange(n) % 3)
+        obs = np.zeros(n, np.dtype([("index", kind), ("n_counts", "f4"), ("type", "i1"), ("plate", "i8"), ("text", kind),
+                                    ("flag", bool), ("one", "i1")]))
+        obs["index"], obs["text"] = texts([f"c{i}" for i in range(n)]), texts([f"t{i % 2}" for i in range(n)])
+        obs["n_counts"], obs["type"], obs["plate"], obs["flag"] = self.counts.sum(1), self.codes, np.arange(n) % 4 - 1, np.arange(n) % 3 == 0
+        genes = np.zeros(12, np.dtype([("index", kind), ("n", "i4")]))
+        genes["index"] = texts([f"gene{j}" for j in range(12)])
+
+        def sparse(f, path, matrix):
+            matrix = scipy.sparse.csr_matrix(matrix)
+            group = f.create_group(path)
+            group.attrs.update({"h5sparse_format": b"csr", "h5sparse_shape": np.array(matrix.shape)})
+            for part in ("data", "indices", "indptr"):
+                group.create_dataset(part, data=getattr(matrix, part), maxshape=(None,), compression="gzip")
+
+        def fill(f):
+            f["obs"], f["var"], f["raw.var"] = obs, genes[:5], genes
+            f["uns/type_categories"], f["uns/one_categories"] = texts(["T", "B", "NK"]), texts(["only"])
+            f["uns/louvain_colors"] = texts(["#fff"])
+            if dense:
+                f["X"] = np.log1p(self.counts[:, :5])
+            else:
+                sparse(f, "X", np.log1p(self.counts[:, :5]))
+            sparse(f, "raw.X", self.counts)
+
+        self.obs = obs
+        return self.create(name, fill)
+
+    def test_layout(self):
+        for strings in ("S9", "O"):
+            with self.subTest(strings):
+                path = self.write(strings=strings, dense=strings == "S9")
+                loaded = self.load_everywhere(path, "batch=plate,text,flag,one", "label=type")
+                self.same(loaded, self.counts)
+                self.assertEqual((loaded["matrix"], loaded["gene"]), ("raw/X", [f"gene{j}" for j in range(12)]))
+                self.assertEqual([loaded[key] for key in ("plate", "text", "flag", "one", "label")],
+                                 [["-1", "0", "1", "2"], ["t0", "t1"], ["False", "True"], ["only"], ["T", "B", "NK"]])
+                rows, i = np.arange(1, 41), np.arange(40)
+                self.assertEqual(loaded["level_checksum"], int(rows @ (i % 4 + 1 + i % 2 + 5 + (i % 3 == 0) + 7 + 9)))
+                self.assertEqual(loaded["label_checksum"], int(rows @ (self.codes.astype(np.int64) + 1)))
+                seen = self.inspect(path)
+                self.assertEqual([seen["obs"]["type"]["counts"][key] for key in ("T", "B", "NK")], list(np.bincount(self.codes + 1, minlength=4)[1:]))
+                self.assertEqual((seen["auto"], seen["encoding"]), ("raw/X", "anndata 0.6"))
+        self.fails(["obs has no column 'typ'", "n_counts, type, plate, text, flag, one", "did you mean 'type'?"], path, "batch=typ", code=2)
+        self.fails(["obs/n_counts holds floats"], path, "batch=n_counts")
+
+    def test_embedding_has_the_columns(self):
+        self.load(self.write(), "embed=out.h5ad", ranks=2)
+        data = anndata.read_h5ad(self.path("out.h5ad"))
+        self.assertEqual(list(data.obs_names), [f"c{i}" for i in range(40)])
+        self.assertEqual(list(data.obs.columns)[:6], ["n_counts", "type", "plate", "text", "flag", "one"])
+        for name in ("n_counts", "plate", "flag"):
+            self.assertEqual((list(data.obs[name]), data.obs[name].dtype), (list(self.obs[name]), self.obs[name].dtype), name)
+        self.assertEqual(list(data.obs["text"]), [f"t{i % 2}" for i in range(40)])
+        self.assertEqual((list(data.obs["type"].cat.codes), list(data.obs["type"].cat.categories)), (list(self.codes), ["T", "B", "NK"]))
+
+    def test_code_out_of_range(self):
+        path = self.write()
+        with h5py.File(path, "r+") as f:
+            row = f["obs"][35]
+            row["type"] = 3
+            f["obs"][35] = row
+        self.fails(["obs/type, row 35: code 3 of 3"], path, "label=type", ranks=(1, 4))
 
 
 class Anndata013(FormatTest):
