@@ -77,7 +77,7 @@ static gmv_status find_sparse_kind(gmv_matrix *m, const char *at)
     } else if (format != NULL && strncmp(format, "csc", 3) == 0) {
         m->kind = GMV_MATRIX_CSC;
     } else {
-        status = GMV_FAIL(GMV_ERR_DATA, "%s: %s is a group of type '%s', expected csr_matrix or an array",
+        status = GMV_FAIL(GMV_ERR_DATA, "%s: %s is a group of type '%s', expected csr_matrix, csc_matrix or an array",
                           m->file->path, m->name, format != NULL ? gmv_shown(format).at : "none");
     }
     GMV_FREE(format);

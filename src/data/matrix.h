@@ -1,4 +1,4 @@
-/* A count matrix of cells x genes in an input file: CSR, dense, or (recognised only) CSC. */
+/* A count matrix of cells x genes in an input file: CSR, CSC or dense. */
 #pragma once
 
 #include "layout.h"
@@ -34,6 +34,8 @@ typedef struct gmv_block_reader {
     int64_t capacity; /* of column and value */
     int64_t row_capacity;
     gmv_block block;
+    struct gmv_csc *csc; /* of a matrix stored by genes; else NULL */
+    int64_t values;      /* stored values of the rows, when they are known to the reader alone; else 0 */
 } gmv_block_reader;
 
 /* Opens and checks the matrix at a place. Ownership: gmv_matrix_close. */
@@ -57,6 +59,13 @@ gmv_status gmv_block_reader_init(gmv_block_reader *reader, const gmv_matrix *mat
 /* The next block in reader->block; block.rows == 0 at the end. */
 gmv_status gmv_block_reader_next(gmv_block_reader *reader);
 void gmv_block_reader_fini(gmv_block_reader *reader);
+
+/* Inside the reader: blocks of matrices stored by genes; room in the block; a message. */
+gmv_status gmv_csc_init(gmv_block_reader *reader);
+gmv_status gmv_csc_next(gmv_block_reader *reader);
+void gmv_csc_fini(gmv_block_reader *reader);
+gmv_status gmv_block_reserve(gmv_block_reader *reader, int64_t rows, int64_t values);
+gmv_status gmv_row_too_long(const gmv_matrix *matrix, int64_t row, int64_t values);
 
 /* Whether a value can be a count: a whole number in [0, 2^24). */
 static inline bool gmv_is_count(double value)

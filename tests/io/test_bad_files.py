@@ -162,10 +162,6 @@ class BadFiles(IoTest):
         self.fails(["no matrix 'layers/count' in the file", "X, layers/counts", "did you mean 'layers/counts'?"],
                    "cells.h5ad", "matrix=layers/count", code=2)
 
-    def test_stored_by_genes(self):
-        path = os.path.join(DATA, "as_found", "openproblems_bmmc_cite_starter.output_mod2.h5ad")
-        self.fails(["layers/counts is stored by genes", "d.layers['counts'].tocsr()"], path)
-
     # files that are none
 
     def test_truncated(self):

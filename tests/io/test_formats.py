@@ -153,6 +153,120 @@ class TenX(FormatTest):
         self.fails(["obs has no column 'b'", "there are none"], self.write_v3("h.h5", small_counts()), "batch=b", code=2)
 
 
+class StoredByGenes(FormatTest):
+    """CSC: the packed result is that of the same matrix in CSR, bit by bit."""
+
+    def both(self, counts, name, **keywords):
+        """The same matrix by cells and by genes."""
+        import pandas
+        import scipy.sparse
+        paths = []
+        for kind, order in ((scipy.sparse.csr_matrix, "cells"), (scipy.sparse.csc_matrix, "genes")):
+            data = anndata.AnnData(kind(counts), obs=pandas.DataFrame({"b": [f"b{i % 3}" for i in range(counts.shape[0])]},
+                                                                     index=[f"cell{i}" for i in range(counts.shape[0])]),
+                                   var=pandas.DataFrame(index=[f"gene{j}" for j in range(counts.shape[1])]))
+            paths.append(self.path(f"{name}_by_{order}.h5ad"))
+            data.write_h5ad(paths[-1], **keywords)
+        return paths
+
+    def check_same(self, csr, csc):
+        """All but the path, and the line about the transposition."""
+        self.assertEqual({k: v for k, v in csc.items() if k not in ("log", "stderr", "file")},
+                         {k: v for k, v in csr.items() if k not in ("log", "stderr", "file")})
+        self.assertEqual(sum("stored by genes (CSC)" in line for line in csc["log"]), 1, csc["log"])
+        self.assertFalse(any("stored by genes" in line for line in csr["log"]))
+
+    def test_published(self):
+        for name, row_type in (("rna", 47), ("mod2", 47)):
+            path = published(f"openproblems_bmmc_cite_starter.output_{name}.h5ad")
+            source = anndata.read_h5ad(path)
+            loaded = self.load_everywhere(path, "batch=batch", "label=cell_type")
+            self.same(loaded, source.layers["counts"].toarray())
+            self.assertEqual((loaded["gene"], loaded["matrix"]), (list(source.var_names), "layers/counts"))
+            self.assertEqual((len(loaded["label"]), loaded["batch"]), (row_type, list(source.obs["batch"].cat.categories)))
+        for name in ("mini_mat.anndata-v0.6.22.h5ad", "mini_mat.anndata-v0.7.h5ad", "mini_mat.anndata-v0.10.9.h5ad"):
+            csr, csc = self.load_each((published(name),), (published(name), "matrix=layers/transpose"))
+            self.assertEqual(csc["hash"], csr["hash"])
+
+    def test_many_windows(self):
+        """585,842 counts: three windows and more on one rank, and several on each of four."""
+        source = anndata.read_h5ad(os.path.join(DATA, "kang_pbmc_4sample.h5ad"))
+        csr, csc = self.both(source.X.toarray(), "kang", compression="gzip")
+        requests = [(path, *arguments) for arguments in (("batch=b",), ("n_top=300", "held_out=0.2"), ("shards=1",)) for path in (csr, csc)]
+        loaded = self.load_everywhere_each(*requests)
+        for i in range(0, len(loaded), 2):
+            self.check_same(loaded[i], loaded[i + 1])
+
+    def test_one_long_row(self):
+        counts = np.zeros((3, 90000), np.float32)
+        counts[1], counts[0, 5], counts[2, 89999] = 1, 300, 2**24 - 1
+        self.check_same(*self.load_everywhere_each(*[(path,) for path in self.both(counts, "wide")]))
+
+    def test_ranks_without_cells_or_counts(self):
+        last = np.zeros((5, 4), np.float32)
+        last[4, 1] = 7
+        for name, counts in (("few", small_counts(cells=3)), ("last", last)):
+            csr, csc = self.both(counts, name)
+            self.check_same(*self.load_everywhere_each((csr, "batch=b"), (csc, "batch=b")))
+
+    def test_several_files(self):
+        csr, csc = self.both(small_counts(), "a")
+        one, other = self.load_everywhere_each((csr, csc), (csc, csr))
+        self.assertEqual(other["hash"], one["hash"])
+
+    def spoiled(self, change):
+        self.both(small_counts(), "a")
+        with h5py.File(self.path("a_by_genes.h5ad"), "r+") as f:
+            change(f["X"], f["X/indices"][:], f["X/indptr"][:])
+        return self.path("a_by_genes.h5ad")
+
+    def test_bad_values(self):
+        """The first bad value by cells is told, as it is, wherever the file has another one of a later cell."""
+        def place(rows, start, gene, cell):
+            return start[gene] + np.flatnonzero(rows[start[gene]:start[gene + 1]] == cell)[0]
+
+        of_33 = np.flatnonzero(small_counts()[33])
+        for value, words in ((-3, ["negative count -3"]), (1 + 2**-50, ["is not a whole number"]), (np.nan, ["NaN"]), (1e300, ["1e+300"])):
+            for gene, other in ((of_33[-1], 0), (0, np.flatnonzero(small_counts()[38])[-1])):
+                def change(x, rows, start, value=value, gene=gene, other=other):
+                    values = x["data"][:].astype(np.float64)
+                    values[place(rows, start, gene, 33)], values[place(rows, start, other, 38)] = value, -99
+                    del x["data"]
+                    x["data"] = values
+
+                self.fails(["X, row 33 (cell 'cell33')", f"'gene{gene}'", *words], self.spoiled(change), ranks=(1, 4))
+
+    def test_explicit_zeros(self):
+        def change(x, rows, start):
+            x["data"][start[3]:start[4]] = 0
+
+        counts = small_counts()
+        counts[:, 3] = 0
+        self.same(self.load(self.spoiled(change)), counts)
+
+    def test_damage(self):
+        def set_value(part, at, value):
+            def change(x, rows, start):
+                x[part][at] = value
+
+            return change
+
+        def repeat(x, rows, start):
+            x["indices"][start[4] + 1] = rows[start[4]]
+
+        for words, change in ((["gene 11: cell index 40 is outside 0 .. 39"], set_value("indices", -1, 40)),
+                              (["gene 0: cell index -1 is outside"], set_value("indices", 0, -1)),
+                              (["X/indptr: gene 5 starts at", "damaged"], set_value("indptr", 6, 0)),
+                              (["X/indptr runs from 0 to 99999"], set_value("indptr", -1, 99999)),
+                              (["gene 'gene4' is repeated", "sum_duplicates"], repeat)):
+            self.fails(words, self.spoiled(change), ranks=(1, 4))
+
+    def test_inspect(self):
+        csr, csc = (self.inspect(path) for path in self.both(small_counts(), "a"))
+        self.assertEqual((csc["matrices"][0].pop("kind"), csr["matrices"][0].pop("kind")), ("csc", "csr"))
+        self.assertEqual({k: v for k, v in csc.items() if k != "file"}, {k: v for k, v in csr.items() if k != "file"})
+
+
 class MuData(FormatTest):
     """As mudata 0.3 writes: an anndata group per modality, the cells of all of them in obs and obsmap."""
 
