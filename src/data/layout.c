@@ -170,10 +170,13 @@ static gmv_status not_readable(const gmv_layout *layout, const gmv_texts *groups
     const gmv_h5 *file = layout->file;
     char hint[700];
     if (gmv_h5_has(file, "row_attrs") && gmv_h5_has(file, "matrix")) {
-        return GMV_FAIL(GMV_ERR_DATA,
-                        "%s: a Loom file, which is not read; convert it: python -c \"import scanpy; "
-                        "scanpy.read_loom('%s').write_h5ad('cells.h5ad')\"",
-                        file->path, file->path);
+        return GMV_FAIL(
+            GMV_ERR_DATA,
+            "%s: a Loom file, which is not read; convert it: python -c \"import anndata, h5py; f = "
+            "h5py.File('%s'); t = lambda g: {{'Gene': 'var_names', 'CellID': 'obs_names'}.get(k, k): v.asstr()[:] "
+            "if v.dtype.kind in 'SO' else v[:] for k, v in f[g].items() if v.ndim == 1}; "
+            "anndata.AnnData(f['matrix'][:].T, t('col_attrs'), t('row_attrs')).write_h5ad('cells.h5ad')\"",
+            file->path, file->path);
     }
     gmv_names_hint(groups, "obs", hint, sizeof hint);
     return GMV_FAIL(GMV_ERR_DATA, "%s: not an h5ad (%s is missing) nor a 10x or MuData file; %s", file->path,

@@ -185,18 +185,27 @@ class BadFiles(IoTest):
     def test_without_x(self):
         self.fails(["no matrix 'X'"], os.path.join(DATA, "as_found", "anndata_v0.11.4.h5ad"))
 
-    def test_unknown_filter(self):
+    def filtered(self, number):
+        """Names the filter, of which HDF5 has none: being optional, it is left out when the values are written."""
         def change(f):
             values = f["X/data"][:]
             del f["X/data"]
             properties = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
             properties.set_chunk((8,))
-            properties.set_filter(32999, h5py.h5z.FLAG_OPTIONAL, ())
+            properties.set_filter(number, h5py.h5z.FLAG_OPTIONAL, ())
             space = h5py.h5s.create_simple(values.shape)
             h5py.h5d.create(f["X"].id, b"data", h5py.h5t.IEEE_F32LE, space, properties)
             f["X/data"][:] = values
 
-        self.broken(["X/data is compressed with", "32999", "gzip"], change)
+        return change
+
+    def test_missing_filters(self):
+        plugin, debian = ["pip install hdf5plugin", "HDF5_PLUGIN_PATH=", "gzip"], "apt install hdf5-filter-plugin"
+        self.broken_each([([f"X/data is compressed with {name} (HDF5 filter {number})", *plugin, *more], self.filtered(number))
+                          for number, name, more in ((307, "bzip2", [debian]), (32001, "blosc", [f"{debian}-blosc-serial"]),
+                                                     (32004, "lz4", [debian]), (32008, "bitshuffle", []), (32015, "zstd", []),
+                                                     (32026, "blosc2", []))])
+        self.broken(["X/data is compressed with", "32999", "find its plug-in", "gzip"], self.filtered(32999))
 
     # covariates
 

@@ -1,5 +1,8 @@
 """Files of other programs and of older ones: published files, and files in exactly their layouts made with h5py."""
 import os
+import re
+import shutil
+import sys
 
 from support import DATA, IoTest, anndata, h5py, main, np, small_counts, sums
 
@@ -265,6 +268,68 @@ class StoredByGenes(FormatTest):
         csr, csc = (self.inspect(path) for path in self.both(small_counts(), "a"))
         self.assertEqual((csc["matrices"][0].pop("kind"), csr["matrices"][0].pop("kind")), ("csc", "csr"))
         self.assertEqual({k: v for k, v in csc.items() if k != "file"}, {k: v for k, v in csr.items() if k != "file"})
+
+
+    def test_stored_types(self):
+        counts = np.minimum(small_counts(), 100)
+        path = self.both(counts, "a")[1]
+        stored = [(part, kind) for part, kinds in (("data", ("f2", ">f4", ">i8", "u8", "u1")), ("indices", ("u1", ">u2", "u8")),
+                                                   ("indptr", (">i8", "u2"))) for kind in kinds]
+        for part, kind in stored:
+            shutil.copy(path, self.path(part + kind))
+            with h5py.File(self.path(part + kind), "r+") as f:
+                values = f["X"][part][:]
+                del f["X"][part]
+                f["X"].create_dataset(part, data=values.astype(kind), compression="lzf", shuffle=True, chunks=(11,))
+        for case, loaded in zip(stored, self.load_each(*[(part + kind,) for part, kind in stored])):
+            with self.subTest(case):
+                self.same(loaded, counts)
+        self.same(self.load(self.both(counts > 0, "bool")[1]), counts > 0)
+
+
+class Compressed(FormatTest):
+    def test_plugins(self):
+        """With the plug-ins of hdf5plugin, where it is installed; a mask of zeros becomes 1/50,000 of its size."""
+        try:
+            import hdf5plugin
+        except ImportError:
+            self.skipTest("hdf5plugin is not there")
+        counts = small_counts()
+        path = self.make(counts=counts)
+        os.environ["HDF5_PLUGIN_PATH"] = hdf5plugin.PLUGIN_PATH
+        self.addCleanup(os.environ.pop, "HDF5_PLUGIN_PATH")
+        filters = {"zstd": hdf5plugin.Zstd(22), "blosc": hdf5plugin.Blosc(), "blosc2": hdf5plugin.Blosc2(), "lz4": hdf5plugin.LZ4(),
+                   "bitshuffle": hdf5plugin.Bitshuffle(), "bzip2": hdf5plugin.BZip2()}
+        for name, settings in filters.items():
+            shutil.copy(path, self.path(name))
+            with h5py.File(self.path(name), "r+") as f:
+                for part in ("data", "indices", "indptr"):
+                    values = f["X"][part][:]
+                    del f["X"][part]
+                    f["X"].create_dataset(part, data=values, chunks=(len(values) // 2,), **settings)
+                f.create_dataset("layers/zeros", data=np.zeros((40, 12)), chunks=True, **settings)
+        for name, loaded in zip(filters, self.load_everywhere_each(*[(name,) for name in filters])):
+            with self.subTest(name):
+                self.same(loaded, counts)
+        empty = np.zeros((1000, 20000), np.uint8)
+        empty[:, 3] = 1
+        with h5py.File(self.make("sparse.h5ad", counts=np.ones((1000, 20000), np.uint8), dense=True), "r+") as f:
+            del f["X"]
+            f.create_dataset("X", data=empty, chunks=empty.shape, **filters["zstd"])
+            self.assertGreater(empty.nbytes, 2000 * f["X"].id.get_storage_size())
+        self.same(self.load("sparse.h5ad"), empty)
+
+    def test_szip(self):
+        counts = small_counts(cells=200)
+        path = self.make(counts=counts)
+        with h5py.File(path, "r+") as f:
+            values = f["X/data"][:]
+            del f["X/data"]
+            try:
+                f["X"].create_dataset("data", data=values, chunks=(512,), compression="szip")
+            except ValueError:
+                self.skipTest("this h5py cannot write szip")
+        self.same(self.load(path), counts)
 
 
 class MuData(FormatTest):
@@ -558,12 +623,24 @@ class Anndata013(FormatTest):
 
 class Refused(FormatTest):
     def test_loom(self):
-        def fill(f):
-            f["matrix"] = small_counts().T
-            f["row_attrs/Gene"] = texts([f"gene{j}" for j in range(12)])
-            f["col_attrs/CellID"] = texts([f"cell{i}" for i in range(40)])
+        """The command in the message converts the file."""
+        counts = small_counts()
 
-        self.fails(["cells.loom", "Loom", "read_loom('", "write_h5ad"], self.create("cells.loom", fill))
+        def fill(f):
+            f["matrix"] = counts.T.astype(np.float64)
+            f["row_attrs/Gene"] = texts([f"gene{j}" for j in range(12)], 9)
+            f["col_attrs/CellID"] = texts([f"cell{i}" for i in range(40)])
+            f["col_attrs/type"] = texts([f"t{i % 3}" for i in range(40)], 9)
+            f["col_attrs/place"], f["col_attrs/batch"] = np.zeros((40, 2)), np.arange(40) % 2
+
+        self.fails(["cells.loom", "Loom", "convert it: python -c"], self.create("cells.loom", fill))
+        command = re.search('python -c "(.*)"', self.run_load((self.path("cells.loom"),)).stderr)[1]
+        done = self.run_command([sys.executable, "-W", "ignore", "-c", command])
+        self.assertEqual(done.returncode, 0, done.stderr)
+        loaded = self.load("cells.h5ad", "batch=batch", "label=type")
+        self.same(loaded, counts)
+        self.assertEqual((loaded["gene"][11], loaded["label"]), ("gene11", ["t0", "t1", "t2"]))
+        self.assertEqual(list(anndata.read_h5ad(self.path("cells.h5ad")).obs_names), [f"cell{i}" for i in range(40)])
 
 
 if __name__ == "__main__":
