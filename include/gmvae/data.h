@@ -39,6 +39,7 @@ typedef struct gmv_cells {
     char *matrix;      /* where the counts were found ("X", "layers/counts", ...) */
     int files;
     char **file;           /* [files] paths after globbing */
+    char **obs;            /* [files] where the table of cells is in each */
     gmv_gidx *file_start;  /* [files + 1] global row at which each file starts */
 } gmv_cells;
 

@@ -6,6 +6,9 @@
 
 #include "cli.h"
 
+#include "../data/h5.h"
+#include "../data/h5_filters.h"
+
 #include <cblas.h>
 #include <hdf5.h>
 #include <inttypes.h>
@@ -178,24 +181,14 @@ static void report_mpi(void)
 /* Some filters are compiled into HDF5, others are plug-ins that HDF5 looks for when asked. */
 static void report_filters(void)
 {
-    static const struct {
-        H5Z_filter_t id;
-        const char *name, *remedy;
-    } filters[] = {
-        {H5Z_FILTER_DEFLATE, "deflate", "rebuild HDF5 with zlib"},
-        {H5Z_FILTER_SZIP, "szip", "rebuild HDF5 with libaec"},
-        {32000, "lzf", "comes with h5py only: write such files again with compression=\"gzip\""},
-        {32001, "blosc", "pip install hdf5plugin, then set HDF5_PLUGIN_PATH to its plugins folder"},
-        {32015, "zstd", "pip install hdf5plugin, then set HDF5_PLUGIN_PATH to its plugins folder"},
-    };
-    for (size_t i = 0; i < sizeof filters / sizeof filters[0]; i++) {
-        htri_t there = -1;
-        H5E_BEGIN_TRY
-        {
-            there = H5Zfilter_avail(filters[i].id);
-        }
-        H5E_END_TRY
-        gmv_log("  %-10s %s%s", filters[i].name, there > 0 ? "there" : "missing: ", there > 0 ? "" : filters[i].remedy);
+    int n = 0;
+    const gmv_h5_filter *filter = gmv_h5_filters(&n);
+    gmv_h5_prepare();
+    for (int i = 0; i < n; i++) {
+        char remedy[300];
+        bool there = H5Zfilter_avail(filter[i].id) > 0;
+        gmv_h5_filter_remedy(filter[i].id, remedy, sizeof remedy);
+        gmv_log("  %-10s %s%s", filter[i].name, there ? "there" : "missing: ", there ? "" : remedy);
     }
 }
 

@@ -1,7 +1,7 @@
 /* A column of obs, whatever the encoding: one typed view for covariates, copying and inspection. */
 #pragma once
 
-#include "h5.h"
+#include "layout.h"
 
 typedef enum gmv_column_kind {
     GMV_COLUMN_CATEGORICAL, /* codes into levels */
@@ -9,7 +9,7 @@ typedef enum gmv_column_kind {
     GMV_COLUMN_INT,
     GMV_COLUMN_FLOAT,
     GMV_COLUMN_BOOL,
-    GMV_COLUMN_OTHER /* compound fields and what else there may be: not read */
+    GMV_COLUMN_OTHER /* what else there may be: not read */
 } gmv_column_kind;
 
 typedef struct gmv_column {
@@ -18,23 +18,30 @@ typedef struct gmv_column {
     gmv_column_kind kind;
     int64_t length;
     hid_t values; /* codes for categorical */
+    char *field;  /* of `values`, when they are compounds */
+    hid_t type;   /* of the values as stored */
     hid_t mask;   /* nullable columns: true where missing; else -1 */
+    int64_t *row; /* [length] stored row of each row; NULL: the same */
     bool ordered;
-    bool is_unsigned;
-    size_t size;                /* bytes of a stored number */
     gmv_column_kind level_kind; /* STRING, INT, FLOAT or BOOL: what the levels are */
     gmv_texts level;            /* categorical: names of the levels, as text */
 } gmv_column;
 
 const char *gmv_column_kind_name(gmv_column_kind kind);
 
-/* Names of the columns of obs, in the file's order, without the index. Ownership: gmv_texts_free. */
-gmv_status gmv_column_names(const gmv_h5 *file, gmv_texts *names);
+/* Names of the columns of a table, in the file's order, without the index. Behind those of a modality of a MuData
+ * file come those that only the table of all cells has. Ownership: gmv_texts_free. */
+gmv_status gmv_column_names(const gmv_table *obs, gmv_texts *names);
 
-/* Opens obs/NAME, which must exist (else GMV_ERR_CONFIG with the names there are; `key` is the config's).
+bool gmv_column_exists(const gmv_table *obs, const char *name);
+
+/* Opens the column NAME, which must exist (else GMV_ERR_CONFIG with the names there are; `key` is the config's).
  * Ownership: gmv_column_close, also after an error. */
-gmv_status gmv_column_open(gmv_column *column, const gmv_h5 *file, const char *name, const char *key);
+gmv_status gmv_column_open(gmv_column *column, const gmv_table *obs, const char *name, const char *key);
 void gmv_column_close(gmv_column *column);
+
+/* Values of rows [first, first + count) as they are, converted to `type`. Independent. */
+gmv_status gmv_column_read(const gmv_column *column, int64_t first, int64_t count, hid_t type, void *out);
 
 /* Categorical: codes of rows [first, first + count), -1 for missing; checked against the levels. Independent. */
 gmv_status gmv_column_codes(const gmv_column *column, int64_t first, int64_t count, int32_t *code);

@@ -68,6 +68,9 @@ gmv_status gmv_h5_open_dataset(const gmv_h5 *file, const char *path, int ndims, 
 /* Reads a box of numbers, converted to a native type. Independent. */
 gmv_status gmv_h5_read(const gmv_h5 *file, hid_t dataset, int ndims, const int64_t *first, const int64_t *count,
                        hid_t type, void *out);
+/* Elements [first, first + count) of one dimension; `field` of them when they are compounds, else NULL. */
+gmv_status gmv_h5_read_field(const gmv_h5 *file, hid_t dataset, const char *field, int64_t first, int64_t count,
+                             hid_t type, void *out);
 gmv_status gmv_h5_read_i64(const gmv_h5 *file, hid_t dataset, int64_t first, int64_t count, int64_t *out);
 /* Also booleans (an enum of FALSE and TRUE). */
 gmv_status gmv_h5_read_f64(const gmv_h5 *file, hid_t dataset, int ndims, const int64_t *first, const int64_t *count,

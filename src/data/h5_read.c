@@ -1,29 +1,33 @@
 #include "h5.h"
 
+#include "h5_filters.h"
+
 #include "gmvae/mem.h"
 
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
-/* Deflate cannot expand more than 1032 times: a declared size beyond that is a lie. */
-enum { most_expansion = 1100 };
-
-static gmv_status check_filters(const gmv_h5 *file, const char *path, hid_t properties)
+/* Refuses what cannot be decoded here. @param[out] expands  how many times larger the values can be */
+static gmv_status check_filters(const gmv_h5 *file, const char *path, hid_t properties, double *expands)
 {
     int filters = H5Pget_nfilters(properties);
+    *expands = 1;
     for (int i = 0; i < filters; i++) {
         unsigned flags = 0, configuration = 0;
         size_t values = 0;
-        char name[64] = "";
+        char name[64] = "", remedy[300];
         H5Z_filter_t id =
             H5Pget_filter2(properties, (unsigned)i, &flags, &values, NULL, sizeof name, name, &configuration);
+        const gmv_h5_filter *known = gmv_h5_filter_of((int)id);
         if (id < 0 || H5Zfilter_avail(id) <= 0) {
+            gmv_h5_filter_remedy((int)id, remedy, sizeof remedy);
             return GMV_FAIL(GMV_ERR_DATA,
-                            "%s: %s is compressed with '%s' (filter %d), which is not installed; rewrite the file with "
-                            "gzip: adata.write_h5ad(path, compression='gzip')",
-                            file->path, path, gmv_shown(name).at, (int)id);
+                            "%s: %s is compressed with %s (HDF5 filter %d), which is not installed: %s; or write the "
+                            "file again with gzip: adata.write_h5ad(path, compression='gzip')",
+                            file->path, path, known != NULL ? known->name : gmv_shown(name).at, (int)id, remedy);
         }
+        *expands *= known != NULL ? known->expands : 1e6;
     }
     return GMV_OK;
 }
@@ -35,7 +39,8 @@ static gmv_status check_storage(const gmv_h5 *file, const char *path, hid_t data
         return gmv_h5_fail(file, path);
     }
     H5D_layout_t layout = H5Pget_layout(properties);
-    gmv_status status = check_filters(file, path, properties);
+    double expands = 1;
+    gmv_status status = check_filters(file, path, properties, &expands);
     if (status == GMV_OK && (layout == H5D_VIRTUAL || H5Pget_external_count(properties) > 0)) {
         status = GMV_FAIL(GMV_ERR_DATA, "%s: %s takes its values from other files; rewrite it as one file", file->path,
                           path);
@@ -48,8 +53,8 @@ static gmv_status check_storage(const gmv_h5 *file, const char *path, hid_t data
     for (int i = 0; i < ndims; i++) {
         bytes *= (double)dims[i];
     }
-    double stored = (double)H5Dget_storage_size(dataset);
-    if (bytes > 4096 && bytes > most_expansion * stored) {
+    double stored = (double)H5Dget_storage_size(dataset), most = expands > 1000 ? 1.1 * expands : 1100;
+    if (bytes > 4096 && bytes > most * stored) { /* also parts that were never written have no bytes */
         return GMV_FAIL(GMV_ERR_DATA, "%s: %s declares %.3g bytes but holds only %.0f; the file is damaged", file->path,
                         path, bytes, stored);
     }
@@ -119,6 +124,19 @@ gmv_status gmv_h5_read(const gmv_h5 *file, hid_t dataset, int ndims, const int64
     }
     H5Sclose(there);
     H5Sclose(here);
+    return status;
+}
+
+gmv_status gmv_h5_read_field(const gmv_h5 *file, hid_t dataset, const char *field, int64_t first, int64_t count,
+                             hid_t type, void *out)
+{
+    if (field == NULL) {
+        return gmv_h5_read(file, dataset, 1, &first, &count, type, out);
+    }
+    hid_t only = H5Tcreate(H5T_COMPOUND, H5Tget_size(type)); /* HDF5 leaves the other fields out */
+    H5Tinsert(only, field, 0, type);
+    gmv_status status = gmv_h5_read(file, dataset, 1, &first, &count, only, out);
+    H5Tclose(only);
     return status;
 }
 

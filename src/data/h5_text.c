@@ -33,62 +33,53 @@ static gmv_status read_strings(const gmv_h5 *file, hid_t dataset, hid_t stored, 
                                int64_t count, char **out)
 {
     bool variable = H5Tis_variable_str(stored) > 0;
-    hid_t text = string_type(stored), type = text;
+    hid_t text = string_type(stored);
     size_t size = H5Tget_size(text);
-    if (field != NULL) {
-        type = H5Tcreate(H5T_COMPOUND, size);
-        H5Tinsert(type, field, 0, text);
-    }
     char *buffer = NULL;
     gmv_status status = GMV_NEW(buffer, count * (int64_t)size, "strings");
     if (status == GMV_OK) {
-        status = gmv_h5_read(file, dataset, 1, &first, &count, type, buffer);
+        status = gmv_h5_read_field(file, dataset, field, first, count, text, buffer);
     }
     if (status == GMV_OK) {
         status = take_strings(buffer, size, variable, count, out);
         if (variable) {
             hsize_t n = (hsize_t)count;
             hid_t space = H5Screate_simple(1, &n, NULL);
-            H5Dvlen_reclaim(type, space, H5P_DEFAULT, buffer);
+            H5Dvlen_reclaim(text, space, H5P_DEFAULT, buffer);
             H5Sclose(space);
         }
     }
     GMV_FREE(buffer);
-    if (field != NULL) {
-        H5Tclose(type);
-    }
     H5Tclose(text);
     return status;
 }
 
-static gmv_status read_numbers(const gmv_h5 *file, hid_t dataset, H5T_class_t kind, int64_t first, int64_t count,
-                               char **out)
+static gmv_status read_numbers(const gmv_h5 *file, hid_t dataset, hid_t stored, const char *field, int64_t first,
+                               int64_t count, char **out)
 {
-    double *value = NULL;
-    int64_t *whole = NULL;
+    union {
+        double real;
+        int64_t whole;
+        int8_t byte[8];
+    } *value = NULL;
+    H5T_class_t kind = H5Tget_class(stored);
     gmv_status status = GMV_OK;
-    bool integer = kind == H5T_INTEGER;
-    if (integer) {
-        GMV_GO(GMV_NEW(whole, count, "numbers"));
-        GMV_GO(gmv_h5_read_i64(file, dataset, first, count, whole));
-    } else {
-        GMV_GO(GMV_NEW(value, count, "numbers"));
-        GMV_GO(gmv_h5_read_f64(file, dataset, 1, &first, &count, value));
-    }
+    hid_t type = kind == H5T_INTEGER ? H5T_NATIVE_INT64 : kind == H5T_ENUM ? stored : H5T_NATIVE_DOUBLE;
+    GMV_GO(GMV_NEW(value, count, "numbers"));
+    GMV_GO(gmv_h5_read_field(file, dataset, field, first, count, type, value));
     for (int64_t i = 0; i < count; i++) {
         char text[32];
-        if (integer) {
-            snprintf(text, sizeof text, "%" PRId64, whole[i]);
-        } else if (kind == H5T_ENUM) {
-            snprintf(text, sizeof text, "%s", value[i] != 0 ? "True" : "False");
+        if (kind == H5T_INTEGER) {
+            snprintf(text, sizeof text, "%" PRId64, value[i].whole);
+        } else if (kind == H5T_ENUM) { /* of one byte each, without gaps */
+            snprintf(text, sizeof text, "%s", ((const int8_t *)value)[i] != 0 ? "True" : "False");
         } else {
-            snprintf(text, sizeof text, "%.9g", value[i]);
+            snprintf(text, sizeof text, "%.9g", value[i].real);
         }
         GMV_GO(gmv_copy_text(&out[i], text));
     }
 done:
     GMV_FREE(value);
-    GMV_FREE(whole);
     return status;
 }
 
@@ -110,8 +101,8 @@ gmv_status gmv_h5_read_texts(const gmv_h5 *file, hid_t dataset, const char *fiel
     }
     if (kind == H5T_STRING) {
         status = read_strings(file, dataset, stored, member, first, count, out);
-    } else if ((kind == H5T_INTEGER || kind == H5T_FLOAT || kind == H5T_ENUM) && member == NULL) {
-        status = read_numbers(file, dataset, kind, first, count, out);
+    } else if (kind == H5T_INTEGER || kind == H5T_FLOAT || (kind == H5T_ENUM && H5Tget_size(stored) == 1)) {
+        status = read_numbers(file, dataset, stored, member, first, count, out);
     } else {
         char name[256] = "a dataset";
         H5Iget_name(dataset, name, sizeof name);

@@ -11,7 +11,7 @@ typedef struct gmv_source {
     gmv_h5 file;
     gmv_matrix matrix;
     gmv_row_store store; /* of the local rows */
-    hid_t index;         /* names of the cells, for messages; -1 when they are not plain */
+    hid_t index;         /* names of the cells, for messages */
     gmv_names genes;     /* of the file, unique */
     int32_t *map;        /* file's genes to genes in use; NULL: the same */
     gmv_gidx first;      /* global row of its row 0 */

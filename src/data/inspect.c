@@ -25,38 +25,51 @@ static void dtype_of(hid_t dataset, char *text, size_t size)
     H5Tclose(type);
 }
 
+static void add_value(gmv_inspect_matrix *seen, double value)
+{
+    seen->is_count = seen->is_count && gmv_is_count(value);
+    seen->nnz += value != 0.0;
+    seen->total += value;
+    seen->largest = value > seen->largest ? value : seen->largest;
+    seen->smallest = value < seen->smallest ? value : seen->smallest;
+}
+
 /* Sums over every stored value, whatever the order of storage: cells and genes do not matter here. */
 static gmv_status scan_values(gmv_inspect_matrix *seen, const gmv_matrix *m)
 {
     bool dense = m->kind == GMV_MATRIX_DENSE;
-    int64_t units = dense ? m->rows : m->nnz, width = dense ? m->cols : 1;
-    int64_t piece = scanned_values / (width > 0 ? width : 1);
+    int64_t units = dense ? m->rows : m->nnz, width = dense ? m->stored_cols : 1;
+    int64_t piece = scanned_values / (width > 0 ? width : 1), *column = NULL;
     piece = piece < 1 ? 1 : piece < units ? piece : units;
     double *value = NULL;
     gmv_status status = GMV_OK;
-    GMV_TRY(GMV_NEW(value, piece * width, "a block of the matrix"));
+    GMV_GO(GMV_NEW(value, piece * width, "a block of the matrix"));
+    GMV_GO(GMV_NEW(column, m->select != NULL ? piece : 0, "a block of the matrix"));
     seen->is_count = true;
     for (int64_t at = 0; at < units; at += piece) {
         int64_t first[2] = {at, 0}, count[2] = {units - at < piece ? units - at : piece, width};
         GMV_GO(gmv_h5_read_f64(m->file, m->data, dense ? 2 : 1, first, count, value));
+        if (m->select != NULL) {
+            GMV_GO(gmv_h5_read_i64(m->file, m->indices, at, count[0], column));
+        }
         for (int64_t i = 0; i < count[0] * width; i++) {
-            seen->is_count = seen->is_count && gmv_is_count(value[i]);
-            seen->nnz += value[i] != 0.0;
-            seen->total += value[i];
-            seen->largest = value[i] > seen->largest ? value[i] : seen->largest;
-            seen->smallest = value[i] < seen->smallest ? value[i] : seen->smallest;
+            bool here = m->select == NULL || column[i] < 0 || column[i] >= m->stored_cols || m->select[column[i]] >= 0;
+            if (here) {
+                add_value(seen, value[i]);
+            }
         }
     }
 done:
     GMV_FREE(value);
+    GMV_FREE(column);
     return status;
 }
 
-static gmv_status look_at_matrix(gmv_inspect_matrix *seen, const gmv_h5 *file, const char *name)
+static gmv_status look_at_matrix(gmv_inspect_matrix *seen, const gmv_h5 *file, const gmv_place *place)
 {
     gmv_matrix matrix;
-    snprintf(seen->name, sizeof seen->name, "%s", name);
-    gmv_status status = gmv_matrix_open(&matrix, file, name);
+    memcpy(seen->name, place->name, sizeof seen->name);
+    gmv_status status = gmv_matrix_open(&matrix, file, place);
     if (status == GMV_OK) {
         seen->kind = matrix.kind;
         seen->rows = matrix.rows;
@@ -74,13 +87,16 @@ static gmv_status look_at_matrix(gmv_inspect_matrix *seen, const gmv_h5 *file, c
     return status;
 }
 
-/* The first readable matrix of `order` that holds counts, -1 when none does. */
-static int first_of(const gmv_inspected *found, const char *const *order, int n, bool counts)
+/* The first readable matrix of the part, in an order of preference, that holds counts; -1 when none does. */
+static int first_of(const gmv_inspected *found, const gmv_layout *layout, const gmv_preference order[3], int part,
+                    bool counts)
 {
-    for (int k = 0; k < n; k++) {
+    for (int k = 0; k < 3; k++) {
         for (int i = 0; i < found->matrices; i++) {
             const gmv_inspect_matrix *m = &found->matrix[i];
-            if (m->problem[0] == '\0' && (m->is_count || !counts) && strcmp(m->name, order[k]) == 0) {
+            const gmv_place *place = &layout->place[i];
+            if (m->problem[0] == '\0' && (m->is_count || !counts) && place->part == part &&
+                place->preference == order[k]) {
                 return i;
             }
         }
@@ -88,23 +104,20 @@ static int first_of(const gmv_inspected *found, const char *const *order, int n,
     return -1;
 }
 
-static gmv_status look_at_matrices(gmv_inspected *found, const gmv_h5 *file)
+static gmv_status look_at_matrices(gmv_inspected *found, const gmv_layout *layout)
 {
-    static const char *const trained[] = {"layers/counts", "raw/X", "X"}, *const own[] = {"layers/counts", "X",
-                                                                                          "raw/X"};
-    gmv_texts names;
-    GMV_TRY(gmv_matrix_list(file, &names));
-    gmv_status status = GMV_NEW(found->matrix, names.n, "matrices");
-    for (int i = 0; i < names.n && status == GMV_OK; i++) {
-        status = look_at_matrix(&found->matrix[i], file, names.at[i]);
+    static const gmv_preference trained[] = {GMV_PREFER_COUNTS, GMV_PREFER_RAW, GMV_PREFER_X};
+    static const gmv_preference own[] = {GMV_PREFER_COUNTS, GMV_PREFER_X, GMV_PREFER_RAW};
+    GMV_TRY(GMV_NEW(found->matrix, layout->n, "matrices"));
+    for (int i = 0; i < layout->n; i++) {
+        GMV_TRY(look_at_matrix(&found->matrix[i], layout->file, &layout->place[i]));
         found->matrices = i + 1;
     }
-    gmv_texts_free(&names);
-    GMV_TRY(status);
-    found->automatic = first_of(found, trained, 3, true);
-    found->main = first_of(found, own, 3, true);
+    int part = layout->part >= 0 ? layout->part : 0;
+    found->automatic = first_of(found, layout, trained, layout->part, true);
+    found->main = first_of(found, layout, own, part, true);
     if (found->main < 0) {
-        found->main = first_of(found, own, 3, false);
+        found->main = first_of(found, layout, own, part, false);
     }
     if (found->main >= 0) {
         found->cells = found->matrix[found->main].rows;
@@ -174,16 +187,12 @@ done:
     return status;
 }
 
-static gmv_status look_at_column(gmv_inspect_column *seen, const gmv_h5 *file, const char *name)
+static gmv_status look_at_column(gmv_inspect_column *seen, const gmv_table *obs, const char *name)
 {
     gmv_column column;
     seen->levels = -1;
-    seen->kind = "old layout";
     GMV_TRY(gmv_copy_text(&seen->name, name));
-    if (!gmv_h5_is_group(file, "obs")) {
-        return GMV_OK;
-    }
-    gmv_status status = gmv_column_open(&column, file, name, "inspect");
+    gmv_status status = gmv_column_open(&column, obs, name, "inspect");
     if (status == GMV_OK) {
         seen->kind = gmv_column_kind_name(column.kind);
         if (column.kind == GMV_COLUMN_CATEGORICAL) {
@@ -201,55 +210,69 @@ static gmv_status look_at_column(gmv_inspect_column *seen, const gmv_h5 *file, c
     return status;
 }
 
-static gmv_status look_at_obs(gmv_inspected *found, const gmv_h5 *file)
+static gmv_status look_at_obs(gmv_inspected *found, const gmv_table *obs)
 {
     gmv_texts names;
-    GMV_TRY(gmv_column_names(file, &names));
+    GMV_TRY(gmv_column_names(obs, &names));
     gmv_status status = GMV_NEW(found->column, names.n, "columns");
     for (int i = 0; i < names.n && status == GMV_OK; i++) {
-        status = look_at_column(&found->column[i], file, names.at[i]);
+        status = look_at_column(&found->column[i], obs, names.at[i]);
         found->columns = i + 1;
     }
     gmv_texts_free(&names);
     return status;
 }
 
-static gmv_status look_at_encoding(gmv_inspected *found, const gmv_h5 *file)
+static gmv_status look_at_encoding(gmv_inspected *found, const gmv_layout *layout, const gmv_table *obs)
 {
     char *type = NULL, *version = NULL;
-    gmv_status status = gmv_h5_attribute_text(file, "/", "encoding-type", &type);
+    gmv_status status = gmv_h5_attribute_text(layout->file, "/", "encoding-type", &type);
     if (status == GMV_OK) {
-        status = gmv_h5_attribute_text(file, "/", "encoding-version", &version);
+        status = gmv_h5_attribute_text(layout->file, "/", "encoding-version", &version);
     }
     if (status == GMV_OK) {
-        const char *old = gmv_h5_is_group(file, "obs") ? "anndata 0.7" : "anndata 0.6";
-        snprintf(found->encoding, sizeof found->encoding, "%.30s %.30s", type != NULL ? gmv_shown(type).at : old,
-                 version != NULL ? gmv_shown(version).at : "");
-        size_t length = strlen(found->encoding);
-        if (length > 0 && found->encoding[length - 1] == ' ') {
-            found->encoding[length - 1] = '\0';
-        }
+        bool v3 = obs->kind == GMV_TABLE_NAMES && gmv_h5_has(layout->file, "matrix/features");
+        const char *old = obs->kind == GMV_TABLE_GROUP      ? "anndata 0.7"
+                          : obs->kind == GMV_TABLE_COMPOUND ? "anndata 0.6"
+                          : v3                              ? "Cell Ranger 3"
+                                                            : "Cell Ranger 2";
+        snprintf(found->encoding, sizeof found->encoding, "%.30s%s%.30s", type != NULL ? gmv_shown(type).at : old,
+                 version != NULL ? " " : "", version != NULL ? gmv_shown(version).at : "");
     }
     GMV_FREE(type);
     GMV_FREE(version);
     return status;
 }
 
-static gmv_status look_at_h5ad(gmv_inspected *found, const gmv_h5 *file)
+/* Tables next to the matrix that is shown, or to the place where it should be. */
+static gmv_status look_at_tables(gmv_inspected *found, const gmv_layout *layout)
 {
-    char *index = NULL;
-    if (!gmv_h5_has(file, "obs") || !gmv_h5_has(file, "var")) {
-        gmv_matrix none;
-        return gmv_matrix_open(&none, file, "X"); /* its message says what the file is instead */
+    gmv_table obs, var;
+    const gmv_place *main = found->main >= 0 ? &layout->place[found->main] : NULL;
+    GMV_TRY(gmv_table_open(&obs, layout->file, main != NULL ? main->obs : "obs"));
+    GMV_TRY(gmv_table_open(&var, layout->file, main != NULL ? main->var : "var"));
+    if (main == NULL) {
+        found->cells = obs.rows;
+        found->genes = var.rows;
     }
-    GMV_TRY(look_at_encoding(found, file));
-    GMV_TRY(gmv_frame_index(file, "obs", &index, &found->cells));
-    GMV_FREE(index);
-    GMV_TRY(gmv_frame_index(file, "var", &index, &found->genes));
-    GMV_FREE(index);
-    GMV_TRY(look_at_matrices(found, file));
-    GMV_TRY(look_at_obs(found, file));
-    return gmv_h5_is_group(file, "obsm") ? gmv_h5_children(file, "obsm", &found->obsm) : GMV_OK;
+    GMV_TRY(look_at_encoding(found, layout, &obs));
+    GMV_TRY(look_at_obs(found, &obs));
+    char obsm[80];
+    snprintf(obsm, sizeof obsm, "%sobsm", main != NULL ? main->root : "");
+    return gmv_h5_is_group(layout->file, obsm) ? gmv_h5_children(layout->file, obsm, &found->obsm) : GMV_OK;
+}
+
+static gmv_status look_at_file(gmv_inspected *found, const gmv_h5 *file)
+{
+    gmv_layout layout;
+    gmv_status status = GMV_OK;
+    GMV_GO(gmv_layout_read(&layout, file));
+    found->format = layout.format;
+    GMV_GO(look_at_matrices(found, &layout));
+    GMV_GO(look_at_tables(found, &layout));
+done:
+    gmv_layout_free(&layout);
+    return status;
 }
 
 static void free_found(gmv_inspected *found)
@@ -274,7 +297,7 @@ gmv_status gmv_inspect(const char *path, bool json)
     if (status == GMV_OK && checkpoint) {
         status = gmv_inspect_checkpoint(&file, json, stdout);
     } else if (status == GMV_OK) {
-        status = look_at_h5ad(&found, &file);
+        status = look_at_file(&found, &file);
         if (status == GMV_OK && json) {
             gmv_inspect_print_json(&found, stdout);
         } else if (status == GMV_OK) {

@@ -27,7 +27,8 @@ typedef struct gmv_inspect_column {
 
 typedef struct gmv_inspected {
     const char *path;
-    char encoding[64]; /* "anndata 0.1.0" */
+    const char *format; /* "h5ad", "10x" */
+    char encoding[64];  /* "anndata 0.1.0" */
     int64_t cells, genes;
     int main;      /* the matrix shown first: the counts of the file's own genes; -1: there is none */
     int automatic; /* the matrix that data.matrix: auto takes; -1: none holds counts */

@@ -85,7 +85,7 @@ void gmv_inspect_print_json(const gmv_inspected *found, FILE *out)
 {
     fputs("{\"file\": ", out);
     gmv_print_json_text(out, found->path);
-    fputs(", \"format\": \"h5ad\", \"encoding\": ", out);
+    fprintf(out, ", \"format\": \"%s\", \"encoding\": ", found->format);
     gmv_print_json_text(out, found->encoding);
     fprintf(out, ", \"cells\": %" PRId64 ", \"genes\": %" PRId64 ", \"matrix\": ", found->cells, found->genes);
     if (found->main < 0) {
@@ -152,7 +152,7 @@ static void print_column_text(const gmv_inspect_column *column, FILE *out)
 
 void gmv_inspect_print_text(const gmv_inspected *found, FILE *out)
 {
-    fprintf(out, "%s: h5ad (%s)\n", found->path, found->encoding);
+    fprintf(out, "%s: %s (%s)\n", found->path, found->format, found->encoding);
     fprintf(out, "cells %" PRId64 ", genes %" PRId64 "\n", found->cells, found->genes);
     if (found->main >= 0) {
         const gmv_inspect_matrix *m = &found->matrix[found->main];

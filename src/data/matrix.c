@@ -9,135 +9,18 @@
 
 enum { probed_values = 1 << 22, probed_blocks = 1024 };
 
-/* anndata before 0.7 kept raw counts in a top-level group "raw.X". */
-static const char *stored_name(const gmv_h5 *file, const char *name)
-{
-    return strcmp(name, "raw/X") == 0 && !gmv_h5_has(file, "raw/X") && gmv_h5_has(file, "raw.X") ? "raw.X" : name;
-}
-
-const char *gmv_matrix_var(const gmv_matrix *matrix)
-{
-    if (strcmp(matrix->name, "raw/X") != 0) {
-        return "var";
-    }
-    return gmv_h5_has(matrix->file, "raw/var") ? "raw/var" : "raw.var";
-}
-
-gmv_status gmv_matrix_list(const gmv_h5 *file, gmv_texts *names)
-{
-    gmv_texts layers = {NULL, 0};
-    memset(names, 0, sizeof *names);
-    gmv_status status = GMV_OK;
-    if (gmv_h5_is_group(file, "layers")) {
-        GMV_GO(gmv_h5_children(file, "layers", &layers));
-    }
-    GMV_GO(GMV_NEW(names->at, layers.n + 2, "names of matrices"));
-    const char *fixed[] = {"X", "raw/X"};
-    for (int i = 0; i < 2; i++) {
-        if (gmv_h5_has(file, stored_name(file, fixed[i]))) {
-            GMV_GO(gmv_copy_text(&names->at[names->n], fixed[i]));
-            names->n++;
-        }
-    }
-    for (int i = 0; i < layers.n; i++) {
-        char name[256];
-        snprintf(name, sizeof name, "layers/%s", layers.at[i]);
-        GMV_GO(gmv_copy_text(&names->at[names->n], name));
-        names->n++;
-    }
-done:
-    gmv_texts_free(&layers);
-    if (status != GMV_OK) {
-        gmv_texts_free(names);
-    }
-    return status;
-}
-
-/* The format of a file without obs and var, with its remedy; NULL when it is none that is known. */
-static const char *foreign_format(const gmv_h5 *file, const gmv_texts *names)
-{
-    if (gmv_h5_has(file, "row_attrs")) {
-        return "a Loom file; convert it: anndata.io.read_loom(path).write_h5ad('cells.h5ad')";
-    }
-    if (gmv_h5_has(file, "mod")) {
-        return "a MuData file; write one of its modalities as .h5ad";
-    }
-    for (int i = 0; i < names->n; i++) { /* "matrix", or in older files the name of the genome */
-        char path[600];
-        snprintf(path, sizeof path, "%.500s/barcodes", names->at[i]);
-        if (gmv_h5_has(file, path)) {
-            return "a 10x file; convert it: scanpy.read_10x_h5(path).write_h5ad('cells.h5ad')";
-        }
-    }
-    return NULL;
-}
-
-static gmv_status no_matrix(const gmv_h5 *file, const char *wanted)
-{
-    gmv_texts names;
-    char hint[700];
-    bool automatic = strcmp(wanted, "auto") == 0;
-    if (!gmv_h5_has(file, "obs") || !gmv_h5_has(file, "var")) {
-        GMV_TRY(gmv_h5_children(file, "/", &names));
-        const char *format = foreign_format(file, &names);
-        gmv_names_hint(&names, "obs", hint, sizeof hint);
-        gmv_texts_free(&names);
-        if (format != NULL) {
-            return GMV_FAIL(GMV_ERR_DATA, "%s: not an h5ad but %s", file->path, format);
-        }
-        return GMV_FAIL(GMV_ERR_DATA, "%s: not an h5ad: %s is missing; %s", file->path,
-                        gmv_h5_has(file, "obs") ? "var" : "obs", hint);
-    }
-    GMV_TRY(gmv_matrix_list(file, &names));
-    gmv_names_hint(&names, wanted, hint, sizeof hint);
-    gmv_texts_free(&names);
-    return GMV_FAIL(automatic ? GMV_ERR_DATA : GMV_ERR_CONFIG, "%s: no matrix '%s' in the file (data.matrix); %s",
-                    file->path, automatic ? "X" : gmv_shown(wanted).at, hint);
-}
-
-gmv_status gmv_frame_index(const gmv_h5 *file, const char *frame, char **path, int64_t *length)
-{
-    char full[512];
-    char *name = NULL;
-    *path = NULL;
-    if (!gmv_h5_has(file, frame)) {
-        return GMV_FAIL(GMV_ERR_DATA, "%s: %s is missing; an h5ad file has obs and var", file->path, frame);
-    }
-    if (gmv_h5_is_group(file, frame)) {
-        GMV_TRY(gmv_h5_attribute_text(file, frame, "_index", &name));
-        snprintf(full, sizeof full, "%s/%s", frame, name != NULL ? name : "_index");
-        GMV_FREE(name);
-        if (!gmv_h5_has(file, full)) {
-            return GMV_FAIL(GMV_ERR_DATA, "%s: the index %s of %s is missing", file->path, gmv_shown(full).at, frame);
-        }
-    } else {
-        snprintf(full, sizeof full, "%s", frame);
-    }
-    char values[600];
-    snprintf(values, sizeof values, "%s%s", full, gmv_h5_is_group(file, full) ? "/values" : "");
-    hid_t dataset;
-    GMV_TRY(gmv_h5_open_dataset(file, values, 1, &dataset, length));
-    H5Dclose(dataset);
-    return gmv_copy_text(path, full);
-}
-
 /* The declared shape must be that of obs and var. */
 static gmv_status check_shape(const gmv_matrix *m)
 {
-    char *index = NULL;
-    int64_t cells = 0, genes = 0;
-    GMV_TRY(gmv_frame_index(m->file, "obs", &index, &cells));
-    GMV_FREE(index);
-    GMV_TRY(gmv_frame_index(m->file, gmv_matrix_var(m), &index, &genes));
-    GMV_FREE(index);
-    if (m->rows != cells || m->cols != genes) {
+    if (m->rows != m->obs.rows || m->stored_cols != m->var.rows) {
         return GMV_FAIL(GMV_ERR_DATA,
-                        "%s: %s has shape %" PRId64 " x %" PRId64 ", but obs has %" PRId64 " cells and %s %" PRId64
+                        "%s: %s has shape %" PRId64 " x %" PRId64 ", but %s has %" PRId64 " cells and %s %" PRId64
                         " genes; write the file again",
-                        m->file->path, m->name, m->rows, m->cols, cells, gmv_matrix_var(m), genes);
+                        m->file->path, gmv_shown(m->name).at, m->rows, m->stored_cols, gmv_shown(m->obs.path).at,
+                        m->obs.rows, gmv_shown(m->var.path).at, m->var.rows);
     }
-    if (genes > INT32_MAX) {
-        return GMV_FAIL(GMV_ERR_DATA, "%s: %" PRId64 " genes, more than 2^31", m->file->path, genes);
+    if (m->stored_cols > INT32_MAX) {
+        return GMV_FAIL(GMV_ERR_DATA, "%s: %" PRId64 " genes, more than 2^31", m->file->path, m->stored_cols);
     }
     return GMV_OK;
 }
@@ -145,7 +28,7 @@ static gmv_status check_shape(const gmv_matrix *m)
 static gmv_status check_ends(const gmv_matrix *m, int64_t pointers, int64_t indices)
 {
     const char *path = m->file->path;
-    int64_t major = m->kind == GMV_MATRIX_CSR ? m->rows : m->cols, first = 0, last = 0;
+    int64_t major = m->kind == GMV_MATRIX_CSR ? m->rows : m->stored_cols, first = 0, last = 0;
     if (pointers != major + 1) {
         return GMV_FAIL(GMV_ERR_DATA,
                         "%s: %s/indptr has %" PRId64 " entries, but shape asks for %" PRId64 "; the file is damaged",
@@ -194,33 +77,70 @@ static gmv_status find_sparse_kind(gmv_matrix *m, const char *at)
     } else if (format != NULL && strncmp(format, "csc", 3) == 0) {
         m->kind = GMV_MATRIX_CSC;
     } else {
-        status = GMV_FAIL(GMV_ERR_DATA, "%s: %s is a group of type '%s', expected csr_matrix or an array",
+        status = GMV_FAIL(GMV_ERR_DATA, "%s: %s is a group of type '%s', expected csr_matrix, csc_matrix or an array",
                           m->file->path, m->name, format != NULL ? gmv_shown(format).at : "none");
     }
     GMV_FREE(format);
     return status;
 }
 
-static gmv_status open_sparse(gmv_matrix *m, const char *at)
+static gmv_status bad_shape(const gmv_matrix *m)
 {
-    char part[300];
-    int64_t shape[2], indices = 0, pointers = 0;
+    return GMV_FAIL(GMV_ERR_DATA, "%s: %s has no valid attribute 'shape'", m->file->path, m->name);
+}
+
+static gmv_status read_shape(gmv_matrix *m, const char *at)
+{
+    int64_t shape[2];
     bool found = false;
-    GMV_TRY(find_sparse_kind(m, at));
     GMV_TRY(gmv_h5_attribute_i64(m->file, at, "shape", 2, shape, &found));
     if (!found) {
         GMV_TRY(gmv_h5_attribute_i64(m->file, at, "h5sparse_shape", 2, shape, &found));
     }
     if (!found || shape[0] < 0 || shape[1] < 0) {
-        return GMV_FAIL(GMV_ERR_DATA, "%s: %s has no valid attribute 'shape'", m->file->path, m->name);
+        return bad_shape(m);
     }
     m->rows = shape[0];
-    m->cols = shape[1];
-    snprintf(part, sizeof part, "%s/data", at);
+    m->stored_cols = shape[1];
+    return GMV_OK;
+}
+
+/* A dataset of features and barcodes; some tools leave it out, then the names tell. */
+static gmv_status read_shape_10x(gmv_matrix *m, const char *at)
+{
+    char path[340];
+    hid_t dataset;
+    int64_t n = 0, shape[2] = {0, 0};
+    m->rows = m->obs.rows;
+    m->stored_cols = m->var.rows;
+    snprintf(path, sizeof path, "%s/shape", at);
+    if (!gmv_h5_has(m->file, path)) {
+        return GMV_OK;
+    }
+    GMV_TRY(gmv_h5_open_dataset(m->file, path, 1, &dataset, &n));
+    gmv_status status = n == 2 ? gmv_h5_read_i64(m->file, dataset, 0, 2, shape) : bad_shape(m);
+    H5Dclose(dataset);
+    m->rows = shape[1];
+    m->stored_cols = shape[0];
+    return status;
+}
+
+static gmv_status open_sparse(gmv_matrix *m, const gmv_place *place)
+{
+    char part[340];
+    int64_t indices = 0, pointers = 0;
+    if (place->storage == GMV_STORED_10X) {
+        m->kind = GMV_MATRIX_CSR;
+        GMV_TRY(read_shape_10x(m, place->at));
+    } else {
+        GMV_TRY(find_sparse_kind(m, place->at));
+        GMV_TRY(read_shape(m, place->at));
+    }
+    snprintf(part, sizeof part, "%s/data", place->at);
     GMV_TRY(gmv_h5_open_dataset(m->file, part, 1, &m->data, &m->nnz));
-    snprintf(part, sizeof part, "%s/indices", at);
+    snprintf(part, sizeof part, "%s/indices", place->at);
     GMV_TRY(gmv_h5_open_dataset(m->file, part, 1, &m->indices, &indices));
-    snprintf(part, sizeof part, "%s/indptr", at);
+    snprintf(part, sizeof part, "%s/indptr", place->at);
     GMV_TRY(gmv_h5_open_dataset(m->file, part, 1, &m->indptr, &pointers));
     GMV_TRY(check_type(m, m->data, "/data", false));
     GMV_TRY(check_type(m, m->indices, "/indices", true));
@@ -235,23 +155,52 @@ static gmv_status open_dense(gmv_matrix *m, const char *at)
     m->kind = GMV_MATRIX_DENSE;
     GMV_TRY(gmv_h5_open_dataset(m->file, at, 2, &m->data, dims));
     m->rows = dims[0];
-    m->cols = dims[1];
+    m->stored_cols = dims[1];
     m->nnz = dims[0] * dims[1];
     GMV_TRY(check_type(m, m->data, "", false));
     return check_shape(m);
 }
 
-gmv_status gmv_matrix_open(gmv_matrix *matrix, const gmv_h5 *file, const char *name)
+/* Features of other types are left out: the columns of the matrix are those of its own type. */
+static gmv_status select_features(gmv_matrix *m, const gmv_place *place)
+{
+    gmv_texts kinds = {NULL, 0};
+    gmv_status status = GMV_OK;
+    m->cols = m->stored_cols;
+    if (place->kinds[0] == '\0') {
+        return GMV_OK;
+    }
+    GMV_GO(gmv_h5_texts_at(m->file, place->kinds, NULL, &kinds));
+    if (kinds.n != m->stored_cols) {
+        GMV_GO(GMV_FAIL(GMV_ERR_DATA, "%s: %s has %d entries for %" PRId64 " features; the file is damaged",
+                        m->file->path, gmv_shown(place->kinds).at, kinds.n, m->stored_cols));
+    }
+    GMV_GO(GMV_NEW(m->select, m->stored_cols, "the choice of features"));
+    m->cols = 0;
+    for (int i = 0; i < kinds.n; i++) {
+        m->select[i] = strncmp(kinds.at[i], place->kind, sizeof place->kind - 1) == 0 ? (int32_t)m->cols++ : -1;
+    }
+    if (m->cols == m->stored_cols) {
+        GMV_FREE(m->select);
+    }
+done:
+    gmv_texts_free(&kinds);
+    return status;
+}
+
+gmv_status gmv_matrix_open(gmv_matrix *matrix, const gmv_h5 *file, const gmv_place *place)
 {
     memset(matrix, 0, sizeof *matrix);
     matrix->file = file;
     matrix->data = matrix->indices = matrix->indptr = -1;
-    snprintf(matrix->name, sizeof matrix->name, "%s", name);
-    const char *at = stored_name(file, name);
-    if (!gmv_h5_has(file, "obs") || !gmv_h5_has(file, "var") || !gmv_h5_has(file, at)) {
-        return no_matrix(file, name);
-    }
-    gmv_status status = gmv_h5_is_group(file, at) ? open_sparse(matrix, at) : open_dense(matrix, at);
+    memcpy(matrix->name, place->name, sizeof matrix->name);
+    gmv_status status = GMV_OK;
+    GMV_GO(gmv_table_open(&matrix->obs, file, place->obs));
+    GMV_GO(gmv_table_open(&matrix->var, file, place->var));
+    bool sparse = place->storage == GMV_STORED_10X || gmv_h5_is_group(file, place->at);
+    GMV_GO(sparse ? open_sparse(matrix, place) : open_dense(matrix, place->at));
+    GMV_GO(select_features(matrix, place));
+done:
     if (status != GMV_OK) {
         gmv_matrix_close(matrix);
     }
@@ -267,12 +216,31 @@ void gmv_matrix_close(gmv_matrix *matrix)
         }
         *open[i] = -1;
     }
+    GMV_FREE(matrix->select);
+}
+
+gmv_status gmv_matrix_genes(const gmv_matrix *matrix, gmv_texts *names)
+{
+    GMV_TRY(gmv_h5_texts_at(matrix->file, matrix->var.index, NULL, names));
+    if (matrix->select == NULL) {
+        return GMV_OK;
+    }
+    int kept = 0;
+    for (int i = 0; i < names->n; i++) {
+        if (matrix->select[i] >= 0) {
+            names->at[kept++] = names->at[i];
+        } else {
+            gmv_free(names->at[i]);
+        }
+    }
+    names->n = kept;
+    return GMV_OK;
 }
 
 gmv_status gmv_matrix_probe(const gmv_matrix *m, bool *is_count, double *culprit)
 {
     bool dense = m->kind == GMV_MATRIX_DENSE;
-    int64_t units = dense ? m->rows : m->nnz, width = dense ? m->cols : 1;
+    int64_t units = dense ? m->rows : m->nnz, width = dense ? m->stored_cols : 1;
     int64_t all = probed_values / (width > 0 ? width : 1), piece = units;
     int64_t blocks = 1;
     if (units > all) { /* even sample */
@@ -300,40 +268,41 @@ done:
     return status;
 }
 
-gmv_status gmv_matrix_choose(gmv_matrix *matrix, const gmv_h5 *file, const char *wanted)
+/* The first of several matrices whose values are counts. */
+static gmv_status choose_counts(gmv_matrix *matrix, const gmv_h5 *file, const gmv_place *const *place, int n)
 {
-    static const char *const order[] = {"layers/counts", "raw/X", "X"};
-    if (strcmp(wanted, "auto") != 0) {
-        return gmv_matrix_open(matrix, file, wanted);
-    }
-    const char *found[3];
     char reasons[512] = "";
-    int n = 0;
-    for (int i = 0; i < 3; i++) {
-        if (gmv_h5_has(file, stored_name(file, order[i]))) {
-            found[n++] = order[i];
-        }
-    }
-    if (n == 0) {
-        return no_matrix(file, wanted);
-    }
-    if (n == 1) { /* nothing to choose from: a value that is no count is found, with its place, while reading */
-        return gmv_matrix_open(matrix, file, found[0]);
-    }
     for (int i = 0; i < n; i++) {
         bool is_count = false;
         double culprit = 0;
-        GMV_TRY(gmv_matrix_open(matrix, file, found[i]));
+        GMV_TRY(gmv_matrix_open(matrix, file, place[i]));
         gmv_status status = gmv_matrix_probe(matrix, &is_count, &culprit);
-        if (status != GMV_OK || is_count) {
-            return status;
+        if (status == GMV_OK && is_count) {
+            return GMV_OK;
         }
-        size_t used = strlen(reasons);
-        snprintf(reasons + used, sizeof reasons - used, "%s%s has %.6g", used > 0 ? ", " : "", found[i], culprit);
         gmv_matrix_close(matrix);
+        GMV_TRY(status);
+        size_t used = strlen(reasons);
+        snprintf(reasons + used, sizeof reasons - used, "%s%s has %.6g", used > 0 ? ", " : "",
+                 gmv_shown(place[i]->name).at, culprit);
     }
     return GMV_FAIL(GMV_ERR_DATA,
                     "%s: no matrix holds counts (whole numbers from 0 to 2^24): %s; name the one with raw counts in "
                     "data.matrix",
                     file->path, reasons);
+}
+
+gmv_status gmv_matrix_choose(gmv_matrix *matrix, const gmv_h5 *file, const char *wanted)
+{
+    gmv_layout layout;
+    const gmv_place *found[3];
+    int n = 0;
+    gmv_status status = GMV_OK;
+    GMV_GO(gmv_layout_read(&layout, file));
+    GMV_GO(gmv_layout_find(&layout, wanted, found, &n));
+    /* nothing to choose from: a value that is no count is found, with its place, while reading */
+    GMV_GO(n == 1 ? gmv_matrix_open(matrix, file, found[0]) : choose_counts(matrix, file, found, n));
+done:
+    gmv_layout_free(&layout);
+    return status;
 }

@@ -1,24 +1,27 @@
-/* A count matrix in an h5ad file: CSR, dense, or (recognised only) CSC. */
+/* A count matrix of cells x genes in an input file: CSR, CSC or dense. */
 #pragma once
 
-#include "h5.h"
+#include "layout.h"
 
 typedef enum gmv_matrix_kind { GMV_MATRIX_CSR, GMV_MATRIX_CSC, GMV_MATRIX_DENSE } gmv_matrix_kind;
 
 typedef struct gmv_matrix {
     const gmv_h5 *file;
-    char name[256]; /* "X", "raw/X", "layers/counts" */
+    char name[256]; /* as in data.matrix: "X", "raw/X", "layers/counts", "Gene Expression" */
     gmv_matrix_kind kind;
     int64_t rows, cols;
     int64_t nnz;                 /* stored values */
     hid_t data, indices, indptr; /* dense: data alone */
+    int64_t stored_cols;         /* columns in the file: more than cols when some features do not belong to it */
+    int32_t *select;             /* [stored_cols] column of the matrix or -1; NULL: the same */
+    gmv_table obs, var;          /* its cells, and the genes of the stored columns */
 } gmv_matrix;
 
 /* Rows of a matrix as they are stored: nothing about the values has been checked, all lengths have. */
 typedef struct gmv_block {
     int64_t first, rows; /* rows of the file */
     int64_t *start;      /* [rows + 1] from 0 */
-    int64_t *column;     /* [start[rows]] */
+    int64_t *column;     /* [start[rows]] of the matrix */
     double *value;
 } gmv_block;
 
@@ -31,28 +34,24 @@ typedef struct gmv_block_reader {
     int64_t capacity; /* of column and value */
     int64_t row_capacity;
     gmv_block block;
+    struct gmv_csc *csc; /* of a matrix stored by genes; else NULL */
+    int64_t values;      /* stored values of the rows, when they are known to the reader alone; else 0 */
 } gmv_block_reader;
 
-/* Opens and checks one matrix by name. GMV_ERR_CONFIG with the names there are when it does not exist. */
-gmv_status gmv_matrix_open(gmv_matrix *matrix, const gmv_h5 *file, const char *name);
+/* Opens and checks the matrix at a place. Ownership: gmv_matrix_close. */
+gmv_status gmv_matrix_open(gmv_matrix *matrix, const gmv_h5 *file, const gmv_place *place);
 void gmv_matrix_close(gmv_matrix *matrix);
 
-/* Names of all matrices in the file: X, raw/X, layers/... */
-gmv_status gmv_matrix_list(const gmv_h5 *file, gmv_texts *names);
-
-/* Opens the matrix named by `wanted`, or for "auto" the first of layers/counts, raw/X, X that holds counts. */
+/* Opens the matrix named by `wanted` (as data.matrix); where several could be meant ("auto"), the first that
+ * holds counts. */
 gmv_status gmv_matrix_choose(gmv_matrix *matrix, const gmv_h5 *file, const char *wanted);
 
 /* Looks at all values, or at an even sample of a large matrix: the first one that is no count.
  * @param[out] is_count  true when none was found */
 gmv_status gmv_matrix_probe(const gmv_matrix *matrix, bool *is_count, double *culprit);
 
-/* Path of the gene table that belongs to a matrix ("var" or "raw/var"). */
-const char *gmv_matrix_var(const gmv_matrix *matrix);
-
-/* Length of the index of obs or var (a group, or a compound dataset of old files), and its path for
- * gmv_h5_texts_at. Ownership: caller frees *path with gmv_free. */
-gmv_status gmv_frame_index(const gmv_h5 *file, const char *frame, char **path, int64_t *length);
+/* Names of its columns. Ownership: gmv_texts_free. */
+gmv_status gmv_matrix_genes(const gmv_matrix *matrix, gmv_texts *names);
 
 /* CSR: where rows [first, end) start, and where the last ends, checked. Independent.
  * Ownership: caller frees *indptr ([end - first + 1]) with gmv_free, also after an error. */
@@ -64,6 +63,13 @@ gmv_status gmv_block_reader_init(gmv_block_reader *reader, const gmv_matrix *mat
 /* The next block in reader->block; block.rows == 0 at the end. */
 gmv_status gmv_block_reader_next(gmv_block_reader *reader);
 void gmv_block_reader_fini(gmv_block_reader *reader);
+
+/* Inside the reader: blocks of matrices stored by genes; room in the block; a message. */
+gmv_status gmv_csc_init(gmv_block_reader *reader);
+gmv_status gmv_csc_next(gmv_block_reader *reader);
+void gmv_csc_fini(gmv_block_reader *reader);
+gmv_status gmv_block_reserve(gmv_block_reader *reader, int64_t rows, int64_t values);
+gmv_status gmv_row_too_long(const gmv_matrix *matrix, int64_t row, int64_t values);
 
 /* Whether a value can be a count: a whole number in [0, 2^24). */
 static inline bool gmv_is_count(double value)

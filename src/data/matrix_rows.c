@@ -9,6 +9,14 @@
 /* Values read at a time: 64 MiB of buffers, and far more than a chunk, so that few are decoded twice. */
 enum { block_values = 1 << 22 };
 
+gmv_status gmv_row_too_long(const gmv_matrix *m, int64_t row, int64_t values)
+{
+    return GMV_FAIL(GMV_ERR_DATA,
+                    "%s: %s, row %" PRId64 " has %" PRId64 " values for %" PRId64
+                    " genes: a gene is repeated; run X.sum_duplicates() and write the file again",
+                    m->file->path, m->name, row, values, m->stored_cols);
+}
+
 gmv_status gmv_matrix_pointers(const gmv_matrix *m, int64_t first, int64_t end, int64_t **indptr)
 {
     int64_t rows = end - first;
@@ -22,29 +30,11 @@ gmv_status gmv_matrix_pointers(const gmv_matrix *m, int64_t first, int64_t end, 
                             " values; the file is damaged",
                             m->file->path, m->name, first + i, from, to, m->nnz);
         }
-        if (to - from > m->cols) {
-            return GMV_FAIL(GMV_ERR_DATA,
-                            "%s: %s, row %" PRId64 " has %" PRId64 " values for %" PRId64
-                            " genes: a gene is repeated; run X.sum_duplicates() and write the file again",
-                            m->file->path, m->name, first + i, to - from, m->cols);
+        if (to - from > m->stored_cols) {
+            return gmv_row_too_long(m, first + i, to - from);
         }
     }
     return GMV_OK;
-}
-
-static gmv_status stored_by_genes(const gmv_matrix *matrix)
-{
-    bool layer = strncmp(matrix->name, "layers/", 7) == 0;
-    char place[300];
-    if (layer) {
-        snprintf(place, sizeof place, "layers['%s']", matrix->name + 7);
-    } else {
-        snprintf(place, sizeof place, "X");
-    }
-    return GMV_FAIL(GMV_ERR_DATA,
-                    "%s: %s is stored by genes (csc_matrix); rewrite it by cells: python -c \"import anndata; d = "
-                    "anndata.read_h5ad('%s'); d.%s = d.%s.tocsr(); d.write_h5ad('by_cells.h5ad')\"",
-                    matrix->file->path, matrix->name, matrix->file->path, place, place);
 }
 
 gmv_status gmv_block_reader_init(gmv_block_reader *reader, const gmv_matrix *matrix, int64_t first, int64_t end)
@@ -53,22 +43,23 @@ gmv_status gmv_block_reader_init(gmv_block_reader *reader, const gmv_matrix *mat
     reader->matrix = matrix;
     reader->first = reader->next = first;
     reader->end = end;
-    if (matrix->kind == GMV_MATRIX_CSC) {
-        return stored_by_genes(matrix);
+    if (end == first || matrix->kind == GMV_MATRIX_DENSE) {
+        return GMV_OK;
     }
-    return matrix->kind == GMV_MATRIX_CSR && end > first ? gmv_matrix_pointers(matrix, first, end, &reader->indptr)
-                                                         : GMV_OK;
+    return matrix->kind == GMV_MATRIX_CSC ? gmv_csc_init(reader)
+                                          : gmv_matrix_pointers(matrix, first, end, &reader->indptr);
 }
 
 void gmv_block_reader_fini(gmv_block_reader *reader)
 {
+    gmv_csc_fini(reader);
     GMV_FREE(reader->indptr);
     GMV_FREE(reader->block.start);
     GMV_FREE(reader->block.column);
     GMV_FREE(reader->block.value);
 }
 
-static gmv_status reserve(gmv_block_reader *reader, int64_t rows, int64_t values)
+gmv_status gmv_block_reserve(gmv_block_reader *reader, int64_t rows, int64_t values)
 {
     gmv_block *block = &reader->block;
     if (rows > reader->row_capacity) {
@@ -87,6 +78,26 @@ static gmv_status reserve(gmv_block_reader *reader, int64_t rows, int64_t values
     return GMV_OK;
 }
 
+/* Leaves out the values of features that are not selected, in place. An index that is out of range stays so,
+ * for the packer to report: it is not below the number of columns of the matrix either. */
+static void select_columns(gmv_block *block, const gmv_matrix *m)
+{
+    int64_t to = 0, from = 0;
+    for (int64_t i = 0; i < block->rows; i++) {
+        int64_t end = block->start[i + 1];
+        block->start[i] = to;
+        for (; from < end; from++) {
+            int64_t column = block->column[from];
+            bool inside = column >= 0 && column < m->stored_cols;
+            if (!inside || m->select[column] >= 0) {
+                block->column[to] = inside ? m->select[column] : column;
+                block->value[to++] = block->value[from];
+            }
+        }
+    }
+    block->start[block->rows] = to;
+}
+
 static gmv_status next_sparse(gmv_block_reader *reader)
 {
     const gmv_matrix *m = reader->matrix;
@@ -97,7 +108,7 @@ static gmv_status next_sparse(gmv_block_reader *reader)
         rows++;
     }
     int64_t values = from[rows] - from[0], start = from[0];
-    GMV_TRY(reserve(reader, rows, values));
+    GMV_TRY(gmv_block_reserve(reader, rows, values));
     block->first = reader->next;
     block->rows = rows;
     for (int64_t i = 0; i <= rows; i++) {
@@ -131,7 +142,7 @@ static gmv_status next_dense(gmv_block_reader *reader)
     const gmv_matrix *m = reader->matrix;
     int64_t left = reader->end - reader->next, rows = m->cols > 0 ? block_values / m->cols : left;
     rows = rows < 1 ? 1 : rows > left ? left : rows;
-    GMV_TRY(reserve(reader, rows, rows * m->cols));
+    GMV_TRY(gmv_block_reserve(reader, rows, rows * m->cols));
     reader->block.first = reader->next;
     reader->block.rows = rows;
     int64_t first[2] = {reader->next, 0}, count[2] = {rows, m->cols};
@@ -143,9 +154,16 @@ static gmv_status next_dense(gmv_block_reader *reader)
 
 gmv_status gmv_block_reader_next(gmv_block_reader *reader)
 {
+    const gmv_matrix *m = reader->matrix;
     reader->block.rows = 0;
     if (reader->next == reader->end) {
         return GMV_OK;
     }
-    return reader->matrix->kind == GMV_MATRIX_DENSE ? next_dense(reader) : next_sparse(reader);
+    GMV_TRY(m->kind == GMV_MATRIX_DENSE ? next_dense(reader)
+            : m->kind == GMV_MATRIX_CSC ? gmv_csc_next(reader)
+                                        : next_sparse(reader));
+    if (m->select != NULL) {
+        select_columns(&reader->block, m);
+    }
+    return GMV_OK;
 }

@@ -100,6 +100,11 @@ static gmv_status append_overflow(gmv_packer *packer, gmv_nnz at, uint32_t count
     return GMV_OK;
 }
 
+gmv_status gmv_packer_reserve(gmv_packer *packer, int64_t nnz)
+{
+    return packer->nnz + nnz > packer->capacity ? resize(packer, packer->nnz + nnz) : GMV_OK;
+}
+
 static gmv_status append(gmv_packer *packer, uint32_t gene, uint32_t count)
 {
     if (packer->nnz == packer->capacity) {

@@ -35,6 +35,9 @@ typedef struct gmv_row_source {
 gmv_status gmv_packer_init(gmv_packer *packer, int32_t genes, int64_t rows, int64_t nnz);
 void gmv_packer_fini(gmv_packer *packer);
 
+/* Room for `nnz` values more, at once instead of growing. */
+gmv_status gmv_packer_reserve(gmv_packer *packer, int64_t nnz);
+
 /* Appends the rows of a block. Errors: GMV_ERR_DATA with file, row and gene. */
 gmv_status gmv_packer_add(gmv_packer *packer, const gmv_row_source *source, const gmv_block *block);
 

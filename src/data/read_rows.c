@@ -130,6 +130,7 @@ typedef struct row_range {
     const gmv_row_source *source;
     const gmv_row_store *store;
     const int64_t *indptr; /* [end - first + 1] */
+    int32_t *map;          /* [stored columns] gene in use or -1; NULL: the same */
     int64_t first, end;
     int64_t *slab; /* [slabs + 1] first rows */
     int slabs;
@@ -177,8 +178,7 @@ static bool make_room(slab_reader *reader, int64_t n)
 /* Rows of one slab into reader->packed. @return false when something is not as it should be */
 static bool read_slab(slab_reader *reader, const row_range *range, int s)
 {
-    const gmv_row_source *source = range->source;
-    int64_t cols = source->matrix->cols, last = range->indptr[range->slab[s + 1] - range->first];
+    int64_t cols = range->source->matrix->stored_cols, last = range->indptr[range->slab[s + 1] - range->first];
     bool direct = range->store->column.size == 4 && range->store->column.kind == GMV_NUMBER_INT;
     gmv_packer_reset(&reader->packed);
     if (range->into != NULL) {
@@ -200,11 +200,27 @@ static bool read_slab(slab_reader *reader, const row_range *range, int s)
             }
             convert(&range->store->value, value, n, most_count - 1, reader->counts);
         }
-        if (!gmv_packer_add_row(&reader->packed, column, reader->counts, n, cols, source->map)) {
+        if (!gmv_packer_add_row(&reader->packed, column, reader->counts, n, cols, range->map)) {
             return false;
         }
     }
     return true;
+}
+
+/* From stored columns to genes in use, in one step. */
+static gmv_status join_maps(row_range *range)
+{
+    const gmv_matrix *m = range->source->matrix;
+    const int32_t *map = range->source->map;
+    if (m->select == NULL && map == NULL) {
+        return GMV_OK;
+    }
+    GMV_TRY(GMV_NEW(range->map, m->stored_cols, "the map of genes"));
+    for (int64_t j = 0; j < m->stored_cols; j++) {
+        int32_t column = m->select == NULL ? (int32_t)j : m->select[j];
+        range->map[j] = column < 0 || map == NULL ? column : map[column];
+    }
+    return GMV_OK;
 }
 
 static gmv_status cut_into_slabs(row_range *range)
@@ -264,6 +280,9 @@ static gmv_status read_through_hdf5(gmv_packer *packer, const gmv_row_source *so
 {
     gmv_block_reader reader;
     gmv_status status = gmv_block_reader_init(&reader, source->matrix, first, end);
+    if (status == GMV_OK) {
+        status = gmv_packer_reserve(packer, reader.values);
+    }
     while (status == GMV_OK && reader.next < reader.end) {
         status = gmv_block_reader_next(&reader);
         if (status == GMV_OK) {
@@ -289,7 +308,8 @@ gmv_status gmv_read_rows(gmv_packer *packer, const gmv_row_source *source, const
     GMV_GO(gmv_matrix_pointers(source->matrix, first, end, &indptr));
     range.indptr = indptr;
     GMV_GO(cut_into_slabs(&range));
-    if (source->map == NULL && packer->nnz + indptr[end - first] - indptr[0] <= packer->capacity) {
+    GMV_GO(join_maps(&range));
+    if (range.map == NULL && packer->nnz + indptr[end - first] - indptr[0] <= packer->capacity) {
         range.into = packer;
         range.base = packer->nnz;
     }
@@ -301,6 +321,7 @@ gmv_status gmv_read_rows(gmv_packer *packer, const gmv_row_source *source, const
         }
     }
 done:
+    GMV_FREE(range.map);
     GMV_FREE(range.slab);
     GMV_FREE(indptr);
     return status;

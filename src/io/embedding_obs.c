@@ -17,6 +17,7 @@ typedef struct obs_copy {
     const gmv_h5ad *out;
     const gmv_cells *cells;
     gmv_h5 *file;       /* [cells->files] */
+    gmv_table *table;   /* [cells->files] obs of each */
     gmv_column *column; /* [cells->files] the column at hand in every file */
     gmv_names order;    /* columns written */
     char skipped[900];  /* and those that were not */
@@ -29,25 +30,21 @@ static void skip(obs_copy *copy, const char *name, const char *why)
              why);
 }
 
-static gmv_status copy_index(obs_copy *copy, char **name)
+static gmv_status copy_index(obs_copy *copy, const char *name)
 {
     const gmv_cells *cells = copy->cells;
     char path[600], **text = NULL;
     gmv_status status = GMV_OK;
     GMV_TRY(GMV_NEW(text, block_rows, "names of cells"));
-    snprintf(path, sizeof path, "obs/%s", *name);
+    snprintf(path, sizeof path, "obs/%s", name);
     GMV_GO(gmv_h5ad_strings(copy->out, path, cells->total));
     for (int f = 0; f < cells->files; f++) {
-        char *index = NULL, values[1100];
         int64_t n = 0, rows = cells->file_start[f + 1] - cells->file_start[f];
-        GMV_GO(gmv_frame_index(&copy->file[f], "obs", &index, &n));
-        snprintf(values, sizeof values, "%s%s", index, gmv_h5_is_group(&copy->file[f], index) ? "/values" : "");
-        GMV_FREE(index);
-        if (n != rows) {
+        if (copy->table[f].rows != rows) {
             GMV_GO(GMV_FAIL(GMV_ERR_DATA, "%s: has changed since its cells were read", cells->file[f]));
         }
         hid_t dataset = -1;
-        GMV_GO(gmv_h5_open_dataset(&copy->file[f], values, 1, &dataset, &n));
+        GMV_GO(gmv_h5_open_dataset(&copy->file[f], copy->table[f].index, 1, &dataset, &n));
         for (int64_t at = 0; at < rows && status == GMV_OK; at += block_rows) {
             int64_t count = rows - at < block_rows ? rows - at : block_rows;
             status = gmv_h5_read_texts(&copy->file[f], dataset, NULL, at, count, text);
@@ -157,7 +154,10 @@ static gmv_status copy_strings(const obs_copy *copy, const char *path)
         const gmv_column *column = &copy->column[f];
         for (int64_t at = 0; at < column->length; at += block_rows) {
             int64_t n = column->length - at < block_rows ? column->length - at : block_rows;
-            status = gmv_h5_read_texts(column->file, column->values, NULL, at, n, text);
+            status = gmv_column_texts(column, at, n, text);
+            for (int64_t i = 0; i < n && status == GMV_OK; i++) {
+                status = text[i] == NULL ? gmv_copy_text(&text[i], "") : GMV_OK; /* what a mask will hide */
+            }
             if (status == GMV_OK) {
                 status = gmv_h5ad_write_strings(copy->out, path, copy->cells->file_start[f] + at, n, text);
             }
@@ -179,14 +179,11 @@ static hid_t number_type(const obs_copy *copy)
     if (kind == GMV_COLUMN_BOOL) {
         return gmv_h5ad_bool_type();
     }
-    hid_t first = H5Dget_type(copy->column[0].values), native = H5Tget_native_type(first, H5T_DIR_DEFAULT);
+    hid_t first = copy->column[0].type, native = H5Tget_native_type(first, H5T_DIR_DEFAULT);
     bool same = native >= 0;
     for (int f = 1; f < copy->cells->files; f++) {
-        hid_t other = H5Dget_type(copy->column[f].values);
-        same = same && H5Tequal(first, other) > 0;
-        H5Tclose(other);
+        same = same && H5Tequal(first, copy->column[f].type) > 0;
     }
-    H5Tclose(first);
     if (same) {
         return native;
     }
@@ -206,17 +203,12 @@ static gmv_status copy_numbers(const obs_copy *copy, const char *path)
     GMV_GO(gmv_h5ad_array(copy->out, path, type, 1, &copy->cells->total));
     for (int f = 0; f < copy->cells->files; f++) {
         const gmv_column *column = &copy->column[f];
-        hid_t stored = H5Dget_type(column->values);
-        for (int64_t at = 0; at < column->length && status == GMV_OK; at += block_rows) {
+        hid_t read = kind == GMV_COLUMN_BOOL ? column->type : type; /* HDF5 does not convert between enums */
+        for (int64_t at = 0; at < column->length; at += block_rows) {
             int64_t n = column->length - at < block_rows ? column->length - at : block_rows;
-            status =
-                gmv_h5_read(column->file, column->values, 1, &at, &n, kind == GMV_COLUMN_BOOL ? stored : type, value);
-            if (status == GMV_OK) {
-                status = gmv_h5ad_write(copy->out, path, type, copy->cells->file_start[f] + at, n, value);
-            }
+            GMV_GO(gmv_column_read(column, at, n, read, value));
+            GMV_GO(gmv_h5ad_write(copy->out, path, type, copy->cells->file_start[f] + at, n, value));
         }
-        H5Tclose(stored);
-        GMV_GO(status);
     }
 done:
     H5Tclose(type);
@@ -262,17 +254,16 @@ static gmv_status copy_nullable(const obs_copy *copy, const char *path)
 /* Opens the column in every file. *why stays NULL when it can be copied. */
 static gmv_status open_column(obs_copy *copy, const char *name, const char **why)
 {
-    char path[1024];
-    snprintf(path, sizeof path, "obs/%s", name);
     *why = NULL;
     for (int f = 0; f < copy->cells->files && *why == NULL; f++) {
         gmv_column *column = &copy->column[f];
-        if (strchr(name, '/') != NULL || !gmv_h5_is_group(&copy->file[f], "obs")) {
-            *why = "in an old layout";
-        } else if (!gmv_h5_has(&copy->file[f], path)) {
+        const gmv_table *table = &copy->table[f];
+        if (strchr(name, '/') != NULL) {
+            *why = "a name with a slash";
+        } else if (!gmv_column_exists(table, name)) {
             *why = "not in every file";
         } else {
-            GMV_TRY(gmv_column_open(column, &copy->file[f], name, "output"));
+            GMV_TRY(gmv_column_open(column, table, name, "output"));
             bool other_kind = column->kind != copy->column[0].kind;
             *why = column->kind == GMV_COLUMN_OTHER                        ? "of a kind that is not copied"
                    : other_kind                                            ? "of another kind in another file"
@@ -328,21 +319,17 @@ static bool among(const char *name, int n, const char *const *names)
 static gmv_status copy_all(obs_copy *copy, int n_reserved, const char *const *reserved)
 {
     gmv_names all = {0};
-    char *index = NULL;
+    const char *index = copy->table[0].index_name;
     gmv_texts names = {NULL, 0};
     gmv_status status = GMV_OK;
     GMV_GO(gmv_h5ad_group(copy->out, "obs", "dataframe", "0.2.0"));
-    if (gmv_h5_is_group(&copy->file[0], "obs")) {
-        GMV_GO(gmv_h5_attribute_text(&copy->file[0], "obs", "_index", &index));
+    if (index[0] == '\0' || among(index, n_reserved, reserved) || strchr(index, '/') != NULL) {
+        index = "_index";
     }
-    if (index == NULL || among(index, n_reserved, reserved) || strchr(index, '/') != NULL) {
-        GMV_FREE(index);
-        GMV_GO(gmv_copy_text(&index, "_index"));
-    }
-    GMV_GO(copy_index(copy, &index));
+    GMV_GO(copy_index(copy, index));
     GMV_GO(gmv_h5ad_attribute_text(copy->out, "obs", "_index", index));
     for (int f = 0; f < copy->cells->files; f++) {
-        GMV_GO(gmv_column_names(&copy->file[f], &names));
+        GMV_GO(gmv_column_names(&copy->table[f], &names));
         for (int i = 0; i < names.n; i++) {
             GMV_GO(gmv_names_add(&all, names.at[i], NULL, NULL));
         }
@@ -360,7 +347,6 @@ static gmv_status copy_all(obs_copy *copy, int n_reserved, const char *const *re
 done:
     gmv_texts_free(&names);
     gmv_names_fini(&all);
-    GMV_FREE(index);
     return status;
 }
 
@@ -370,12 +356,14 @@ gmv_status gmv_embedding_copy_obs(const gmv_h5ad *out, const gmv_cells *cells, i
     obs_copy copy = {.out = out, .cells = cells};
     gmv_status status = GMV_OK;
     GMV_GO(GMV_NEW(copy.file, cells->files, "input files"));
+    GMV_GO(GMV_NEW(copy.table, cells->files, "input files"));
     GMV_GO(GMV_NEW(copy.column, cells->files, "columns"));
     for (int f = 0; f < cells->files; f++) {
         copy.column[f].values = copy.column[f].mask = -1;
     }
     for (int f = 0; f < cells->files; f++) {
         GMV_GO(gmv_h5_open(&copy.file[f], cells->file[f], NULL));
+        GMV_GO(gmv_table_open(&copy.table[f], &copy.file[f], cells->obs[f]));
     }
     GMV_GO(copy_all(&copy, n_reserved, reserved));
     if (copy.skipped[0] != '\0') {
@@ -386,6 +374,7 @@ done:
         gmv_h5_close(&copy.file[f]);
     }
     GMV_FREE(copy.file);
+    GMV_FREE(copy.table);
     GMV_FREE(copy.column);
     gmv_names_fini(&copy.order);
     return status;

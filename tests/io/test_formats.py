@@ -1,0 +1,647 @@
+"""Files of other programs and of older ones: published files, and files in exactly their layouts made with h5py."""
+import os
+import re
+import shutil
+import sys
+
+from support import DATA, IoTest, anndata, h5py, main, np, small_counts, sums
+
+
+def published(name):
+    return os.path.join(DATA, "as_found", name)
+
+
+def texts(values, width=None):
+    """Names as files hold them: of variable length, or of a fixed one."""
+    return np.array([v.encode() for v in values], dtype=f"S{width}" if width else h5py.string_dtype())
+
+
+class FormatTest(IoTest):
+    def same(self, loaded, counts):
+        expected = sums(counts)
+        self.assertEqual({key: loaded[key] for key in expected}, expected)
+
+    def create(self, name, fill):
+        with h5py.File(self.path(name), "w") as f:
+            fill(f)
+        return self.path(name)
+
+
+def write_10x(group, counts, parts, shape=True):
+    """counts, cells x features, as Cell Ranger stores them: features x cells, by cell."""
+    import scipy.sparse
+    matrix = scipy.sparse.csc_matrix(counts.T)
+    for name, values in (("data", matrix.data.astype(np.int32)), ("indices", matrix.indices.astype(np.int64)),
+                         ("indptr", matrix.indptr.astype(np.int64))):
+        group.create_dataset(name, data=values, compression="gzip", chunks=(min(80, len(values)),))
+    if shape:
+        group["shape"] = np.array(matrix.shape, np.int32)
+    group["barcodes"] = texts([f"cell{i}-1" for i in range(counts.shape[0])], 24)
+    for name, values in parts.items():
+        group[name] = texts(values, 24)
+
+
+class TenX(FormatTest):
+    TYPES = ["Gene Expression", "Antibody Capture", "Gene Expression", "CRISPR Guide Capture"] * 3
+
+    def write_v3(self, name, counts, types=None, **keywords):
+        genes = [f"gene{j}" for j in range(counts.shape[1])]
+        parts = {"features/id": [f"ENSG{j}" for j in range(len(genes))], "features/name": genes}
+        parts.update({"features/feature_type": types} if types else {}, **keywords.pop("parts", {}))
+        return self.create(name, lambda f: write_10x(f.create_group("matrix"), counts, parts, **keywords))
+
+    def test_published(self):
+        files = {"10x_v3_filtered_feature_bc_matrix.h5": ("matrix", "features/name"), "liger_ctrl.h5": ("matrix", "features/name"),
+                 "10x_v2_filtered_gene_bc_matrices_h5.h5": ("hg19_chr21", "gene_names")}
+        each = self.load_everywhere_each(*[(published(name),) for name in files])
+        for loaded, (name, (group, genes)) in zip(each, files.items()):
+            with self.subTest(name), h5py.File(published(name)) as f:
+                group = f[group]
+                import scipy.sparse
+                features, cells = group["shape"][:]
+                counts = scipy.sparse.csc_matrix((group["data"][:], group["indices"][:], group["indptr"][:]), (features, cells))
+                self.same(loaded, counts.T.toarray())
+                self.assertEqual(loaded["gene"], [text.decode() for text in group[genes][:]])
+                seen = self.inspect(published(name))
+                self.assertEqual((seen["format"], seen["cells"], seen["genes"], seen["auto"], seen["obs"]),
+                                 ("10x", cells, features, loaded["matrix"], {}))
+
+    def test_feature_types(self):
+        counts = small_counts()
+        path = self.write_v3("a.h5", counts, self.TYPES)
+        chosen = {kind: [j for j in range(12) if self.TYPES[j] == kind] for kind in dict.fromkeys(self.TYPES)}
+        default, *each = self.load_everywhere_each((path,), *[(path, f"matrix={kind}") for kind in chosen])
+        for loaded, (kind, columns) in zip(each, chosen.items()):
+            with self.subTest(kind):
+                self.same(loaded, counts[:, columns])
+                self.assertEqual((loaded["matrix"], loaded["gene"]), (kind, [f"gene{j}" for j in columns]))
+        self.assertEqual(default["hash"], each[0]["hash"])
+        seen = {matrix["name"]: matrix for matrix in self.inspect(path)["matrices"]}
+        self.assertEqual({kind: (m["nnz"], m["total"], m["shape"]) for kind, m in seen.items()},
+                         {kind: (int((counts[:, columns] > 0).sum()), int(counts[:, columns].sum(dtype=np.int64)), [40, len(columns)])
+                          for kind, columns in chosen.items()})
+        self.fails(["no matrix 'Antibody capture'", "Antibody Capture, CRISPR Guide Capture", "did you mean 'Antibody Capture'?"],
+                   path, "matrix=Antibody capture", code=2)
+
+    def test_no_gene_expression(self):
+        counts = small_counts()
+        path = self.write_v3("a.h5", counts, ["Antibody Capture", "Custom"] * 6)
+        self.fails(["a.h5", "data.matrix must say", "Antibody Capture, Custom"], path, code=2)
+        self.same(self.load(self.write_v3("b.h5", counts, ["Antibody Capture"] * 12)), counts)
+
+    def test_repeated_names_are_made_unique_among_the_chosen(self):
+        names = ["A", "A", "A", "B"] + [f"gene{j}" for j in range(4, 12)]
+        path = self.write_v3("a.h5", small_counts(), self.TYPES, parts={"features/name": names})
+        self.assertEqual(self.load(path)["gene"][:3], ["A", "A-1", "gene4"])
+        self.assertEqual(self.load(path, "matrix=Antibody Capture")["gene"][:1], ["A"])
+
+    def test_genomes(self):
+        both = [small_counts(seed=seed) for seed in (1, 2)]
+
+        def fill(f):
+            for genome, counts in zip(("GRCh38", "mm10"), both):
+                genes = [f"{genome}_{j}" for j in range(12)]
+                write_10x(f.create_group(genome), counts, {"genes": genes, "gene_names": genes})
+
+        path = self.create("two.h5", fill)
+        self.fails(["two.h5", "data.matrix must say", "GRCh38, mm10"], path, code=2)
+        self.fails(["no matrix 'mm1'", "did you mean 'mm10'?"], path, "matrix=mm1", code=2)
+        for genome, counts, loaded in zip(("GRCh38", "mm10"), both, self.load_each((path, "matrix=GRCh38"), (path, "matrix=mm10"))):
+            self.same(loaded, counts)
+            self.assertEqual(loaded["gene"][11], f"{genome}_11")
+
+    def test_embedding_has_the_barcodes(self):
+        path = self.write_v3("a.h5", small_counts(), self.TYPES)
+        self.load(path, "embed=out.h5ad", ranks=2)
+        data = anndata.read_h5ad(self.path("out.h5ad"))
+        self.assertEqual(list(data.obs_names), [f"cell{i}-1" for i in range(40)])
+        self.assertEqual(list(data.obs.columns), ["gmvae_cluster", "gmvae_neg_elbo"])
+
+    def test_with_h5ad_of_the_same_genes(self):
+        counts = small_counts()
+        path = self.write_v3("a.h5", counts)
+        loaded = self.load_everywhere(path, self.make("b.h5ad", counts=counts))
+        self.same(loaded, np.vstack([counts, counts]))
+
+    def test_left_out_parts(self):
+        counts = small_counts()
+        path = self.write_v3("a.h5", counts, shape=False)
+        self.same(self.load(path), counts)
+        with h5py.File(path, "r+") as f:
+            del f["matrix/features/name"]
+        self.assertEqual(self.load(path)["gene"][3], "ENSG3")
+
+    def test_damage(self):
+        def spoil(name, part, values=None, at=None):
+            path = self.write_v3(name, small_counts(), self.TYPES)
+            with h5py.File(path, "r+") as f:
+                if at is not None:
+                    f[part][at] = values
+                else:
+                    del f[part]
+                    if values is not None:
+                        f[part] = values
+            return path
+
+        first = "Gene Expression"
+        self.fails_each([
+            (["gene index 99 is outside 0 .. 5", "cell 'cell39-1'"], spoil("a.h5", "matrix/indices", 99, -1)),
+            (["row 39 (cell 'cell39-1')", "gene 'gene", "negative count -2"], spoil("b.h5", "matrix/data", -2, np.s_[-3:])),
+            ([f"{first} has shape 41 x 12", "matrix/barcodes has 40 cells"], spoil("c.h5", "matrix/shape", np.array([12, 41]))),
+            (["matrix/features/feature_type has 3 entries for 12"], spoil("d.h5", "matrix/features/feature_type", texts(["a"] * 3)),
+             "matrix=a"),
+            (["matrix/features/name is missing"], spoil("e.h5", "matrix/features")),
+            (["no valid attribute 'shape'"], spoil("f.h5", "matrix/shape", np.array([12]))),
+            (["matrix/indptr is missing"], spoil("g.h5", "matrix/indptr"))], ranks=(1, 4))
+        self.fails(["obs has no column 'b'", "there are none"], self.write_v3("h.h5", small_counts()), "batch=b", code=2)
+
+
+class StoredByGenes(FormatTest):
+    """CSC: the packed result is that of the same matrix in CSR, bit by bit."""
+
+    def both(self, counts, name, **keywords):
+        """The same matrix by cells and by genes."""
+        import pandas
+        import scipy.sparse
+        paths = []
+        for kind, order in ((scipy.sparse.csr_matrix, "cells"), (scipy.sparse.csc_matrix, "genes")):
+            data = anndata.AnnData(kind(counts), obs=pandas.DataFrame({"b": [f"b{i % 3}" for i in range(counts.shape[0])]},
+                                                                     index=[f"cell{i}" for i in range(counts.shape[0])]),
+                                   var=pandas.DataFrame(index=[f"gene{j}" for j in range(counts.shape[1])]))
+            paths.append(self.path(f"{name}_by_{order}.h5ad"))
+            data.write_h5ad(paths[-1], **keywords)
+        return paths
+
+    def check_same(self, csr, csc):
+        """All but the path, and the line about the transposition."""
+        self.assertEqual({k: v for k, v in csc.items() if k not in ("log", "stderr", "file")},
+                         {k: v for k, v in csr.items() if k not in ("log", "stderr", "file")})
+        self.assertEqual(sum("stored by genes (CSC)" in line for line in csc["log"]), 1, csc["log"])
+        self.assertFalse(any("stored by genes" in line for line in csr["log"]))
+
+    def test_published(self):
+        for name, row_type in (("rna", 47), ("mod2", 47)):
+            path = published(f"openproblems_bmmc_cite_starter.output_{name}.h5ad")
+            source = anndata.read_h5ad(path)
+            loaded = self.load_everywhere(path, "batch=batch", "label=cell_type")
+            self.same(loaded, source.layers["counts"].toarray())
+            self.assertEqual((loaded["gene"], loaded["matrix"]), (list(source.var_names), "layers/counts"))
+            self.assertEqual((len(loaded["label"]), loaded["batch"]), (row_type, list(source.obs["batch"].cat.categories)))
+        for name in ("mini_mat.anndata-v0.6.22.h5ad", "mini_mat.anndata-v0.7.h5ad", "mini_mat.anndata-v0.10.9.h5ad"):
+            csr, csc = self.load_each((published(name),), (published(name), "matrix=layers/transpose"))
+            self.assertEqual(csc["hash"], csr["hash"])
+
+    def test_many_windows(self):
+        """585,842 counts: three windows and more on one rank, and several on each of four."""
+        source = anndata.read_h5ad(os.path.join(DATA, "kang_pbmc_4sample.h5ad"))
+        csr, csc = self.both(source.X.toarray(), "kang", compression="gzip")
+        requests = [(path, *arguments) for arguments in (("batch=b",), ("n_top=300", "held_out=0.2"), ("shards=1",)) for path in (csr, csc)]
+        loaded = self.load_everywhere_each(*requests)
+        for i in range(0, len(loaded), 2):
+            self.check_same(loaded[i], loaded[i + 1])
+
+    def test_one_long_row(self):
+        counts = np.zeros((3, 90000), np.float32)
+        counts[1], counts[0, 5], counts[2, 89999] = 1, 300, 2**24 - 1
+        self.check_same(*self.load_everywhere_each(*[(path,) for path in self.both(counts, "wide")]))
+
+    def test_ranks_without_cells_or_counts(self):
+        last = np.zeros((5, 4), np.float32)
+        last[4, 1] = 7
+        for name, counts in (("few", small_counts(cells=3)), ("last", last)):
+            csr, csc = self.both(counts, name)
+            self.check_same(*self.load_everywhere_each((csr, "batch=b"), (csc, "batch=b")))
+
+    def test_several_files(self):
+        csr, csc = self.both(small_counts(), "a")
+        one, other = self.load_everywhere_each((csr, csc), (csc, csr))
+        self.assertEqual(other["hash"], one["hash"])
+
+    def spoiled(self, change):
+        self.both(small_counts(), "a")
+        with h5py.File(self.path("a_by_genes.h5ad"), "r+") as f:
+            change(f["X"], f["X/indices"][:], f["X/indptr"][:])
+        return self.path("a_by_genes.h5ad")
+
+    def test_bad_values(self):
+        """The first bad value by cells is told, as it is, wherever the file has another one of a later cell."""
+        def place(rows, start, gene, cell):
+            return start[gene] + np.flatnonzero(rows[start[gene]:start[gene + 1]] == cell)[0]
+
+        of_33 = np.flatnonzero(small_counts()[33])
+        for value, words in ((-3, ["negative count -3"]), (1 + 2**-50, ["is not a whole number"]), (np.nan, ["NaN"]), (1e300, ["1e+300"])):
+            for gene, other in ((of_33[-1], 0), (0, np.flatnonzero(small_counts()[38])[-1])):
+                def change(x, rows, start, value=value, gene=gene, other=other):
+                    values = x["data"][:].astype(np.float64)
+                    values[place(rows, start, gene, 33)], values[place(rows, start, other, 38)] = value, -99
+                    del x["data"]
+                    x["data"] = values
+
+                self.fails(["X, row 33 (cell 'cell33')", f"'gene{gene}'", *words], self.spoiled(change), ranks=(1, 4))
+
+    def test_explicit_zeros(self):
+        def change(x, rows, start):
+            x["data"][start[3]:start[4]] = 0
+
+        counts = small_counts()
+        counts[:, 3] = 0
+        self.same(self.load(self.spoiled(change)), counts)
+
+    def test_damage(self):
+        def set_value(part, at, value):
+            def change(x, rows, start):
+                x[part][at] = value
+
+            return change
+
+        def repeat(x, rows, start):
+            x["indices"][start[4] + 1] = rows[start[4]]
+
+        for words, change in ((["gene 11: cell index 40 is outside 0 .. 39"], set_value("indices", -1, 40)),
+                              (["gene 0: cell index -1 is outside"], set_value("indices", 0, -1)),
+                              (["X/indptr: gene 5 starts at", "damaged"], set_value("indptr", 6, 0)),
+                              (["X/indptr runs from 0 to 99999"], set_value("indptr", -1, 99999)),
+                              (["gene 'gene4' is repeated", "sum_duplicates"], repeat)):
+            self.fails(words, self.spoiled(change), ranks=(1, 4))
+
+    def test_inspect(self):
+        csr, csc = (self.inspect(path) for path in self.both(small_counts(), "a"))
+        self.assertEqual((csc["matrices"][0].pop("kind"), csr["matrices"][0].pop("kind")), ("csc", "csr"))
+        self.assertEqual({k: v for k, v in csc.items() if k != "file"}, {k: v for k, v in csr.items() if k != "file"})
+
+
+    def test_stored_types(self):
+        counts = np.minimum(small_counts(), 100)
+        path = self.both(counts, "a")[1]
+        stored = [(part, kind) for part, kinds in (("data", ("f2", ">f4", ">i8", "u8", "u1")), ("indices", ("u1", ">u2", "u8")),
+                                                   ("indptr", (">i8", "u2"))) for kind in kinds]
+        for part, kind in stored:
+            shutil.copy(path, self.path(part + kind))
+            with h5py.File(self.path(part + kind), "r+") as f:
+                values = f["X"][part][:]
+                del f["X"][part]
+                f["X"].create_dataset(part, data=values.astype(kind), compression="lzf", shuffle=True, chunks=(11,))
+        for case, loaded in zip(stored, self.load_each(*[(part + kind,) for part, kind in stored])):
+            with self.subTest(case):
+                self.same(loaded, counts)
+        self.same(self.load(self.both(counts > 0, "bool")[1]), counts > 0)
+
+
+class Compressed(FormatTest):
+    def test_plugins(self):
+        """With the plug-ins of hdf5plugin, where it is installed; a mask of zeros becomes 1/50,000 of its size."""
+        try:
+            import hdf5plugin
+        except ImportError:
+            self.skipTest("hdf5plugin is not there")
+        counts = small_counts()
+        path = self.make(counts=counts)
+        os.environ["HDF5_PLUGIN_PATH"] = hdf5plugin.PLUGIN_PATH
+        self.addCleanup(os.environ.pop, "HDF5_PLUGIN_PATH")
+        filters = {"zstd": hdf5plugin.Zstd(22), "blosc": hdf5plugin.Blosc(), "blosc2": hdf5plugin.Blosc2(), "lz4": hdf5plugin.LZ4(),
+                   "bitshuffle": hdf5plugin.Bitshuffle(), "bzip2": hdf5plugin.BZip2()}
+        for name, settings in filters.items():
+            shutil.copy(path, self.path(name))
+            with h5py.File(self.path(name), "r+") as f:
+                for part in ("data", "indices", "indptr"):
+                    values = f["X"][part][:]
+                    del f["X"][part]
+                    f["X"].create_dataset(part, data=values, chunks=(len(values) // 2,), **settings)
+                f.create_dataset("layers/zeros", data=np.zeros((40, 12)), chunks=True, **settings)
+        for name, loaded in zip(filters, self.load_everywhere_each(*[(name,) for name in filters])):
+            with self.subTest(name):
+                self.same(loaded, counts)
+        empty = np.zeros((1000, 20000), np.uint8)
+        empty[:, 3] = 1
+        with h5py.File(self.make("sparse.h5ad", counts=np.ones((1000, 20000), np.uint8), dense=True), "r+") as f:
+            del f["X"]
+            f.create_dataset("X", data=empty, chunks=empty.shape, **filters["zstd"])
+            self.assertGreater(empty.nbytes, 2000 * f["X"].id.get_storage_size())
+        self.same(self.load("sparse.h5ad"), empty)
+
+    def test_szip(self):
+        counts = small_counts(cells=200)
+        path = self.make(counts=counts)
+        with h5py.File(path, "r+") as f:
+            values = f["X/data"][:]
+            del f["X/data"]
+            try:
+                f["X"].create_dataset("data", data=values, chunks=(512,), compression="szip")
+            except ValueError:
+                self.skipTest("this h5py cannot write szip")
+        self.same(self.load(path), counts)
+
+
+class MuData(FormatTest):
+    """As mudata 0.3 writes: an anndata group per modality, the cells of all of them in obs and obsmap."""
+
+    def setUp(self):
+        super().setUp()
+        import pandas
+        import scipy.sparse
+        self.rna, self.protein = small_counts(cells=40), small_counts(cells=25, genes=5, seed=1)
+        self.normal = np.log1p(self.rna)
+        rna = anndata.AnnData(scipy.sparse.csr_matrix(self.normal), layers={"counts": scipy.sparse.csr_matrix(self.rna)},
+                              obs=pandas.DataFrame({"b": ["x", "y"] * 20}, index=[f"c{i}" for i in range(40)]),
+                              var=pandas.DataFrame(index=[f"gene{j}" for j in range(12)]))
+        rna.raw = anndata.AnnData(scipy.sparse.csr_matrix(self.rna[:, ::-1].copy()), obs=rna.obs, var=rna.var)
+        protein = anndata.AnnData(self.protein, obs=pandas.DataFrame(index=[f"c{i}" for i in range(59, 34, -1)]),
+                                  var=pandas.DataFrame(index=[f"adt{j}" for j in range(5)]))
+        self.modalities = {"rna": rna, "prot": protein}
+        # c0 ... c59; every other cell first, as an update after a sort leaves it
+        self.cells = [f"c{i}" for i in [*range(0, 60, 2), *range(1, 60, 2)]]
+        n = len(self.cells)
+        self.obs = pandas.DataFrame({"donor": pandas.Categorical([f"d{i % 7}" for i in range(n)]),
+                                     "b": ["not of rna"] * n, "rna:b": ["x"] * n, "score": np.arange(n, dtype=np.float32),
+                                     "text": [f"t{i % 3}" for i in range(n)], "flag": [i % 4 == 0 for i in range(n)],
+                                     "maybe": pandas.array([None if i % 5 == 0 else i for i in range(n)], dtype="Int64")},
+                                    index=self.cells)
+
+    def write(self, name="cells.h5mu", modalities=None, obsmap=True):
+        from anndata.experimental import write_elem
+        modalities = modalities or self.modalities
+        with h5py.File(self.path(name), "w", userblock_size=512) as f:
+            f.attrs.update({"encoding-type": "MuData", "encoding-version": "0.1.0"})
+            for key, data in modalities.items():
+                write_elem(f, f"mod/{key}", data)
+                if obsmap:
+                    rows = {cell: i + 1 for i, cell in enumerate(data.obs_names)}
+                    f[f"obsmap/{key}"] = np.array([rows.get(cell, 0) for cell in self.cells], np.uint32)
+            write_elem(f, "obs", self.obs)
+            write_elem(f, "var", modalities[next(iter(modalities))].var[[]])
+        with open(self.path(name), "r+b") as out:
+            out.write(b"MuData (format-version=0.1.0;creator=mudata;creator-version=0.3.10)")
+        return self.path(name)
+
+    def test_matrices(self):
+        path = self.write()
+        wanted = {"auto": ("mod/rna/layers/counts", self.rna), "mod/rna": ("mod/rna/layers/counts", self.rna),
+                  "mod/rna/raw/X": ("mod/rna/raw/X", self.rna[:, ::-1]), "raw/X": ("mod/rna/raw/X", self.rna[:, ::-1]),
+                  "layers/counts": ("mod/rna/layers/counts", self.rna), "mod/prot": ("mod/prot/X", self.protein),
+                  "mod/prot/X": ("mod/prot/X", self.protein)}
+        for loaded, (name, counts) in zip(self.load_everywhere_each(*[(path, f"matrix={key}") for key in wanted]), wanted.values()):
+            self.assertEqual(loaded["matrix"], name)
+            self.same(loaded, counts)
+        self.assertEqual(loaded["gene"], [f"adt{j}" for j in range(5)])
+        self.fails(["no matrix 'mod/rna/layers/count'", "mod/prot/X", "did you mean 'mod/rna/layers/counts'?"], path,
+                   "matrix=mod/rna/layers/count", code=2)
+        self.fails(["mod/rna/X, row 0 (cell 'c0')", "not a whole number"], path, "matrix=X")
+        seen = self.inspect(path)
+        self.assertEqual((seen["format"], seen["matrix"], seen["auto"], seen["cells"], seen["genes"], seen["total"]),
+                         ("h5mu", "mod/rna/layers/counts", "mod/rna/layers/counts", 40, 12, int(self.rna.sum(dtype=np.int64))))
+        self.assertEqual([m["name"] for m in seen["matrices"]],
+                         ["mod/prot/X", "mod/rna/X", "mod/rna/raw/X", "mod/rna/layers/counts"])
+        self.assertEqual(list(seen["obs"]), ["b", "donor", "score", "text", "flag", "maybe"])
+
+    def test_no_rna(self):
+        path = self.write(modalities={"a": self.modalities["rna"], "b": self.modalities["prot"]})
+        self.fails(["data.matrix must say", "mod/a/X", "mod/b/X"], path, code=2)
+        self.same(self.load(path, "matrix=mod/b"), self.protein)
+        self.same(self.load(self.write("one.h5mu", modalities={"cells": self.modalities["prot"]})), self.protein)
+
+    def test_columns_of_all_cells(self):
+        """donor is only in the table of all cells; b of the modality comes first."""
+        path = self.write()
+        for modality, data in self.modalities.items():
+            with self.subTest(modality):
+                loaded = self.load_everywhere(path, f"matrix=mod/{modality}", "batch=donor,text", "label=b")
+                here = self.obs.loc[data.obs_names]
+                codes = here["donor"].cat.codes.to_numpy().astype(np.int64) + [int(t[1:]) for t in here["text"]]
+                self.assertEqual(loaded["donor"], [f"d{i}" for i in range(7)])
+                self.assertEqual(loaded["level_checksum"], int(np.arange(1, data.n_obs + 1) @ (codes + 7 + 2)))
+                self.assertEqual(loaded["label"], ["x", "y"] if modality == "rna" else ["not of rna"])
+        self.fails(["obs has no column 'doner'", "did you mean 'donor'?"], path, "batch=doner", code=2)
+
+    def test_embedding_has_the_columns(self):
+        for ranks, modality in ((1, "rna"), (2, "prot")):
+            self.load(self.write(), f"matrix=mod/{modality}", "embed=out.h5ad", ranks=ranks)
+            data, here = anndata.read_h5ad(self.path("out.h5ad")), self.modalities[modality]
+            self.assertEqual(list(data.obs_names), list(here.obs_names))
+            common = self.obs.loc[here.obs_names]
+            for name in ("donor", "score", "text", "flag"):
+                self.assertEqual(list(data.obs[name]), list(common[name]), name)
+            self.assertEqual(list(data.obs["maybe"].fillna(-1)), list(common["maybe"].fillna(-1)))
+            self.assertEqual(list(data.obs["b"]), list(here.obs["b"] if modality == "rna" else common["b"]))
+
+    def test_without_a_map(self):
+        path = self.write(obsmap=False)
+        self.same(self.load(path, "batch=b"), self.rna)
+        self.fails(["obs has no column 'donor'"], path, "batch=donor", code=2)
+
+    def test_damaged_map(self):
+        path = self.write()
+        with h5py.File(path, "r+") as f:
+            f["obsmap/rna"][3] = 0
+        self.fails(["obsmap/rna places 39 of the 40 cells of mod/rna/obs"], path, "batch=donor", ranks=(1, 4))
+
+
+def spread(codes, seed=0):
+    """Missing values here and there."""
+    return np.where(np.random.default_rng(seed).random(len(codes)) < 0.2, -1, codes).astype(np.int8)
+
+
+class Anndata07(FormatTest):
+    """dataframe 0.1.0: categories are a reference from the codes to __categories."""
+
+    def test_published(self):
+        for name in ("anndata_v0.7.0.h5ad", "anndata_v0.7.8.h5ad"):
+            source = anndata.read_h5ad(published(name))
+            raw, x = self.load_everywhere_each((published(name), "matrix=raw/X", "batch=obs_cat,cat_ordered,int64"),
+                                               (published(name), "matrix=X", "label=obs_cat"))
+            with self.subTest(name):
+                self.same(raw, source.raw.X.toarray())
+                self.same(x, source.X.toarray())
+                self.assertEqual(raw["gene"], list(source.raw.var_names))
+                self.assertEqual(x["gene"], list(source.var_names))
+                rows, level, offset = np.arange(1, source.n_obs + 1), 0, 0
+                for column in ("obs_cat", "cat_ordered", "int64"):
+                    values = source.obs[column].astype("category").cat
+                    self.assertEqual(raw[column], [str(category) for category in values.categories])
+                    level += rows @ (values.codes.to_numpy().astype(np.int64) + offset + 1)
+                    offset += len(values.categories)
+                self.assertEqual(raw["level_checksum"], int(level))
+                seen = self.inspect(published(name))
+                self.assertEqual(seen["obs"]["obs_cat"]["counts"], {str(k): int(v) for k, v in source.obs["obs_cat"].value_counts().items()})
+
+    def test_layout(self):
+        """As 0.7 writes a frame; missing values, an order, and no column-order."""
+        counts = small_counts()
+        path = self.make(counts=counts)
+        labels, order = spread(np.arange(40) % 3), np.arange(40) % 2
+        with h5py.File(path, "r+") as f:
+            del f["obs"]
+            obs = f.create_group("obs")
+            obs.attrs.update({"encoding-type": "dataframe", "encoding-version": "0.1.0", "_index": "barcode"})
+            obs["barcode"] = texts([f"c{i}" for i in range(40)])
+            for name, codes, levels, ordered in (("type", labels, ["T", "B", "NK"], False), ("phase", order, ["S", "G1"], True)):
+                obs[f"__categories/{name}"] = texts(levels)
+                obs[f"__categories/{name}"].attrs["ordered"] = ordered
+                obs[name] = codes.astype(np.int8)
+                obs[name].attrs["categories"] = obs[f"__categories/{name}"].ref
+        loaded = self.load_everywhere(path, "batch=phase", "label=type")
+        self.assertEqual((loaded["phase"], loaded["label"]), (["S", "G1"], ["T", "B", "NK"]))
+        self.assertEqual(loaded["label_checksum"], int(np.arange(1, 41) @ (labels.astype(np.int64) + 1)))
+        self.load(path, "embed=out.h5ad", ranks=2)
+        data = anndata.read_h5ad(self.path("out.h5ad"))
+        self.assertEqual((data.obs_names[7], data.obs.index.name), ("c7", "barcode"))
+        self.assertEqual(list(self.inspect(path)["obs"]), ["phase", "type"])
+        self.assertEqual(list(data.obs["type"].cat.codes), list(labels))
+        self.assertTrue(data.obs["phase"].cat.ordered)
+
+
+class Anndata06(FormatTest):
+    """Tables are compound datasets, their categories in uns, sparse matrices have h5sparse attributes."""
+
+    def test_published(self):
+        names = ("mini_mat.anndata-v0.6.22.h5ad", "TM_droplet_mat.h5ad")
+        for name, loaded in zip(names, self.load_everywhere_each(*[(published(name),) for name in names])):
+            with self.subTest(name), h5py.File(published(name)) as f:
+                import scipy.sparse
+                x = f["X"]
+                counts = scipy.sparse.csr_matrix((x["data"][:], x["indices"][:], x["indptr"][:]), x.attrs["h5sparse_shape"])
+                self.same(loaded, counts.toarray())
+                self.assertEqual(loaded["gene"], [v[0].decode() for v in f["var"][:]])
+                self.assertIn("there are none", self.run_load((published(name), "batch=b")).stderr)
+                self.load(published(name), "embed=out.h5ad")
+                self.assertEqual(list(anndata.read_h5ad(self.path("out.h5ad")).obs_names), [v[0].decode() for v in f["obs"][:]])
+
+    def write(self, name="old.h5ad", strings="S9", dense=False):
+        """As 0.6 writes; 0.5 has the same with strings of fixed length."""
+        import scipy.sparse
+        self.counts, n = small_counts(), 40
+        kind = h5py.string_dtype() if strings == "O" else strings
+        self.codes = spread(np.arange(n) % 3)
+        obs = np.zeros(n, np.dtype([("index", kind), ("n_counts", "f4"), ("type", "i1"), ("plate", "i8"), ("text", kind),
+                                    ("flag", bool), ("one", "i1")]))
+        obs["index"], obs["text"] = texts([f"c{i}" for i in range(n)]), texts([f"t{i % 2}" for i in range(n)])
+        obs["n_counts"], obs["type"], obs["plate"], obs["flag"] = self.counts.sum(1), self.codes, np.arange(n) % 4 - 1, np.arange(n) % 3 == 0
+        genes = np.zeros(12, np.dtype([("index", kind), ("n", "i4")]))
+        genes["index"] = texts([f"gene{j}" for j in range(12)])
+
+        def sparse(f, path, matrix):
+            matrix = scipy.sparse.csr_matrix(matrix)
+            group = f.create_group(path)
+            group.attrs.update({"h5sparse_format": b"csr", "h5sparse_shape": np.array(matrix.shape)})
+            for part in ("data", "indices", "indptr"):
+                group.create_dataset(part, data=getattr(matrix, part), maxshape=(None,), compression="gzip")
+
+        def fill(f):
+            f["obs"], f["var"], f["raw.var"] = obs, genes[:5], genes
+            f["uns/type_categories"], f["uns/one_categories"] = texts(["T", "B", "NK"]), texts(["only"])
+            f["uns/louvain_colors"] = texts(["#fff"])
+            if dense:
+                f["X"] = np.log1p(self.counts[:, :5])
+            else:
+                sparse(f, "X", np.log1p(self.counts[:, :5]))
+            sparse(f, "raw.X", self.counts)
+
+        self.obs = obs
+        return self.create(name, fill)
+
+    def test_layout(self):
+        for strings in ("S9", "O"):
+            with self.subTest(strings):
+                path = self.write(strings=strings, dense=strings == "S9")
+                loaded = self.load_everywhere(path, "batch=plate,text,flag,one", "label=type")
+                self.same(loaded, self.counts)
+                self.assertEqual((loaded["matrix"], loaded["gene"]), ("raw/X", [f"gene{j}" for j in range(12)]))
+                self.assertEqual([loaded[key] for key in ("plate", "text", "flag", "one", "label")],
+                                 [["-1", "0", "1", "2"], ["t0", "t1"], ["False", "True"], ["only"], ["T", "B", "NK"]])
+                rows, i = np.arange(1, 41), np.arange(40)
+                self.assertEqual(loaded["level_checksum"], int(rows @ (i % 4 + 1 + i % 2 + 5 + (i % 3 == 0) + 7 + 9)))
+                self.assertEqual(loaded["label_checksum"], int(rows @ (self.codes.astype(np.int64) + 1)))
+                seen = self.inspect(path)
+                self.assertEqual([seen["obs"]["type"]["counts"][key] for key in ("T", "B", "NK")], list(np.bincount(self.codes + 1, minlength=4)[1:]))
+                self.assertEqual((seen["auto"], seen["encoding"]), ("raw/X", "anndata 0.6"))
+        self.fails(["obs has no column 'typ'", "n_counts, type, plate, text, flag, one", "did you mean 'type'?"], path, "batch=typ", code=2)
+        self.fails(["obs/n_counts holds floats"], path, "batch=n_counts")
+
+    def test_embedding_has_the_columns(self):
+        self.load(self.write(), "embed=out.h5ad", ranks=2)
+        data = anndata.read_h5ad(self.path("out.h5ad"))
+        self.assertEqual(list(data.obs_names), [f"c{i}" for i in range(40)])
+        self.assertEqual(list(data.obs.columns)[:6], ["n_counts", "type", "plate", "text", "flag", "one"])
+        for name in ("n_counts", "plate", "flag"):
+            self.assertEqual((list(data.obs[name]), data.obs[name].dtype), (list(self.obs[name]), self.obs[name].dtype), name)
+        self.assertEqual(list(data.obs["text"]), [f"t{i % 2}" for i in range(40)])
+        self.assertEqual((list(data.obs["type"].cat.codes), list(data.obs["type"].cat.categories)), (list(self.codes), ["T", "B", "NK"]))
+
+    def test_code_out_of_range(self):
+        path = self.write()
+        with h5py.File(path, "r+") as f:
+            row = f["obs"][35]
+            row["type"] = 3
+            f["obs"][35] = row
+        self.fails(["obs/type, row 35: code 3 of 3"], path, "label=type", ranks=(1, 4))
+
+
+class Anndata013(FormatTest):
+    """Strings as groups of values and a mask: the index, categories, columns."""
+
+    def nullable(self, group, name, values, mask, kind="string-array"):
+        part = group.create_group(name)
+        part.attrs.update({"encoding-type": f"nullable-{kind}", "encoding-version": "0.1.0"})
+        if kind == "string-array":
+            part.attrs["na-value"] = "NA"
+        part["values"] = texts(values) if kind == "string-array" else np.array(values)
+        part["mask"] = np.array(mask, bool)
+
+    def test_layout(self):
+        counts, path = small_counts(), self.make()
+        some = [i % 4 == 1 for i in range(40)]
+        with h5py.File(path, "r+") as f:
+            for table, names in (("obs", [f"c{i}" for i in range(40)]), ("var", [f"symbol{j}" for j in range(12)])):
+                del f[f"{table}/_index"]
+                self.nullable(f[table], "_index", names, [False] * len(names))
+            obs = f["obs"]
+            obs.create_group("type").attrs.update({"encoding-type": "categorical", "encoding-version": "0.2.0", "ordered": False})
+            obs["type/codes"] = spread(np.arange(40) % 2)
+            self.nullable(obs["type"], "categories", ["B", "A"], [False, False])
+            self.nullable(obs, "name", [f"n{i % 3}" for i in range(40)], some)
+            self.nullable(obs, "full", [f"n{i % 3}" for i in range(40)], [False] * 40)
+            self.nullable(obs, "number", [i % 5 for i in range(40)], some, "integer")
+            self.nullable(obs, "flag", [i % 2 == 0 for i in range(40)], some, "boolean")
+            obs.attrs["column-order"] = np.array(["type", "name", "full", "number", "flag"], dtype=object)
+        loaded = self.load_everywhere(path, "batch=full", "label=type")
+        self.same(loaded, counts)
+        self.assertEqual((loaded["gene"][11], loaded["full"], loaded["label"]), ("symbol11", ["n0", "n1", "n2"], ["B", "A"]))
+        for label, levels in (("name", ["n0", "n1", "n2"]), ("number", list("01234")), ("flag", ["False", "True"])):
+            values = [levels.index(v) for v in {"name": [f"n{i % 3}" for i in range(40)], "number": [str(i % 5) for i in range(40)],
+                                                "flag": [str(i % 2 == 0) for i in range(40)]}[label]]
+            codes = np.where(some, -1, values)
+            self.assertEqual(self.load(path, f"label={label}")["label_checksum"], int(np.arange(1, 41) @ (codes + 1)), label)
+        self.fails(["obs/name has no value for 10 of 40"], path, "batch=name")
+        self.load(path, "embed=out.h5ad", ranks=2)
+        data = anndata.read_h5ad(self.path("out.h5ad"))
+        self.assertEqual(list(data.obs_names), [f"c{i}" for i in range(40)])
+        self.assertEqual(list(data.obs["number"].isna()), some)
+        self.assertEqual(list(data.obs["name"].isna()), some)
+        self.assertEqual(list(data.obs["full"]), [f"n{i % 3}" for i in range(40)])
+        seen = self.inspect(path)["obs"]
+        self.assertEqual((seen["type"]["levels"], seen["flag"]["missing"]), (2, 10))
+
+
+class Refused(FormatTest):
+    def test_loom(self):
+        """The command in the message converts the file."""
+        counts = small_counts()
+
+        def fill(f):
+            f["matrix"] = counts.T.astype(np.float64)
+            f["row_attrs/Gene"] = texts([f"gene{j}" for j in range(12)], 9)
+            f["col_attrs/CellID"] = texts([f"cell{i}" for i in range(40)])
+            f["col_attrs/type"] = texts([f"t{i % 3}" for i in range(40)], 9)
+            f["col_attrs/place"], f["col_attrs/batch"] = np.zeros((40, 2)), np.arange(40) % 2
+
+        self.fails(["cells.loom", "Loom", "convert it: python -c"], self.create("cells.loom", fill))
+        command = re.search('python -c "(.*)"', self.run_load((self.path("cells.loom"),)).stderr)[1]
+        done = self.run_command([sys.executable, "-W", "ignore", "-c", command])
+        self.assertEqual(done.returncode, 0, done.stderr)
+        loaded = self.load("cells.h5ad", "batch=batch", "label=type")
+        self.same(loaded, counts)
+        self.assertEqual((loaded["gene"][11], loaded["label"]), ("gene11", ["t0", "t1", "t2"]))
+        self.assertEqual(list(anndata.read_h5ad(self.path("cells.h5ad")).obs_names), [f"cell{i}" for i in range(40)])
+
+
+if __name__ == "__main__":
+    main()
