@@ -32,16 +32,14 @@ static int descriptor_of(hid_t file)
     return H5Fget_vfd_handle(file, H5P_DEFAULT, &handle) >= 0 ? *(int *)handle : -1;
 }
 
-/* Blocks for all that HDF5 still has to write, and for the ranks' numbers. A full disk must show here:
- * once a flush has failed, HDF5 1.10 can neither close the file nor end the program without a crash. */
-static gmv_status reserve_blocks(const gmv_h5ad *out)
+gmv_status gmv_h5ad_reserve(const gmv_h5ad *out, int64_t more)
 {
     hsize_t size = 0;
     int fd = descriptor_of(out->id);
     if (fd < 0 || H5Fget_filesize(out->id, &size) < 0) {
         return gmv_h5ad_fail(out, "the file");
     }
-    int error = posix_fallocate(fd, 0, (off_t)size);
+    int error = posix_fallocate(fd, 0, (off_t)size + (off_t)more);
     return error == 0 ? GMV_OK : GMV_FAIL(GMV_ERR_ENVIRONMENT, "%s: cannot be written: %s", out->path, strerror(error));
 }
 
@@ -59,13 +57,20 @@ static void divert_to_memory(hid_t file)
 
 gmv_status gmv_h5ad_finish(const gmv_h5ad *out, gmv_status status)
 {
+    hsize_t size = 0;
     if (status == GMV_OK) {
-        status = reserve_blocks(out);
+        status = gmv_h5ad_reserve(out, 0);
     }
     if (status != GMV_OK) {
         divert_to_memory(out->id);
     }
-    return gmv_h5ad_close(out, gmv_h5ad_flush(out, status));
+    status = gmv_h5ad_flush(out, status);
+    H5Fget_filesize(out->id, &size);
+    status = gmv_h5ad_close(out, status);
+    if (status == GMV_OK && truncate(out->path, (off_t)size) != 0) { /* what was reserved and not used */
+        status = GMV_FAIL(GMV_ERR_ENVIRONMENT, "%s: cannot be written: %s", out->path, strerror(errno));
+    }
+    return status;
 }
 
 static gmv_status sync_path(const char *path)

@@ -11,6 +11,7 @@
 
 enum { name_bytes = 32, names_at_once = 4096 };
 
+static const int64_t metadata_bytes = 1 << 20; /* more than HDF5 needs for itself between two reservations */
 static const double largest_factors = 1 << 26; /* bytes of the factors of batches that are written */
 
 /* Digits of the largest number of n, so that names sort as their numbers do. */
@@ -155,6 +156,7 @@ gmv_status gmv_synth_file_create(gmv_synth_file *file, const char *path, const g
     if (file->out.id < 0) {
         return gmv_h5ad_fail(&file->out, "the file");
     }
+    GMV_TRY(gmv_h5ad_reserve(&file->out, (int64_t)gmv_synth_file_other_bytes(model) + metadata_bytes));
     GMV_TRY(gmv_h5ad_group(&file->out, "/", "anndata", "0.1.0"));
     GMV_TRY(write_obs(file));
     GMV_TRY(write_var(file));
@@ -198,6 +200,7 @@ static gmv_status append_chunk(const gmv_synth_file *f, hid_t dataset, int64_t c
 
 gmv_status gmv_synth_file_append(gmv_synth_file *file, const gmv_synth_part *part)
 {
+    GMV_TRY(gmv_h5ad_reserve(&file->out, part->bytes + part->cells * 2 * name_bytes + metadata_bytes));
     GMV_TRY(append_cells(file, part));
     if (part->elements > file->elements) {
         hsize_t size = (hsize_t)part->elements;
