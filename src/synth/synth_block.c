@@ -58,12 +58,17 @@ void gmv_synth_block_fini(gmv_synth_block *block)
     block->compressor = NULL;
 }
 
+gmv_status gmv_synth_stopped(void)
+{
+    return GMV_FAIL(GMV_STOPPED, "stopped by a signal; nothing was written, run the same command again");
+}
+
 /* Draws the next cell, behind those drawn. */
 static gmv_status draw_next(gmv_synth_block *block)
 {
     int64_t genes = block->model->genes;
     if (gmv_signal_seen()) {
-        return GMV_FAIL(GMV_STOPPED, "stopped by a signal; nothing was written, run the same command again");
+        return gmv_synth_stopped();
     }
     if (block->room - block->held < genes) {
         int64_t room = block->room + block->room / 2 + genes + gmv_synth_chunk;
@@ -98,7 +103,9 @@ static void shuffle(const unsigned char *from, unsigned char *to)
 {
     for (int byte = 0; byte < element_bytes; byte++) {
         for (int i = 0; i < gmv_synth_chunk; i++) {
-            to[byte * gmv_synth_chunk + i] = from[element_bytes * i + byte];
+            uint32_t value; /* whole elements, which the compiler can take many at a time */
+            memcpy(&value, from + element_bytes * i, sizeof value);
+            to[byte * gmv_synth_chunk + i] = (unsigned char)(value >> 8 * byte);
         }
     }
 }

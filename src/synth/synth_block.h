@@ -36,15 +36,18 @@ typedef struct gmv_synth_block {
     int64_t elements; /* non-zeros of the part's cells */
     int64_t held;     /* of all drawn cells */
     int64_t room;
-    int32_t *gene;    /* [room] */
-    float *count;     /* [room] whole numbers; float32 is what scanpy and its kin work in */
-    unsigned char *planes; /* a chunk, shuffled */
+    int32_t *gene;                            /* [room] */
+    float *count;                             /* [room] whole numbers; float32 is what scanpy and its kin work in */
+    unsigned char *planes;                    /* a chunk, shuffled */
     struct libdeflate_compressor *compressor; /* NULL: the matrix is stored as it is */
 } gmv_synth_block;
 
 /* @param[in] level  of gzip, 0 for none   Ownership: gmv_synth_block_fini. */
 gmv_status gmv_synth_block_init(gmv_synth_block *block, const gmv_synth_model *model, int level);
 void gmv_synth_block_fini(gmv_synth_block *block);
+
+/* Records that a signal has ended the work. Returns GMV_STOPPED. */
+gmv_status gmv_synth_stopped(void);
 
 /* Draws cells [first, first + cells). Errors: GMV_STOPPED as soon as a signal has come. */
 gmv_status gmv_synth_block_draw(gmv_synth_block *block, int64_t first, int64_t cells);

@@ -38,11 +38,10 @@ gmv_synth_cell gmv_synth_cell_of(const gmv_synth_model *model, int64_t cell)
     /* cells * types / cells in two parts: the product may not fit */
     int64_t whole = model->cells / model->types, rest = model->cells % model->types, long_part = rest * (whole + 1);
     int64_t in_order = cell < long_part ? cell / (whole + 1) : rest + (cell - long_part) / (whole > 0 ? whole : 1);
-    return (gmv_synth_cell){
-        .type = model->sorted ? (int32_t)in_order : scaled(words.word[0], model->types),
-        .batch = scaled(words.word[1], model->batches),
-        .library = (float)(model->library *
-                           exp(model->spread * (double)normal[2] - 0.5 * model->spread * model->spread))};
+    return (gmv_synth_cell){.type = model->sorted ? (int32_t)in_order : scaled(words.word[0], model->types),
+                            .batch = scaled(words.word[1], model->batches),
+                            .library = (float)(model->library * exp(model->spread * (double)normal[2] -
+                                                                    0.5 * model->spread * model->spread))};
 }
 
 gmv_status gmv_synth_bench_init(gmv_synth_bench *bench, const gmv_synth_model *model)
@@ -76,8 +75,10 @@ static double next(uniforms *u)
 
 static double log_factorial(double n)
 {
+    /* clang-format off */
     static const double first[] = {0.0, 0.0, 0.6931471805599453, 1.791759469228055, 3.178053830347946,
                                    4.787491742782046, 6.579251212010101, 8.525161361065415};
+    /* clang-format on */
     if (n < 8.0) {
         return first[(int)n];
     }
@@ -115,13 +116,13 @@ static int64_t draw_poisson(double mean, uniforms *u)
 
 /* Size of a cluster that is not 1; 0 for none. The chances of sizes above s sum to less than (1 + x) times that of
  * s + 1, because each is less than x / (1 + x) of the one before: so no logarithm is needed to see that none is left.
- * @param[in] x  phi mu   @param[in] u  uniform in [1 / (1 + x), 1) */
-static uint32_t larger_cluster(double x, double u)
+ * @param[in] x  phi mu   @param[in] chance  1 / (1 + x), that of size 1   @param[in] u  uniform in [chance, 1) */
+static uint32_t larger_cluster(double x, double chance, double u)
 {
-    double chance = 1.0 / (1.0 + x), q = x * chance;
+    double q = x * chance;
     u -= chance;
+    chance *= 0.5 * q;
     for (uint32_t s = 2;; s++) {
-        chance *= q * (s - 1) / s;
         if (u < chance) {
             return s;
         }
@@ -129,6 +130,7 @@ static uint32_t larger_cluster(double x, double u)
             return 0;
         }
         u -= chance;
+        chance *= q * s / (s + 1);
     }
 }
 
@@ -151,7 +153,8 @@ static void add_candidates(gmv_synth_bench *bench, const gmv_synth_column *colum
     for (int i = 0; i < n; i++) {
         int32_t g = gene[i];
         float x = slope * share[g], u = unit(block[i / 2].word[i % 2 * 2 + 1]);
-        uint32_t size = u < 1.0f / (1.0f + x) ? 1 : larger_cluster((double)x, (double)u);
+        float once = 1.0f / (1.0f + x);
+        uint32_t size = u < once ? 1 : larger_cluster((double)x, (double)once, (double)u);
         bench->count[g] += size;
         bench->seen[g >> 6] |= (uint64_t)(size > 0) << (g & 63);
     }
@@ -184,8 +187,8 @@ int64_t gmv_synth_draw(const gmv_synth_model *model, gmv_synth_bench *bench, int
     for (uint32_t from = 0; left > 0; from += blocks_at_once) {
         int n = left < 2 * blocks_at_once ? (int)left : 2 * blocks_at_once;
         for (int i = 0; i < (n + 1) / 2; i++) {
-            block[i] = gmv_random_block(model->seed, GMV_STREAM_SYNTH_COUNT, 0, cell, draw_candidates,
-                                        from + (uint32_t)i);
+            block[i] =
+                gmv_random_block(model->seed, GMV_STREAM_SYNTH_COUNT, 0, cell, draw_candidates, from + (uint32_t)i);
         }
         add_candidates(bench, model->column + pair, model->share + pair, model->genes, slope, n, block);
         left -= n;

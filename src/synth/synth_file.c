@@ -82,16 +82,20 @@ static gmv_status write_uns(gmv_synth_file *f, const gmv_config *config)
     const struct {
         const char *path;
         int64_t value;
-    } whole[] = {{"uns/synth/seed", config->seed},       {"uns/synth/cells", m->cells},
-                 {"uns/synth/genes", m->genes},          {"uns/synth/types", m->types},
-                 {"uns/synth/batches", m->batches},      {"uns/synth/compression", config->synth_compression}};
+    } whole[] = {{"uns/synth/seed", config->seed},  {"uns/synth/cells", m->cells},
+                 {"uns/synth/genes", m->genes},     {"uns/synth/types", m->types},
+                 {"uns/synth/batches", m->batches}, {"uns/synth/compression", config->synth_compression}};
     const struct {
         const char *path;
         double value;
-    } real[] = {{"uns/synth/density", config->synth_density},       {"uns/synth/expected_density", m->density},
-                {"uns/synth/mean_library", m->library},             {"uns/synth/library_spread", m->spread},
-                {"uns/synth/gene_spread", config->synth_gene_spread}, {"uns/synth/separation", config->synth_separation},
-                {"uns/synth/batch_effect", config->synth_batch_effect}, {"uns/synth/dispersion", m->dispersion}};
+    } real[] = {{"uns/synth/density", config->synth_density},
+                {"uns/synth/expected_density", m->density},
+                {"uns/synth/mean_library", m->library},
+                {"uns/synth/library_spread", m->spread},
+                {"uns/synth/gene_spread", config->synth_gene_spread},
+                {"uns/synth/separation", config->synth_separation},
+                {"uns/synth/batch_effect", config->synth_batch_effect},
+                {"uns/synth/dispersion", m->dispersion}};
     GMV_TRY(gmv_h5ad_group(out, "uns", "dict", "0.1.0"));
     GMV_TRY(gmv_h5ad_group(out, "uns/synth", "dict", "0.1.0"));
     for (size_t i = 0; i < sizeof whole / sizeof whole[0]; i++) {
@@ -125,12 +129,17 @@ static gmv_status create_chunked(const gmv_synth_file *f, const char *path, hid_
     return *dataset >= 0 ? GMV_OK : gmv_h5ad_fail(&f->out, path);
 }
 
+/* Starts of rows are int32 like the genes while they fit, because scikit-learn wants both of one type; the number of
+ * elements is not known yet, but near its expectation. */
 static gmv_status create_matrix(gmv_synth_file *f, int level)
 {
+    double expected = f->model->density * (double)f->model->cells * (double)f->model->genes;
+    bool narrow = expected < 0.9 * INT32_MAX;
+    f->most_elements = narrow ? INT32_MAX : INT64_MAX;
     int64_t shape[2] = {f->model->cells, f->model->genes}, ends = f->model->cells + 1, zero = 0;
     GMV_TRY(gmv_h5ad_group(&f->out, "X", "csr_matrix", "0.1.0"));
     GMV_TRY(gmv_h5ad_attribute_i64s(&f->out, "X", "shape", 2, shape));
-    GMV_TRY(gmv_h5ad_array(&f->out, "X/indptr", H5T_STD_I64LE, 1, &ends));
+    GMV_TRY(gmv_h5ad_array(&f->out, "X/indptr", narrow ? H5T_STD_I32LE : H5T_STD_I64LE, 1, &ends));
     GMV_TRY(gmv_h5ad_write(&f->out, "X/indptr", H5T_NATIVE_INT64, 0, 1, &zero));
     GMV_TRY(create_chunked(f, "X/indices", H5T_STD_I32LE, level, &f->indices));
     return create_chunked(f, "X/data", H5T_IEEE_F32LE, level, &f->data);
@@ -167,6 +176,12 @@ gmv_status gmv_synth_file_create(gmv_synth_file *file, const char *path, const g
 static gmv_status append_cells(gmv_synth_file *f, const gmv_synth_part *part)
 {
     int64_t n = part->cells;
+    if (part->end[n - 1] > f->most_elements) {
+        return GMV_FAIL(GMV_ERR_CONFIG,
+                        "%s: more than 2^31 non-zeros, far from the expected number; lower "
+                        "synth.library_spread or synth.cells",
+                        f->out.path);
+    }
     if (n > f->room) {
         GMV_FREE(f->column);
         f->room = 0;
@@ -195,7 +210,7 @@ static gmv_status append_chunk(const gmv_synth_file *f, hid_t dataset, int64_t c
 {
     hsize_t at = (hsize_t)chunk * gmv_synth_chunk;
     return H5Dwrite_chunk(dataset, H5P_DEFAULT, 0, &at, (size_t)bytes, packed) >= 0 ? GMV_OK
-                                                                                   : gmv_h5ad_fail(&f->out, "X");
+                                                                                    : gmv_h5ad_fail(&f->out, "X");
 }
 
 gmv_status gmv_synth_file_append(gmv_synth_file *file, const gmv_synth_part *part)

@@ -11,9 +11,10 @@ typedef struct gmv_synth_file {
     gmv_h5ad out;
     const gmv_synth_model *model;
     hid_t indices, data;
-    int64_t elements;  /* size of both */
-    void *column;      /* a part's values of one obs column */
-    char **name;       /* a part's names of cells */
+    int64_t elements; /* size of both */
+    int64_t most_elements;
+    void *column; /* a part's values of one obs column */
+    char **name;  /* a part's names of cells */
     int64_t room, name_room;
 } gmv_synth_file;
 

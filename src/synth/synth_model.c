@@ -14,8 +14,8 @@ enum { draw_gene, draw_type, draw_batch };
 /* Shares are counted by their logarithm for the search of the library size: 32 bins to a factor of e. */
 enum { bins = 4096, bins_per_unit = 32, library_points = 41 };
 
-static const double largest_library = 1e7;               /* a cell with more takes a second */
-static const double largest_tables = 16.0 * (1 << 30);   /* bytes */
+static const double largest_library = 1e7;             /* a cell with more takes a second */
+static const double largest_tables = 16.0 * (1 << 30); /* bytes */
 
 /* Standard normals for all genes, of type or batch `which`. */
 static void draw_normals(uint64_t seed, uint32_t draw, int64_t which, int32_t genes, float *normal)
@@ -46,7 +46,8 @@ static gmv_status draw_rates(gmv_synth_model *m, const gmv_config *config)
         float *rate = m->rate + (size_t)k * (size_t)m->genes;
         draw_normals(m->seed, draw_type, k, m->genes, rate);
         for (int32_t g = 0; g < m->genes; g++) {
-            rate[g] = (float)exp(config->synth_gene_spread * (double)base[g] + config->synth_separation * (double)rate[g]);
+            rate[g] =
+                (float)exp(config->synth_gene_spread * (double)base[g] + config->synth_separation * (double)rate[g]);
         }
         double sum = sum_of(rate, m->genes);
         for (int32_t g = 0; g < m->genes; g++) {
@@ -182,7 +183,8 @@ static gmv_status find_library(gmv_synth_model *m, double wanted)
     if (reached < wanted) {
         return GMV_FAIL(GMV_ERR_CONFIG,
                         "synth.density: %.3g cannot be reached, a mean library of %.0e counts gives %.3g; lower it, or "
-                        "synth.gene_spread, synth.library_spread or synth.dispersion", wanted, largest_library, reached);
+                        "synth.gene_spread, synth.library_spread or synth.dispersion",
+                        wanted, largest_library, reached);
     }
     return GMV_OK;
 }
@@ -194,7 +196,8 @@ static gmv_status reserve(gmv_synth_model *m)
     if (bytes > largest_tables) {
         return GMV_FAIL(GMV_ERR_CONFIG,
                         "synth.types x synth.batches x synth.genes: tables of %.0f GB in every rank, at most %.0f are "
-                        "possible; lower one of them", bytes / (1 << 30), largest_tables / (1 << 30));
+                        "possible; lower one of them",
+                        bytes / (1 << 30), largest_tables / (1 << 30));
     }
     GMV_TRY(GMV_NEW(m->rate, (int64_t)m->types * m->genes, "rates of types"));
     GMV_TRY(GMV_NEW(m->factor, (int64_t)m->batches * m->genes, "factors of batches"));

@@ -19,11 +19,11 @@ typedef struct gmv_synth_model {
     int32_t genes, types, batches;
     bool sorted; /* by type */
     double spread, dispersion;
-    double library, density;   /* mean library size, found for the density; the density it gives */
-    float *rate;               /* [types, genes] shares of the genes in a type's counts, without batch effect */
-    float *factor;             /* [batches, genes] */
-    float *share;              /* [types * batches, genes] p_kbg: rate * factor, scaled to a sum of 1 */
-    gmv_synth_column *column;  /* [types * batches, genes] alias tables of the shares */
+    double library, density;  /* mean library size, found for the density; the density it gives */
+    float *rate;              /* [types, genes] shares of the genes in a type's counts, without batch effect */
+    float *factor;            /* [batches, genes] */
+    float *share;             /* [types * batches, genes] p_kbg: rate * factor, scaled to a sum of 1 */
+    gmv_synth_column *column; /* [types * batches, genes] alias tables of the shares */
 } gmv_synth_model;
 
 /* Draws rates and factors, finds the library size, builds the tables. Ownership: gmv_synth_model_fini. */

@@ -203,8 +203,8 @@ static void show_progress(const atlas *a, int64_t done, int64_t before)
     const int64_t all = a->model.cells;
     double spent = seconds() - a->start, speed = (double)done / (spent > 1e-6 ? spent : 1e-6);
     bool milestone = done * 10 / all > before * 10 / all;
-    gmv_log_progress(milestone, "cells %" PRId64 " of %" PRId64 " (%d %%), %.0f cells/s, %.2f GB, %.0f s left", done, all,
-                     (int)(100 * done / all), speed, (double)a->bytes * 1e-9, (double)(all - done) / speed);
+    gmv_log_progress(milestone, "cells %" PRId64 " of %" PRId64 " (%d %%), %.0f cells/s, %.2f GB, %.0f s left", done,
+                     all, (int)(100 * done / all), speed, (double)a->bytes * 1e-9, (double)(all - done) / speed);
 }
 
 static gmv_status run_rounds(atlas *a)
@@ -276,8 +276,8 @@ static gmv_status estimate_bytes(atlas *a, double *bytes)
         elements += (double)block->elements;
         cells += (double)count;
         GMV_TRY(gmv_synth_block_pack(block, 0));
-        int64_t known = block->held < block->part.chunks * gmv_synth_chunk ? block->held
-                                                                           : block->part.chunks * gmv_synth_chunk;
+        int64_t known =
+            block->held < block->part.chunks * gmv_synth_chunk ? block->held : block->part.chunks * gmv_synth_chunk;
         packed += known > 0 ? (double)block->part.bytes / (double)known : 0.0;
     }
     double each = block->compressor != NULL ? packed / stretches : 8.0;
@@ -303,6 +303,9 @@ static gmv_status show_plan(atlas *a, const gmv_config *config)
 static gmv_status write_file(atlas *a, const gmv_config *config)
 {
     bool root = a->comm->rank == 0;
+    if (root) {
+        gmv_signals_unlink(a->temporary);
+    }
     gmv_status status = root ? gmv_synth_file_create(&a->file, a->temporary, &a->model, config) : GMV_OK;
     a->start = seconds();
     status = gmv_comm_agree(a->comm, status);
@@ -312,8 +315,13 @@ static gmv_status write_file(atlas *a, const gmv_config *config)
     if (root) {
         status = gmv_synth_file_close(&a->file, status);
         status = status == GMV_OK ? gmv_h5ad_publish(a->temporary, config->synth_path) : status;
+        gmv_signals_unlink(NULL);
         if (status != GMV_OK) {
             unlink(a->temporary);
+        }
+        if (status != GMV_OK && gmv_signal_seen()) { /* what failed is that the signal took the file away */
+            gmv_error_clear();
+            status = gmv_synth_stopped();
         }
     }
     return gmv_comm_agree(a->comm, status);

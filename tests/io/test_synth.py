@@ -3,6 +3,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import time
 
 import support
@@ -91,8 +92,13 @@ class Synth(IoTest):
         self.assertEqual((backed[10:20].X != data.X[10:20]).nnz, 0)
         backed.file.close()
         data.write_h5ad(self.path("copy.h5ad"))
+        script = ("import scanpy, sys; d = scanpy.read_h5ad(sys.argv[1]); scanpy.pp.normalize_total(d); scanpy.pp.log1p(d); "
+                  "scanpy.pp.pca(d, n_comps=5)")
+        done = subprocess.run([sys.executable, "-c", script, path], capture_output=True, text=True)
+        if "No module named 'scanpy'" not in done.stderr:
+            self.assertEqual(done.returncode, 0, done.stderr)
         with h5py.File(path) as f:
-            self.assertEqual(f["X/indptr"].dtype, np.int64)
+            self.assertEqual(f["X/indptr"].dtype, np.int32)
             self.assertEqual((f["X/data"].compression, f["X/data"].shuffle), ("gzip", True))
         seen = self.inspect(path)
         self.assertEqual((seen["cells"], seen["genes"], seen["nnz"]), (300, 200, data.X.nnz))
@@ -111,6 +117,11 @@ class Synth(IoTest):
         other = contents(self.synth(*many, "seed=8"))
         self.assertNotEqual(first["X/data"], other["X/data"])
         self.assertNotEqual(first["uns/synth/rates"], other["uns/synth/rates"])
+
+    def test_cells_do_not_depend_on_their_number(self):
+        few, many = (anndata.read_h5ad(self.synth(*SMALL, f"synth.cells={n}")) for n in (120, 300))
+        self.assertEqual((many.X[:120] != few.X).nnz, 0)
+        self.assertEqual(list(many.obs["cell_type"][:120]), list(few.obs["cell_type"]))
 
     def test_compression_changes_the_storage_only(self):
         first, sizes = contents(self.synth(*SMALL)), []
