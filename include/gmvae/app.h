@@ -7,7 +7,7 @@
 typedef struct gmv_run {
     gmv_comm comm;
     gmv_config config; /* resolved; empty for commands without a config */
-    bool dry_run;      /* train: check config, data and memory, print the plan, train nothing */
+    bool dry_run;      /* train, synth: check everything, print the plan, train and write nothing */
     bool json;         /* inspect: one JSON object */
     const char *file;  /* inspect: the file to look at */
 } gmv_run;
@@ -17,3 +17,4 @@ gmv_status gmv_cmd_embed(gmv_run *run);   /* src/app/cmd_embed.c */
 gmv_status gmv_cmd_eval(gmv_run *run);    /* src/app/cmd_eval.c */
 gmv_status gmv_cmd_inspect(gmv_run *run); /* src/app/cmd_inspect.c */
 gmv_status gmv_cmd_doctor(gmv_run *run);  /* src/app/cmd_doctor.c */
+gmv_status gmv_cmd_synth(gmv_run *run);   /* src/app/cmd_synth.c */

@@ -61,3 +61,7 @@ void gmv_comm_share_f64(const gmv_comm *comm, double *values, int64_t n);
 
 /* Every rank's block, in rank order, on every rank. @param[out] all  size * bytes */
 void gmv_comm_allgather(const gmv_comm *comm, const void *mine, void *all, int64_t bytes);
+
+/* From one rank to another, not collective; the receiver knows how many bytes come. bytes may exceed 2^31. */
+void gmv_comm_send(const gmv_comm *comm, const void *buffer, int64_t bytes, int to);
+void gmv_comm_receive(const gmv_comm *comm, void *buffer, int64_t bytes, int from);

@@ -31,6 +31,9 @@ enum {
     GMV_STREAM_LATENT_W = 9,
     GMV_STREAM_EVAL_X = 10, /* the same in evaluation */
     GMV_STREAM_EVAL_W = 11,
+    GMV_STREAM_SYNTH_GENE = 16,  /* synthetic atlas: rates of genes; cell = type or batch, index = gene */
+    GMV_STREAM_SYNTH_CELL = 17,  /* type, batch and library of a cell */
+    GMV_STREAM_SYNTH_COUNT = 18, /* its counts */
     GMV_STREAM_DROPOUT = 32
 };
 

@@ -226,3 +226,7 @@ gmv_status gmv_metrics_rewind(const gmv_config *config, int64_t step);
 /* Makes SIGINT, SIGTERM and SIGUSR1 set a flag; a second SIGINT or SIGTERM ends the process at once. */
 void gmv_signals_install(void);
 bool gmv_signal_seen(void);
+
+/* A file without worth that the handler removes at once, whatever the process waits for: mpirun gives its ranks a second
+ * after Ctrl-C. `path` is kept, not copied; NULL for none. */
+void gmv_signals_unlink(const char *path);

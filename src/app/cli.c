@@ -8,13 +8,18 @@
 #include <unistd.h>
 
 static const gmv_command commands[] = {
-    {"train", "CONFIG.yaml [KEY=VALUE ...]", "train a model, then write what output: asks for", gmv_cmd_train, true,
-     true, false},
-    {"embed", "CONFIG.yaml [KEY=VALUE ...]", "latent means and cluster probabilities of cells", gmv_cmd_embed, true,
-     false, false},
-    {"eval", "CONFIG.yaml [KEY=VALUE ...]", "held-out bounds of a checkpoint", gmv_cmd_eval, true, false, false},
-    {"inspect", "FILE [KEY=VALUE ...]", "what is in an h5ad or a checkpoint", gmv_cmd_inspect, false, false, true},
-    {"doctor", "[CONFIG.yaml]", "what this machine and this allocation offer", gmv_cmd_doctor, false, false, false},
+    {.name = "train", .operands = "CONFIG.yaml [KEY=VALUE ...]", .help = "train a model, then write what output: asks for",
+     .run = gmv_cmd_train, .needs_config = true, .trains = true, .plans = true},
+    {.name = "embed", .operands = "CONFIG.yaml [KEY=VALUE ...]", .help = "latent means and cluster probabilities of cells",
+     .run = gmv_cmd_embed, .needs_config = true},
+    {.name = "eval", .operands = "CONFIG.yaml [KEY=VALUE ...]", .help = "held-out bounds of a checkpoint",
+     .run = gmv_cmd_eval, .needs_config = true},
+    {.name = "synth", .operands = "[CONFIG.yaml] [KEY=VALUE ...]", .help = "a synthetic atlas with known types and batches",
+     .run = gmv_cmd_synth, .plans = true},
+    {.name = "inspect", .operands = "FILE [KEY=VALUE ...]", .help = "what is in an h5ad or a checkpoint",
+     .run = gmv_cmd_inspect, .takes_file = true},
+    {.name = "doctor", .operands = "[CONFIG.yaml]", .help = "what this machine and this allocation offer",
+     .run = gmv_cmd_doctor},
 };
 enum { command_count = sizeof commands / sizeof commands[0] };
 
@@ -26,7 +31,7 @@ static const struct option {
     {"--help", "this text; with a command, what the command does", offsetof(gmv_cli, help)},
     {"--version", "versions of the program and its libraries", offsetof(gmv_cli, version)},
     {"--print-config", "all keys with the values in effect, as YAML", offsetof(gmv_cli, print_config)},
-    {"--dry-run", "train: check config, data and memory, print the plan", offsetof(gmv_cli, dry_run)},
+    {"--dry-run", "train, synth: check everything, print the plan", offsetof(gmv_cli, dry_run)},
     {"--json", "inspect: one JSON object", offsetof(gmv_cli, json)},
     {"--print-config-docs", NULL, offsetof(gmv_cli, print_config_docs)},
 };
@@ -116,8 +121,8 @@ static gmv_status take_operand(gmv_cli *cli, const char *word)
 static gmv_status check_usage(const gmv_cli *cli)
 {
     const char *name = cli->command->name;
-    if (cli->dry_run && !cli->command->trains) {
-        return GMV_FAIL(GMV_ERR_CONFIG, "--dry-run belongs to train; %s takes no such option", name);
+    if (cli->dry_run && !cli->command->plans) {
+        return GMV_FAIL(GMV_ERR_CONFIG, "--dry-run belongs to train and synth; %s takes no such option", name);
     }
     if (cli->json && !cli->command->takes_file) {
         return GMV_FAIL(GMV_ERR_CONFIG, "--json belongs to inspect; %s takes no such option", name);
@@ -186,7 +191,7 @@ static void print_help(const gmv_command *command)
         print_program_help();
     }
     for (int i = 0; i < option_count; i++) {
-        bool foreign = command != NULL && ((strcmp(options[i].name, "--dry-run") == 0 && !command->trains) ||
+        bool foreign = command != NULL && ((strcmp(options[i].name, "--dry-run") == 0 && !command->plans) ||
                                            (strcmp(options[i].name, "--json") == 0 && !command->takes_file));
         if (options[i].help != NULL && !foreign) {
             printf("  %-16s %s\n", options[i].name, options[i].help);

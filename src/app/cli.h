@@ -10,6 +10,7 @@ typedef struct gmv_command {
     gmv_status (*run)(gmv_run *run);
     bool needs_config; /* a config file must be named */
     bool trains;       /* data.train must name files */
+    bool plans;        /* knows --dry-run */
     bool takes_file;   /* its operand is a data file, not a config */
 } gmv_command;
 

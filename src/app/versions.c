@@ -2,6 +2,7 @@
 
 #include <cblas.h>
 #include <hdf5.h>
+#include <libdeflate.h>
 #include <mpi.h>
 #include <string.h>
 #include <yaml.h>
@@ -26,4 +27,5 @@ void gmv_versions_print(FILE *out)
     fprintf(out, "HDF5       %u.%u.%u\n", major, minor, release);
     fprintf(out, "BLAS       %s\n", openblas_get_config());
     fprintf(out, "libyaml    %s\n", yaml_get_version_string());
+    fprintf(out, "libdeflate %s\n", LIBDEFLATE_VERSION_STRING);
 }

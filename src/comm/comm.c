@@ -209,3 +209,19 @@ void gmv_comm_allgather(const gmv_comm *comm, const void *mine, void *all, int64
 {
     MPI_Allgather(mine, (int)bytes, MPI_BYTE, all, (int)bytes, MPI_BYTE, world_of(comm));
 }
+
+void gmv_comm_send(const gmv_comm *comm, const void *buffer, int64_t bytes, int to)
+{
+    for (int64_t at = 0; at < bytes; at += piece) {
+        int count = (int)(bytes - at < piece ? bytes - at : piece);
+        MPI_Send((const char *)buffer + at, count, MPI_BYTE, to, 0, world_of(comm));
+    }
+}
+
+void gmv_comm_receive(const gmv_comm *comm, void *buffer, int64_t bytes, int from)
+{
+    for (int64_t at = 0; at < bytes; at += piece) {
+        int count = (int)(bytes - at < piece ? bytes - at : piece);
+        MPI_Recv((char *)buffer + at, count, MPI_BYTE, from, 0, world_of(comm), MPI_STATUS_IGNORE);
+    }
+}

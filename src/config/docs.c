@@ -28,6 +28,7 @@ static const struct {
              "in one\nmapping is an error. `validation` is a number for a fraction, anything else for paths."},
     {"train", "`kl_warmup` is `{fraction: F}` or `{steps: N}`, not both; `kl_warmup: 0` turns the warm-up off.\n"
               "`lr_schedule: 0` turns the learning-rate step off."},
+    {"synth", "For the command `synth` only; what the counts are drawn from is in [formats.md](formats.md)."},
 };
 
 /* Text for a table cell, where a bar would end the cell. */

@@ -2,8 +2,10 @@
 
 #include <signal.h>
 #include <string.h>
+#include <unistd.h>
 
 static volatile sig_atomic_t seen;
+static const char *volatile unfinished;
 
 static void note(int signal_number)
 {
@@ -13,6 +15,9 @@ static void note(int signal_number)
         raise(signal_number);
     }
     seen = 1;
+    if (unfinished != NULL) {
+        unlink(unfinished);
+    }
 }
 
 void gmv_signals_install(void)
@@ -24,6 +29,11 @@ void gmv_signals_install(void)
     sigaction(SIGINT, &action, NULL);
     sigaction(SIGTERM, &action, NULL);
     sigaction(SIGUSR1, &action, NULL);
+}
+
+void gmv_signals_unlink(const char *path)
+{
+    unfinished = path;
 }
 
 bool gmv_signal_seen(void)

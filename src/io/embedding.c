@@ -1,6 +1,6 @@
 /* embedding.h5ad: rank 0 writes strings, attributes and obs, then all ranks write their rows of numbers. */
-#define _GNU_SOURCE
 #include "embedding_obs.h"
+#include "h5ad_file.h"
 #include "h5ad_write.h"
 
 #include "../data/h5.h"
@@ -8,13 +8,8 @@
 #include "gmvae/data.h"
 #include "gmvae/mem.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <mpi.h>
 #include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/mman.h>
 #include <unistd.h>
 
 static const char latent_path[] = "obsm/X_gmvae", probability_path[] = "obsm/gmvae_cluster_prob",
@@ -90,55 +85,6 @@ static gmv_status fill_skeleton(const gmv_h5ad *out, const gmv_cells *cells, con
     return embedding->neg_elbo != NULL ? gmv_h5ad_array(out, elbo_path, H5T_IEEE_F32LE, 1, dims) : GMV_OK;
 }
 
-/* A closed file proves nothing when the disk is full, so flushing is checked too. */
-static gmv_status flush_checked(const gmv_h5ad *out, gmv_status status)
-{
-    if (status == GMV_OK && H5Fflush(out->id, H5F_SCOPE_GLOBAL) < 0) {
-        status = gmv_h5ad_fail(out, "the file");
-    }
-    return status;
-}
-
-static gmv_status close_checked(const gmv_h5ad *out, gmv_status status)
-{
-    if (H5Fclose(out->id) < 0 && status == GMV_OK) {
-        status = gmv_h5ad_fail(out, "the file");
-    }
-    return status;
-}
-
-/* File descriptor behind a file that is open without MPI-IO. */
-static int descriptor_of(hid_t file)
-{
-    void *handle = NULL;
-    return H5Fget_vfd_handle(file, H5P_DEFAULT, &handle) >= 0 ? *(int *)handle : -1;
-}
-
-/* Blocks for all that HDF5 still has to write, and for the ranks' numbers. A full disk must show here:
- * once a flush has failed, HDF5 1.10 can neither close the file nor end the program without a crash. */
-static gmv_status reserve_blocks(const gmv_h5ad *out)
-{
-    hsize_t size = 0;
-    int fd = descriptor_of(out->id);
-    if (fd < 0 || H5Fget_filesize(out->id, &size) < 0) {
-        return gmv_h5ad_fail(out, "the file");
-    }
-    int error = posix_fallocate(fd, 0, (off_t)size);
-    return error == 0 ? GMV_OK : GMV_FAIL(GMV_ERR_ENVIRONMENT, "%s: cannot be written: %s", out->path, strerror(error));
-}
-
-/* What is left of a file that has failed goes into memory, where closing succeeds. */
-static void divert_to_memory(hid_t file)
-{
-    int memory = memfd_create("gmvae_dist", MFD_CLOEXEC), fd = descriptor_of(file);
-    if (memory >= 0 && fd >= 0) {
-        dup2(memory, fd);
-    }
-    if (memory >= 0) {
-        close(memory);
-    }
-}
-
 static gmv_status write_skeleton(const char *path, const gmv_cells *cells, const gmv_embedding *embedding)
 {
     gmv_h5ad out = {H5Fcreate(path, H5F_ACC_TRUNC, H5P_DEFAULT, H5P_DEFAULT), path};
@@ -146,13 +92,7 @@ static gmv_status write_skeleton(const char *path, const gmv_cells *cells, const
         return gmv_h5ad_fail(&out, "the file");
     }
     gmv_status status = fill_skeleton(&out, cells, embedding);
-    if (status == GMV_OK) {
-        status = reserve_blocks(&out);
-    }
-    if (status != GMV_OK) {
-        divert_to_memory(out.id);
-    }
-    return close_checked(&out, flush_checked(&out, status));
+    return gmv_h5ad_finish(&out, status);
 }
 
 /* Rows [first, first + rows) of a dataset with `cols` columns (0: one dimension), in pieces that MPI-IO,
@@ -234,42 +174,11 @@ static gmv_status write_parallel(const char *path, const gmv_cells *cells, const
     H5Pclose(access);
     gmv_status status = gmv_comm_agree(comm, out.id < 0 ? gmv_h5ad_fail(&out, "the file") : GMV_OK);
     if (status == GMV_OK) {
-        status = gmv_comm_agree(comm, flush_checked(&out, write_numbers(&out, cells, comm, embedding, cluster)));
-        status = close_checked(&out, status);
+        status = gmv_comm_agree(comm, gmv_h5ad_flush(&out, write_numbers(&out, cells, comm, embedding, cluster)));
+        status = gmv_h5ad_close(&out, status);
     }
     GMV_FREE(cluster);
     return gmv_comm_agree(comm, status);
-}
-
-static gmv_status sync_path(const char *path)
-{
-    int fd = open(path, O_RDONLY);
-    if (fd < 0 || fsync(fd) != 0) {
-        gmv_status status = GMV_FAIL(GMV_ERR_ENVIRONMENT, "%s: cannot be synced to disk: %s", path, strerror(errno));
-        if (fd >= 0) {
-            close(fd);
-        }
-        return status;
-    }
-    close(fd);
-    return GMV_OK;
-}
-
-/* The name appears only when the whole file is on disk. */
-static gmv_status publish(const char *temporary, const char *path)
-{
-    GMV_TRY(sync_path(temporary));
-    if (rename(temporary, path) != 0) {
-        return GMV_FAIL(GMV_ERR_ENVIRONMENT, "%s: cannot be renamed from %s: %s", path, temporary, strerror(errno));
-    }
-    char folder[4096];
-    snprintf(folder, sizeof folder, "%s", path);
-    char *slash = strrchr(folder, '/');
-    if (slash == NULL) {
-        return sync_path(".");
-    }
-    slash[slash == folder] = '\0';
-    return sync_path(folder);
 }
 
 gmv_status gmv_embedding_write(const char *path, const gmv_cells *cells, const gmv_comm *comm,
@@ -285,7 +194,7 @@ gmv_status gmv_embedding_write(const char *path, const gmv_cells *cells, const g
         status = write_parallel(temporary, cells, comm, embedding);
     }
     if (comm->rank == 0 && status == GMV_OK) {
-        status = publish(temporary, path);
+        status = gmv_h5ad_publish(temporary, path);
     }
     if (comm->rank == 0 && status != GMV_OK) {
         unlink(temporary);

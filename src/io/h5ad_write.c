@@ -71,6 +71,13 @@ gmv_status gmv_h5ad_attribute_texts(const gmv_h5ad *out, const char *path, const
     return status;
 }
 
+gmv_status gmv_h5ad_attribute_i64s(const gmv_h5ad *out, const char *path, const char *name, int64_t n,
+                                   const int64_t *values)
+{
+    hsize_t size = (hsize_t)n;
+    return put_attribute(out, path, name, H5T_NATIVE_INT64, H5Screate_simple(1, &size, NULL), values);
+}
+
 gmv_status gmv_h5ad_attribute_bool(const gmv_h5ad *out, const char *path, const char *name, bool value)
 {
     int8_t byte = value ? 1 : 0;
@@ -113,6 +120,19 @@ gmv_status gmv_h5ad_array(const gmv_h5ad *out, const char *path, hid_t type, int
 {
     hsize_t size[2] = {(hsize_t)dims[0], ndims > 1 ? (hsize_t)dims[1] : 0};
     return create(out, path, type, H5Screate_simple(ndims, size, NULL), "array");
+}
+
+gmv_status gmv_h5ad_matrix(const gmv_h5ad *out, const char *path, int64_t rows, int64_t cols, const float *values)
+{
+    int64_t dims[2] = {rows, cols};
+    GMV_TRY(gmv_h5ad_array(out, path, H5T_IEEE_F32LE, 2, dims));
+    hid_t dataset = H5Dopen2(out->id, path, H5P_DEFAULT);
+    bool written = dataset >= 0 && H5Dwrite(dataset, H5T_NATIVE_FLOAT, H5S_ALL, H5S_ALL, H5P_DEFAULT, values) >= 0;
+    gmv_status status = written ? GMV_OK : gmv_h5ad_fail(out, path);
+    if (dataset >= 0 && H5Dclose(dataset) < 0 && status == GMV_OK) {
+        status = gmv_h5ad_fail(out, path);
+    }
+    return status;
 }
 
 gmv_status gmv_h5ad_strings(const gmv_h5ad *out, const char *path, int64_t n)
@@ -180,4 +200,9 @@ gmv_status gmv_h5ad_scalar_text(const gmv_h5ad *out, const char *path, const cha
 gmv_status gmv_h5ad_scalar_i64(const gmv_h5ad *out, const char *path, int64_t value)
 {
     return put_scalar(out, path, H5T_NATIVE_INT64, "numeric-scalar", &value);
+}
+
+gmv_status gmv_h5ad_scalar_f64(const gmv_h5ad *out, const char *path, double value)
+{
+    return put_scalar(out, path, H5T_NATIVE_DOUBLE, "numeric-scalar", &value);
 }

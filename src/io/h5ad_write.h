@@ -22,6 +22,8 @@ gmv_status gmv_h5ad_group(const gmv_h5ad *out, const char *path, const char *enc
 gmv_status gmv_h5ad_attribute_text(const gmv_h5ad *out, const char *path, const char *name, const char *text);
 gmv_status gmv_h5ad_attribute_texts(const gmv_h5ad *out, const char *path, const char *name, int64_t n,
                                     char *const *text);
+gmv_status gmv_h5ad_attribute_i64s(const gmv_h5ad *out, const char *path, const char *name, int64_t n,
+                                   const int64_t *values);
 gmv_status gmv_h5ad_attribute_bool(const gmv_h5ad *out, const char *path, const char *name, bool value);
 
 /* A contiguous dataset with its space allocated, encoding "array". `type` is a file type. */
@@ -30,6 +32,9 @@ gmv_status gmv_h5ad_array(const gmv_h5ad *out, const char *path, hid_t type, int
 gmv_status gmv_h5ad_write(const gmv_h5ad *out, const char *path, hid_t type, int64_t first, int64_t count,
                           const void *values);
 
+/* A whole matrix of float32, encoding "array". */
+gmv_status gmv_h5ad_matrix(const gmv_h5ad *out, const char *path, int64_t rows, int64_t cols, const float *values);
+
 /* A dataset of n strings, encoding "string-array", and its elements [first, first + count). */
 gmv_status gmv_h5ad_strings(const gmv_h5ad *out, const char *path, int64_t n);
 gmv_status gmv_h5ad_write_strings(const gmv_h5ad *out, const char *path, int64_t first, int64_t count,
@@ -37,6 +42,7 @@ gmv_status gmv_h5ad_write_strings(const gmv_h5ad *out, const char *path, int64_t
 
 gmv_status gmv_h5ad_scalar_text(const gmv_h5ad *out, const char *path, const char *text);
 gmv_status gmv_h5ad_scalar_i64(const gmv_h5ad *out, const char *path, int64_t value);
+gmv_status gmv_h5ad_scalar_f64(const gmv_h5ad *out, const char *path, double value);
 
 /* Booleans as h5py stores them: an enum of FALSE and TRUE over one byte. Ownership: H5Tclose. */
 hid_t gmv_h5ad_bool_type(void);

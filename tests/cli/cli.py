@@ -52,7 +52,7 @@ class Cli(unittest.TestCase):
 
     def test_help(self):
         text = self.prints("--help")
-        for word in ("train", "embed", "eval", "inspect", "doctor", "--dry-run", "--version", "KEY=VALUE", "75"):
+        for word in ("train", "embed", "eval", "synth", "inspect", "doctor", "--dry-run", "--version", "KEY=VALUE", "75"):
             self.assertIn(word, text)
         self.assertNotIn("--print-config-docs", text)
         self.assertEqual(text, self.prints("-h"))
@@ -123,7 +123,7 @@ class Cli(unittest.TestCase):
         self.fails('unknown option "--dryrun"; did you mean "--dry-run"?', "c.yaml", "--dryrun")
         self.fails('unknown option "--xyzzy"; see gmvae_dist --help', "c.yaml", "--xyzzy")
         self.fails('"b.yaml" after c.yaml is not KEY=VALUE; write for example train.epochs=10', "c.yaml", "b.yaml")
-        self.fails("--dry-run belongs to train; eval takes no such option", "eval", "c.yaml", "--dry-run")
+        self.fails("--dry-run belongs to train and synth; eval takes no such option", "eval", "c.yaml", "--dry-run")
         self.fails("--json belongs to inspect; train takes no such option", "c.yaml", "--json")
 
     def test_config_files(self):
