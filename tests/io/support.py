@@ -53,16 +53,25 @@ class IoTest(unittest.TestCase):
         folder = tempfile.TemporaryDirectory()
         self.addCleanup(folder.cleanup)
         self.folder = folder.name
+        mpi_folder = tempfile.TemporaryDirectory()
+        self.addCleanup(mpi_folder.cleanup)
+        self.mpi_folder = mpi_folder.name
 
     def path(self, name):
         return os.path.join(self.folder, name)
 
     def run_command(self, command):
+        return subprocess.run(command, cwd=self.folder, env=self.environment(), capture_output=True, text=True,
+                              timeout=120)
+
+    def environment(self):
+        """Programs that start without mpirun do so alone, and must not share a folder that one of them removes."""
         clean = {k: v for k, v in os.environ.items() if not k.startswith(LAUNCHER_VARIABLES)}
         clean.update(OMPI_ALLOW_RUN_AS_ROOT="1", OMPI_ALLOW_RUN_AS_ROOT_CONFIRM="1", OMP_NUM_THREADS="1",
                      OMPI_MCA_mpi_yield_when_idle="1", OMPI_MCA_btl_vader_single_copy_mechanism="none",
-                     OMPI_MCA_ess_singleton_isolated="1", OMPI_MCA_orte_abort_on_non_zero_status="0")
-        return subprocess.run(command, cwd=self.folder, env=clean, capture_output=True, text=True, timeout=120)
+                     OMPI_MCA_ess_singleton_isolated="1", OMPI_MCA_orte_abort_on_non_zero_status="0",
+                     OMPI_MCA_orte_tmpdir_base=self.mpi_folder)
+        return clean
 
     def run_load(self, *requests, ranks=1):
         """All requests are served by the same processes: each start costs half a second under a sanitizer.

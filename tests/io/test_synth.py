@@ -41,14 +41,8 @@ class Synth(IoTest):
         return command if ranks == 1 else [MPIEXEC, "--oversubscribe", "-np", str(ranks), *command]
 
     def environment(self):
-        """That of the other tests, but mpirun passes the exit code on."""
-        clean = {k: v for k, v in os.environ.items() if not k.startswith(support.LAUNCHER_VARIABLES)}
-        return {**clean, "OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1", "OMP_NUM_THREADS": "1",
-                "OMPI_MCA_mpi_yield_when_idle": "1", "OMPI_MCA_btl_vader_single_copy_mechanism": "none",
-                "OMPI_MCA_ess_singleton_isolated": "1"}
-
-    def run_command(self, command):
-        return subprocess.run(command, cwd=self.folder, env=self.environment(), capture_output=True, text=True, timeout=120)
+        """mpirun passes the exit code on."""
+        return {**super().environment(), "OMPI_MCA_orte_abort_on_non_zero_status": "1"}
 
     def synth(self, *arguments, ranks=1, path="out.h5ad"):
         """A file that must be written in silence on stderr; its path."""
