@@ -13,7 +13,7 @@ static const gmv_command commands[] = {
     {"embed", "CONFIG.yaml [KEY=VALUE ...]", "latent means and cluster probabilities of cells", gmv_cmd_embed, true,
      false, false},
     {"eval", "CONFIG.yaml [KEY=VALUE ...]", "held-out bounds of a checkpoint", gmv_cmd_eval, true, false, false},
-    {"inspect", "FILE [KEY=VALUE ...]", "what is in an h5ad or a checkpoint", gmv_cmd_inspect, false, false, true},
+    {"inspect", "FILE [KEY=VALUE ...]", "what is in an input file or a checkpoint", gmv_cmd_inspect, false, false, true},
     {"doctor", "[CONFIG.yaml]", "what this machine and this allocation offer", gmv_cmd_doctor, false, false, false},
 };
 enum { command_count = sizeof commands / sizeof commands[0] };

@@ -95,6 +95,15 @@ class TenX(FormatTest):
         self.assertEqual(self.load(path)["gene"][:3], ["A", "A-1", "gene4"])
         self.assertEqual(self.load(path, "matrix=Antibody Capture")["gene"][:1], ["A"])
 
+    def test_escapes_in_names_are_not_printed(self):
+        path = self.write_v3("a.h5", small_counts(), ["\x1b[31mred"] * 12)
+        with h5py.File(path, "r+") as f:
+            f["matrix/data"][0] = -1
+        done = self.run_load((path,))
+        self.assertNotIn("\x1b", done.stdout + done.stderr)
+        self.assertIn("counts from ?[31mred", done.stdout)
+        self.assertIn("?[31mred, row 0 (cell 'cell0-1'), gene 'gene0': negative", done.stderr)
+
     def test_genomes(self):
         both = [small_counts(seed=seed) for seed in (1, 2)]
 
