@@ -108,6 +108,9 @@ class MuData(FormatTest):
         with h5py.File(path, "r+") as f:
             f["obsmap/rna"][3] = 0
         self.fails(["obsmap/rna places 39 of the 40 cells of mod/rna/obs"], path, "batch=donor", ranks=(1, 4))
+        loaded = self.load(path, "batch=b", "embed=out.h5ad", ranks=2)
+        self.assertIn("not copied: donor (not readable), score (not readable)", loaded["stderr"])
+        self.assertEqual(list(anndata.read_h5ad(self.path("out.h5ad")).obs["b"]), ["x", "y"] * 20)
 
 
 class Anndata07(FormatTest):
