@@ -103,6 +103,6 @@ gmv_status gmv_embedding_write(const char *path, const gmv_cells *cells, const g
 
 /* ---- inspect ---- */
 
-/* Prints what is in an h5ad (or a checkpoint) on stdout, as a screenful or as one JSON object.
+/* Prints what is in an input file (or a checkpoint) on stdout, as a screenful or as one JSON object.
  * Not collective: call on rank 0. */
 gmv_status gmv_inspect(const char *path, bool json);

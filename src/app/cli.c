@@ -16,7 +16,7 @@ static const gmv_command commands[] = {
      .run = gmv_cmd_eval, .needs_config = true},
     {.name = "synth", .operands = "[CONFIG.yaml] [KEY=VALUE ...]", .help = "a synthetic atlas with known types and batches",
      .run = gmv_cmd_synth, .plans = true},
-    {.name = "inspect", .operands = "FILE [KEY=VALUE ...]", .help = "what is in an h5ad or a checkpoint",
+    {.name = "inspect", .operands = "FILE [KEY=VALUE ...]", .help = "what is in an input file or a checkpoint",
      .run = gmv_cmd_inspect, .takes_file = true},
     {.name = "doctor", .operands = "[CONFIG.yaml]", .help = "what this machine and this allocation offer",
      .run = gmv_cmd_doctor},

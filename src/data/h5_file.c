@@ -61,7 +61,7 @@ gmv_status gmv_h5_fail(const gmv_h5 *file, const char *what)
     char words[400];
     gmv_h5_last_error(words, sizeof words);
     return GMV_FAIL(GMV_ERR_DATA, "%s: %s cannot be read (HDF5: %s); the file may be damaged, copy it again",
-                    file->path, what, words);
+                    file->path, gmv_shown(what).at, words);
 }
 
 /* What a path that HDF5 may not open is. GMV_OK when it looks like HDF5. */
@@ -100,7 +100,7 @@ static gmv_status look_at_file(const char *path)
     }
     const char *what = info.st_size == 0 ? "an empty file"
                        : is_gzip         ? "a gzip file; unpack it with gunzip"
-                                         : "not an HDF5 file; give .h5ad files";
+                                         : "not an HDF5 file; give .h5ad, .h5mu or 10x .h5 files";
     return GMV_FAIL(GMV_ERR_DATA, "%s: %s", path, what);
 }
 

@@ -25,7 +25,8 @@ static gmv_status check_filters(const gmv_h5 *file, const char *path, hid_t prop
             return GMV_FAIL(GMV_ERR_DATA,
                             "%s: %s is compressed with %s (HDF5 filter %d), which is not installed: %s; or write the "
                             "file again with gzip: adata.write_h5ad(path, compression='gzip')",
-                            file->path, path, known != NULL ? known->name : gmv_shown(name).at, (int)id, remedy);
+                            file->path, gmv_shown(path).at, known != NULL ? known->name : gmv_shown(name).at, (int)id,
+                            remedy);
         }
         *expands *= known != NULL ? known->expands : 1e6;
     }
@@ -43,7 +44,7 @@ static gmv_status check_storage(const gmv_h5 *file, const char *path, hid_t data
     gmv_status status = check_filters(file, path, properties, &expands);
     if (status == GMV_OK && (layout == H5D_VIRTUAL || H5Pget_external_count(properties) > 0)) {
         status = GMV_FAIL(GMV_ERR_DATA, "%s: %s takes its values from other files; rewrite it as one file", file->path,
-                          path);
+                          gmv_shown(path).at);
     }
     H5Pclose(properties);
     GMV_TRY(status);
@@ -56,7 +57,7 @@ static gmv_status check_storage(const gmv_h5 *file, const char *path, hid_t data
     double stored = (double)H5Dget_storage_size(dataset), most = expands > 1000 ? 1.1 * expands : 1100;
     if (bytes > 4096 && bytes > most * stored) { /* also parts that were never written have no bytes */
         return GMV_FAIL(GMV_ERR_DATA, "%s: %s declares %.3g bytes but holds only %.0f; the file is damaged", file->path,
-                        path, bytes, stored);
+                        gmv_shown(path).at, bytes, stored);
     }
     return GMV_OK;
 }
@@ -65,7 +66,7 @@ gmv_status gmv_h5_open_dataset(const gmv_h5 *file, const char *path, int ndims, 
 {
     *dataset = -1;
     if (!gmv_h5_has(file, path)) {
-        return GMV_FAIL(GMV_ERR_DATA, "%s: %s is missing or a link to nowhere", file->path, path);
+        return GMV_FAIL(GMV_ERR_DATA, "%s: %s is missing or a link to nowhere", file->path, gmv_shown(path).at);
     }
     *dataset = H5Dopen2(file->id, path, H5P_DEFAULT);
     if (*dataset < 0) {
@@ -76,7 +77,8 @@ gmv_status gmv_h5_open_dataset(const gmv_h5 *file, const char *path, int ndims, 
     hsize_t size[2] = {0, 0};
     gmv_status status = GMV_OK;
     if (found != ndims) {
-        status = GMV_FAIL(GMV_ERR_DATA, "%s: %s has %d dimensions, expected %d", file->path, path, found, ndims);
+        status = GMV_FAIL(GMV_ERR_DATA, "%s: %s has %d dimensions, expected %d", file->path, gmv_shown(path).at, found,
+                          ndims);
     } else {
         H5Sget_simple_extent_dims(space, size, NULL);
     }
@@ -84,8 +86,8 @@ gmv_status gmv_h5_open_dataset(const gmv_h5 *file, const char *path, int ndims, 
     for (int i = 0; i < ndims && status == GMV_OK; i++) {
         dims[i] = (int64_t)size[i];
         if (dims[i] < 0 || (i == 1 && dims[0] > 0 && dims[1] > INT64_MAX / dims[0])) {
-            status =
-                GMV_FAIL(GMV_ERR_DATA, "%s: %s declares an impossible size; the file is damaged", file->path, path);
+            status = GMV_FAIL(GMV_ERR_DATA, "%s: %s declares an impossible size; the file is damaged", file->path,
+                              gmv_shown(path).at);
         }
     }
     if (status == GMV_OK) {
@@ -120,7 +122,7 @@ gmv_status gmv_h5_read(const gmv_h5 *file, hid_t dataset, int ndims, const int64
         gmv_h5_last_error(words, sizeof words);
         H5Iget_name(dataset, name, sizeof name);
         status = GMV_FAIL(GMV_ERR_DATA, "%s: %s cannot be read (HDF5: %s); the file may be damaged, copy it again",
-                          file->path, name[0] == '/' ? name + 1 : name, words);
+                          file->path, gmv_shown(name[0] == '/' ? name + 1 : name).at, words);
     }
     H5Sclose(there);
     H5Sclose(here);

@@ -283,7 +283,7 @@ static gmv_status find_index(gmv_table *table)
     snprintf(index, sizeof index, "%s/%s", table->path, table->index_name);
     if (!gmv_h5_has(file, index)) {
         return GMV_FAIL(GMV_ERR_DATA, "%s: the index %s of %s is missing", file->path, gmv_shown(index).at,
-                        table->path);
+                        gmv_shown(table->path).at);
     }
     snprintf(table->index, sizeof table->index, "%s%s", index, gmv_h5_is_group(file, index) ? "/values" : "");
     return GMV_OK;

@@ -2,8 +2,9 @@
  * filled, each in one pass over the file, and handed out row by row.
  *
  * A window holds 3/8 of the local values at 8 bytes each: not more than the packed counts of this rank take (3
- * bytes or 5 each), and three or four passes whatever the size. Every rank reads the whole matrix in a pass and
- * keeps its own rows: the ranks work at the same time, and nothing is sent or written. */
+ * bytes or 5 each), and three or four passes whatever the size. With it come 64 MiB to read into, 16 bytes for
+ * every local cell and 8 for every gene. Every rank reads the whole matrix in a pass and keeps its own rows: the
+ * ranks work at the same time, and nothing is sent or written. */
 #include "matrix.h"
 
 #include "gmvae/log.h"

@@ -263,7 +263,13 @@ static gmv_status open_column(obs_copy *copy, const char *name, const char **why
         } else if (!gmv_column_exists(table, name)) {
             *why = "not in every file";
         } else {
-            GMV_TRY(gmv_column_open(column, table, name, "output"));
+            gmv_status status = gmv_column_open(column, table, name, "output");
+            if (status == GMV_ERR_DATA) { /* nobody has asked for it: the others are worth having */
+                gmv_error_clear();
+                *why = "not readable";
+                return GMV_OK;
+            }
+            GMV_TRY(status);
             bool other_kind = column->kind != copy->column[0].kind;
             *why = column->kind == GMV_COLUMN_OTHER                        ? "of a kind that is not copied"
                    : other_kind                                            ? "of another kind in another file"

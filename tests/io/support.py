@@ -181,3 +181,23 @@ def sums(counts):
     return {"cells": counts.shape[0], "genes": counts.shape[1], "nnz": int((counts != 0).sum()),
             "sum": int(counts.sum()), "max": int(counts.max()), "row_checksum": int(counts.sum(1) @ rows),
             "column_checksum": int(counts.sum(0) @ columns)}
+
+
+def published(name):
+    return os.path.join(DATA, "as_found", name)
+
+
+def texts(values, width=None):
+    """Names as files hold them: of variable length, or of a fixed one."""
+    return np.array([v.encode() for v in values], dtype=f"S{width}" if width else h5py.string_dtype())
+
+
+class FormatTest(IoTest):
+    def same(self, loaded, counts):
+        expected = sums(counts)
+        self.assertEqual({key: loaded[key] for key in expected}, expected)
+
+    def create(self, name, fill):
+        with h5py.File(self.path(name), "w") as f:
+            fill(f)
+        return self.path(name)
