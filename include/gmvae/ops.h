@@ -27,6 +27,7 @@ typedef struct gmv_packed {
     int64_t rows;
     int32_t genes;
     gmv_gidx first_cell;     /* global id of row 0 */
+    const gmv_gidx *cell;    /* [rows] global ids where they do not follow from the first, else NULL */
     const gmv_nnz *indptr;   /* [rows + 1] */
     const uint16_t *gene16;  /* [nnz], or NULL when gene32 is used */
     const uint32_t *gene32;  /* [nnz], or NULL */

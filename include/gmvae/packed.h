@@ -26,6 +26,12 @@ GMV_HD uint32_t gmv_packed_count(const gmv_packed *packed, gmv_nnz at)
     return packed->overflow_count[low];
 }
 
+/* Global id of a row. Not collective, cannot fail. */
+GMV_HD gmv_gidx gmv_packed_cell(const gmv_packed *packed, int64_t row)
+{
+    return packed->cell != NULL ? packed->cell[row] : packed->first_cell + row;
+}
+
 /* Encoder input of a count > 0, without the constant part of `standardize` and the row's length of `unit_sphere`. */
 GMV_HD float gmv_input_value(float count, gmv_input input)
 {

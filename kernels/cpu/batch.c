@@ -28,7 +28,7 @@ static void fetch_row(const gmv_packed *shard, int64_t row, gmv_input input, int
         }
     }
     batch->library[i] = (float)library;
-    batch->cell_id[i] = shard->first_cell + row;
+    batch->cell_id[i] = gmv_packed_cell(shard, row);
     for (int c = 0; c < shard->covariates; c++) {
         batch->level[i * shard->covariates + c] = shard->level[row * shard->covariates + c];
     }

@@ -109,7 +109,7 @@ static __global__ void fetch_rows_kernel(gmv_packed shard, const int64_t *rows, 
     }
     if (threadIdx.x == 0) {
         batch.library[i] = (float)library;
-        batch.cell_id[i] = shard.first_cell + row;
+        batch.cell_id[i] = gmv_packed_cell(&shard, row);
     }
 }
 

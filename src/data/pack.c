@@ -414,6 +414,7 @@ void gmv_packed_fini(gmv_packed *packed)
     free_const(packed->overflow_at);
     free_const(packed->overflow_count);
     free_const(packed->level);
+    free_const(packed->cell);
     memset(packed, 0, sizeof *packed);
 }
 

@@ -39,7 +39,7 @@ typedef struct packed_array {
     int64_t bytes;
 } packed_array;
 
-enum { packed_arrays = 7 };
+enum { packed_arrays = 8 };
 static const int64_t other_bytes = (int64_t)1 << 29; /* what `auto` leaves for activations and scratch memory */
 
 static void list_arrays(gmv_packed *packed, int64_t nnz, packed_array *array)
@@ -51,6 +51,7 @@ static void list_arrays(gmv_packed *packed, int64_t nnz, packed_array *array)
     array[4] = (packed_array){(const void **)&packed->overflow_at, packed->overflows * 8};
     array[5] = (packed_array){(const void **)&packed->overflow_count, packed->overflows * 4};
     array[6] = (packed_array){(const void **)&packed->level, packed->rows * packed->covariates * 4};
+    array[7] = (packed_array){(const void **)&packed->cell, packed->rows * 8};
 }
 
 static gmv_status choose_residence(gmv_feed *feed, const packed_array *array, int residence)

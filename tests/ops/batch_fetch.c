@@ -59,7 +59,7 @@ static void check(fetch_case *c)
         }
         assert_int_equal(indptr[i + 1], at);
         assert_true(out.at[7][i] == (float)library);
-        assert_true(id[i] == c->data.first_cell + c->rows[i]);
+        assert_true(id[i] == (c->data.cell != NULL ? c->data.cell[c->rows[i]] : c->data.first_cell + c->rows[i]));
         for (int k = 0; k < c->data.covariates; k++) {
             assert_int_equal(level[i * c->data.covariates + k], c->data.level[c->rows[i] * c->data.covariates + k]);
         }
@@ -128,9 +128,23 @@ static void overflow_list_and_repeated_rows(void **state)
     }
 }
 
+/* Rows as they are when they come from all over the files. */
+static void ids_that_do_not_follow(void **state)
+{
+    (void)state;
+    fetch_case c = {t_counts(5, 50, 41, 0.3, 1), NULL, 33, 0, {GMV_INPUT_LOG1P, 0.0f, 1.0f}};
+    c.data.cell = t_alloc(50, sizeof *c.data.cell);
+    for (int i = 0; i < 50; i++) {
+        c.data.cell[i] = (gmv_gidx)(t_mix(9 + (uint64_t)i) >> 24);
+    }
+    c.rows = t_rows(6, 33, 50);
+    check(&c);
+}
+
 static const struct CMUnitTest tests[] = {
     T_TEST(every_shape_and_input),
     T_TEST(batches_without_a_count),
     T_TEST(overflow_list_and_repeated_rows),
+    T_TEST(ids_that_do_not_follow),
 };
 T_MAIN_ON_BACKEND(tests)

@@ -9,13 +9,14 @@ typedef struct t_dataset {
     gmv_gidx first_cell;
     double *count;  /* [rows, genes] */
     int32_t *level; /* [rows, covariates] */
+    gmv_gidx *cell; /* [rows] global ids, or NULL: they follow from first_cell */
 } t_dataset;
 
 /* About `density` of the entries are counts, with a long tail: some above 255, few near 2^24. Every fifth
  * row is empty. */
 static inline t_dataset t_counts(uint64_t seed, int rows, int genes, double density, int covariates)
 {
-    t_dataset data = {rows, genes, covariates, 0, (gmv_gidx)5000000000, NULL, NULL};
+    t_dataset data = {rows, genes, covariates, 0, (gmv_gidx)5000000000, NULL, NULL, NULL};
     data.count = t_doubles((size_t)rows * (size_t)genes);
     data.level = t_alloc((size_t)rows * (size_t)covariates, sizeof(int32_t));
     for (int i = 0; i < rows * genes; i++) {
@@ -64,7 +65,12 @@ static inline gmv_packed t_pack(const t_dataset *data, int wide)
         }
         indptr[i + 1] = (gmv_nnz)n;
     }
-    gmv_packed packed = {data->rows, data->genes, data->first_cell, NULL, NULL, NULL, NULL, 0, NULL, NULL, 0, NULL};
+    gmv_packed packed = {0};
+    packed.rows = data->rows;
+    packed.genes = data->genes;
+    packed.first_cell = data->first_cell;
+    packed.cell =
+        data->cell != NULL ? t_bytes((int64_t)((size_t)data->rows * sizeof *data->cell), data->cell) : NULL;
     packed.indptr = t_bytes((int64_t)(((size_t)data->rows + 1) * sizeof *indptr), indptr);
     packed.gene16 = wide ? NULL : t_bytes((int64_t)(n * sizeof *gene16), gene16);
     packed.gene32 = wide ? t_bytes((int64_t)(n * sizeof *gene32), gene32) : NULL;
