@@ -77,7 +77,7 @@ static gmv_status inflate(const plan *p, duration *seconds)
     GMV_TRY(gmv_h5_open(&file, p->file, NULL));
     gmv_status status = gmv_matrix_choose(&matrix, &file, p->matrix);
     if (status == GMV_OK) {
-        status = gmv_row_store_open(&store, &matrix, 0, matrix.rows);
+        status = gmv_row_store_open(&store, &matrix, 0, matrix.rows, false);
     }
     if (status == GMV_OK && !store.is_open) {
         status = GMV_FAIL(GMV_ERR_CONFIG, "%s: only HDF5 can read this matrix", p->file);

@@ -211,7 +211,7 @@ static gmv_status open_stores(const loader *load)
         gmv_source *source = &load->source[f];
         int64_t first, end;
         local_rows(load->cells, source, &first, &end);
-        GMV_TRY(gmv_comm_agree(load->comm, gmv_row_store_open(&source->store, &source->matrix, first, end)));
+        GMV_TRY(gmv_comm_agree(load->comm, gmv_row_store_open(&source->store, &source->matrix, first, end, false)));
     }
     return GMV_OK;
 }

@@ -1,0 +1,48 @@
+/* Rows of a CSR matrix read past HDF5: by any thread, and without a call to the library, which is not made for several
+ * threads. */
+#pragma once
+
+#include "pack.h"
+#include "stored.h"
+
+/* The arrays of a CSR matrix as they can be read past HDF5. */
+typedef struct gmv_row_store {
+    gmv_stored column, value;
+    gmv_stored pointer; /* only when it was asked for */
+    bool is_open;       /* all of them */
+} gmv_row_store;
+
+/* For rows [first, end) of the matrix. Collective for a shared file; a store that is not open is no error.
+ * @param[in] pointers  also of the starts of the rows, for gmv_row_reader_pointers
+ * Ownership: gmv_row_store_close. */
+gmv_status gmv_row_store_open(gmv_row_store *store, const gmv_matrix *matrix, int64_t first, int64_t end,
+                              bool pointers);
+void gmv_row_store_close(gmv_row_store *store);
+
+/* One thread's reader. */
+typedef struct gmv_row_reader {
+    const gmv_row_store *store;
+    int64_t cols;       /* stored columns */
+    const int32_t *map; /* [cols] gene in use or -1; NULL: the same */
+    gmv_stored_cursor column, value, pointer;
+    uint32_t *columns, *counts; /* [room] a row's, converted */
+    int64_t room;
+    int64_t *start; /* [start_room] */
+    int64_t start_room;
+} gmv_row_reader;
+
+/* From the columns as they are stored to genes in use, in one step: [stored columns], NULL when they are the same.
+ * Ownership: gmv_free. */
+gmv_status gmv_row_reader_map(const gmv_row_source *source, int32_t **map);
+
+/* `store`, which must be open, and `map` are borrowed. Ownership: gmv_row_reader_fini, also after an error. */
+gmv_status gmv_row_reader_init(gmv_row_reader *reader, const gmv_row_store *store, int64_t cols, const int32_t *map);
+void gmv_row_reader_fini(gmv_row_reader *reader);
+
+/* Appends the row of the n values from place `at` on; values up to place `end` will be wanted too.
+ * @return  false when it is not as it should be; nothing was appended */
+bool gmv_row_reader_add(gmv_row_reader *reader, gmv_packer *packer, int64_t at, int64_t n, int64_t end);
+
+/* Where rows [first, first + n) start and the last ends, as far as they make sense; else NULL.
+ * @return  [n + 1], valid until the next call */
+const int64_t *gmv_row_reader_pointers(gmv_row_reader *reader, int64_t first, int64_t n);
