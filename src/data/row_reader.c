@@ -13,8 +13,7 @@ static void close_all(gmv_row_store *store)
     gmv_stored_close(&store->pointer);
 }
 
-gmv_status gmv_row_store_open(gmv_row_store *store, const gmv_matrix *matrix, int64_t first, int64_t end,
-                              bool pointers)
+gmv_status gmv_row_store_open(gmv_row_store *store, const gmv_matrix *matrix, int64_t first, int64_t end, bool pointers)
 {
     int64_t at[2] = {0, 0};
     bool columns = false, values = false, starts = !pointers;
@@ -229,7 +228,8 @@ const int64_t *gmv_row_reader_pointers(gmv_row_reader *reader, int64_t first, in
     widen(pointer, stored, n + 1, reader->start);
     for (int64_t i = 0; i < n; i++) {
         if (reader->start[i] < reader->store->column.first || reader->start[i + 1] < reader->start[i] ||
-            reader->start[i + 1] > reader->store->column.end || reader->start[i + 1] - reader->start[i] > reader->cols) {
+            reader->start[i + 1] > reader->store->column.end ||
+            reader->start[i + 1] - reader->start[i] > reader->cols) {
             return NULL;
         }
     }
