@@ -17,8 +17,17 @@ typedef struct gmv_factor {
     char *key;
     int levels;
     char **level;  /* [levels] names, in order: union over all files */
-    int32_t *code; /* [count] level of each local row; -1: missing */
+    int32_t *code; /* [count] level of each local row; -1: missing. NULL: in code8 */
+    uint8_t *code8; /* [count] the same in a byte; 255: missing */
 } gmv_factor;
+
+/* Level of local row i, -1: missing. */
+static inline int32_t gmv_factor_code(const gmv_factor *factor, int64_t i)
+{
+    return factor->code8 == NULL ? factor->code[i] : factor->code8[i] == 255 ? -1 : (int32_t)factor->code8[i];
+}
+
+typedef struct gmv_stream gmv_stream;
 
 typedef struct gmv_cells {
     gmv_gidx total;        /* N */
@@ -30,7 +39,8 @@ typedef struct gmv_cells {
     int32_t genes;   /* G in use */
     char **gene;     /* [G] names */
 
-    gmv_packed packed; /* local rows, host memory; every pointer in it is owned here */
+    gmv_packed packed; /* local rows, host memory; every pointer in it is owned here. Empty when they are streamed */
+    struct gmv_stream *stream; /* local rows that stay on disk, see stream.h; NULL: they are in `packed` */
     int covariates;    /* C */
     gmv_factor *covariate;
     gmv_factor *label; /* NULL without a label key */
@@ -54,6 +64,9 @@ typedef struct gmv_cells_request {
     const char *genes_file;
     int shards;
     int driver;               /* GMV_DRIVER_* */
+    int residence;            /* GMV_RESIDENCE_*: stream leaves the cells on disk, auto where they do not fit */
+    int64_t window;           /* cells of all ranks that are read together when they are streamed */
+    int64_t memory;           /* bytes for the packed matrix under auto; 0: most of what is available */
     uint64_t seed;
     double held_out;          /* fraction kept out of the choice of genes */
     /* From a checkpoint: take exactly these genes in this order (NULL: by genes_mode), and these levels

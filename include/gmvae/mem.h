@@ -21,6 +21,9 @@ gmv_status gmv_realloc_bytes(void **block, int64_t old_count, int64_t count, siz
 /* Accepts NULL. */
 void gmv_free(void *block);
 
+/* Bytes that can still be had: of the machine, or of the container if that is less. */
+int64_t gmv_memory_available(void);
+
 /* Allocations made and blocks not yet freed since the program began. */
 int64_t gmv_alloc_count(void);
 int64_t gmv_alloc_live(void);

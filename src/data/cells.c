@@ -6,6 +6,7 @@
 
 #include "gmvae/log.h"
 #include "gmvae/mem.h"
+#include "gmvae/stream.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -17,7 +18,9 @@ typedef struct loader {
     const gmv_cells_request *request;
     gmv_cells *cells;
     gmv_source *source; /* [cells->files] */
+    gmv_nnz values;     /* stored in the local rows, as far as known beforehand */
     bool mpio;
+    bool stream; /* the cells stay on disk */
 } loader;
 
 static gmv_status open_source(loader *load, gmv_source *source, const char *path)
@@ -168,8 +171,7 @@ static gmv_status assign_rows(loader *load)
     return GMV_OK;
 }
 
-/* Rows of a source that lie on this rank, as rows of the file; none: end == first. */
-static void local_rows(const gmv_cells *cells, const gmv_source *source, int64_t *first, int64_t *end)
+void gmv_local_rows(const gmv_cells *cells, const gmv_source *source, int64_t *first, int64_t *end)
 {
     *first = cells->first - source->first;
     *end = *first + cells->count;
@@ -187,7 +189,7 @@ static gmv_status count_values(const loader *load, gmv_nnz *values)
     for (int f = 0; f < cells->files; f++) {
         const gmv_source *source = &load->source[f];
         int64_t first, end, ends[2];
-        local_rows(cells, source, &first, &end);
+        gmv_local_rows(cells, source, &first, &end);
         if (source->matrix.kind != GMV_MATRIX_CSR || end <= first) {
             continue;
         }
@@ -204,14 +206,21 @@ static gmv_status count_values(const loader *load, gmv_nnz *values)
     return GMV_OK;
 }
 
-/* Collective: every rank looks for its own rows. */
-static gmv_status open_stores(const loader *load)
+/* Whether the rows stay on disk, and everything that is needed to read them. Collective. */
+static gmv_status prepare_reading(loader *load)
 {
-    for (int f = 0; f < load->cells->files; f++) {
-        gmv_source *source = &load->source[f];
-        int64_t first, end;
-        local_rows(load->cells, source, &first, &end);
-        GMV_TRY(gmv_comm_agree(load->comm, gmv_row_store_open(&source->store, &source->matrix, first, end, false)));
+    bool asked = load->request->residence == GMV_RESIDENCE_STREAM;
+    int refused = -1;
+    GMV_TRY(gmv_comm_agree(load->comm, count_values(load, &load->values)));
+    GMV_TRY(gmv_choose_stream(load->cells, load->comm, load->request, load->values, &load->stream));
+    GMV_TRY(gmv_open_row_stores(load->cells, load->comm, load->source, load->stream, &refused));
+    if (load->stream && refused >= 0 && asked) {
+        return gmv_refuse_stream(&load->source[refused]);
+    }
+    if (load->stream && refused >= 0) {
+        gmv_warn("%s cannot be read as a stream (data.residence): all cells are kept in memory",
+                 load->cells->file[refused]);
+        load->stream = false;
     }
     return GMV_OK;
 }
@@ -219,16 +228,14 @@ static gmv_status open_stores(const loader *load)
 static gmv_status read_rows(loader *load)
 {
     gmv_packer packer = {0};
-    gmv_nnz values = 0;
     gmv_cells *cells = load->cells;
     gmv_status status = GMV_OK;
-    GMV_GO(count_values(load, &values));
-    GMV_GO(gmv_packer_init(&packer, cells->genes, cells->count, values));
+    GMV_GO(gmv_packer_init(&packer, cells->genes, cells->count, load->values));
     for (int f = 0; f < cells->files; f++) {
         const gmv_source *source = &load->source[f];
         gmv_row_source rows = {&source->matrix, source->genes.at, source->map, source->index};
         int64_t first, end;
-        local_rows(cells, source, &first, &end);
+        gmv_local_rows(cells, source, &first, &end);
         GMV_GO(gmv_read_rows(&packer, &rows, &source->store, first, end, cells->count));
     }
     GMV_CHECK(packer.rows == cells->count);
@@ -265,9 +272,9 @@ done:
 static void log_totals(const loader *load)
 {
     const gmv_cells *cells = load->cells;
-    int64_t sum[2] = {cells->packed.indptr[cells->count], 0};
+    int64_t sum[2] = {gmv_cells_values(cells), 0};
     for (int64_t i = 0; i < cells->count; i++) {
-        sum[1] += cells->packed.indptr[i + 1] == cells->packed.indptr[i];
+        sum[1] += gmv_cells_has_counts(cells, cells->first + i) ? 0 : 1;
     }
     gmv_comm_sum_i64(load->comm, sum, 2);
     double entries = (double)cells->total * (double)cells->genes;
@@ -285,8 +292,9 @@ static gmv_status load_all(loader *load)
     GMV_TRY(open_sources(load));
     GMV_TRY(choose_genes(load));
     GMV_TRY(gmv_comm_agree(load->comm, assign_rows(load)));
-    GMV_TRY(open_stores(load));
-    GMV_TRY(gmv_comm_agree(load->comm, read_rows(load)));
+    GMV_TRY(prepare_reading(load));
+    GMV_TRY(gmv_comm_agree(load->comm, load->stream ? gmv_cells_to_stream(load->cells, request, load->source)
+                                                    : read_rows(load)));
     if (request->known_gene == NULL && request->genes_mode == GMV_GENES_N_TOP) {
         GMV_TRY(keep_top_genes(load));
     }
@@ -318,6 +326,7 @@ static void free_factor(gmv_factor *factor)
 {
     GMV_FREE(factor->key);
     GMV_FREE(factor->code);
+    GMV_FREE(factor->code8);
     gmv_name_array_free(factor->level, factor->levels);
 }
 
@@ -339,6 +348,7 @@ void gmv_cells_destroy(gmv_cells **cells)
     gmv_name_array_free(c->file, c->files);
     gmv_name_array_free(c->obs, c->files);
     gmv_packed_fini(&c->packed);
+    gmv_stream_destroy(&c->stream);
     GMV_FREE(c->shard_start);
     GMV_FREE(c->file_start);
     GMV_FREE(c->matrix);

@@ -4,8 +4,10 @@
 #include "gmvae/mem.h"
 #include "gmvae/packed.h"
 #include "gmvae/rng.h"
+#include "gmvae/stream.h"
 
 #include <math.h>
+#include <string.h>
 
 bool gmv_is_held_out(uint64_t seed, gmv_gidx row, double fraction)
 {
@@ -42,7 +44,11 @@ gmv_status gmv_cells_scalar_statistics(const gmv_cells *cells, const gmv_comm *c
     double *sums = NULL, rows = 0, sum = 0, square = 0;
     GMV_TRY(gmv_comm_agree(comm, GMV_NEW(sums, 3 * (int64_t)cells->shards, "sums of shards")));
     for (int s = cells->first_shard; s < cells->end_shard; s++) {
-        add_shard(cells, s, seed, held_out, sums + (int64_t)3 * s);
+        if (cells->stream != NULL) { /* taken when the cells were looked through */
+            memcpy(sums + (int64_t)3 * s, cells->stream->shard_sums + (int64_t)3 * s, 3 * sizeof *sums);
+        } else {
+            add_shard(cells, s, seed, held_out, sums + (int64_t)3 * s);
+        }
     }
     gmv_comm_share_f64(comm, sums, 3 * (int64_t)cells->shards);
     for (int64_t s = 0; s < cells->shards; s++) {

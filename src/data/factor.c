@@ -210,6 +210,20 @@ done:
     return status;
 }
 
+/* A byte a cell where that is enough: of streamed cells this is what memory is needed for. */
+static gmv_status make_small(gmv_factor *factor, int64_t count)
+{
+    if (factor->levels >= 255) {
+        return GMV_OK;
+    }
+    GMV_TRY(GMV_NEW(factor->code8, count, "codes of cells"));
+    for (int64_t i = 0; i < count; i++) {
+        factor->code8[i] = (uint8_t)(factor->code[i] < 0 ? 255 : factor->code[i]);
+    }
+    GMV_FREE(factor->code);
+    return GMV_OK;
+}
+
 /* One-hot column of every local row and key: the key's offset plus its level. */
 static gmv_status fill_levels(gmv_cells *cells)
 {
@@ -219,7 +233,7 @@ static gmv_status fill_levels(gmv_cells *cells)
     for (int c = 0; c < cells->covariates; c++) {
         const gmv_factor *factor = &cells->covariate[c];
         for (int64_t i = 0; i < cells->count; i++) {
-            level[i * cells->covariates + c] = offset + factor->code[i];
+            level[i * cells->covariates + c] = offset + gmv_factor_code(factor, i);
         }
         offset += factor->levels;
     }
@@ -246,5 +260,13 @@ gmv_status gmv_factors_load(gmv_cells *cells, const gmv_comm *comm, const gmv_ce
         GMV_TRY(gmv_comm_agree(comm, GMV_NEW(cells->label, 1, "the label")));
         GMV_TRY(load_factor(cells->label, cells, comm, source, NULL, request->label_key, true));
     }
-    return gmv_comm_agree(comm, fill_levels(cells));
+    if (cells->stream == NULL) {
+        return gmv_comm_agree(comm, fill_levels(cells));
+    }
+    for (int c = 0; c < keys; c++) {
+        cells->levels += cells->covariate[c].levels;
+        status = status == GMV_OK ? make_small(&cells->covariate[c], cells->count) : status;
+    }
+    status = status == GMV_OK && cells->label != NULL ? make_small(cells->label, cells->count) : status;
+    return gmv_comm_agree(comm, status);
 }

@@ -21,6 +21,27 @@ typedef struct gmv_source {
  * Ownership: gmv_texts_free. */
 gmv_status gmv_paths_expand(gmv_texts *files, const gmv_comm *comm, const gmv_texts *paths);
 
+/* Rows of a source that lie on this rank, as rows of the file; none: end == first. */
+void gmv_local_rows(const gmv_cells *cells, const gmv_source *source, int64_t *first, int64_t *end);
+
+/* Opens the stores of all sources for the local rows. Collective.
+ * @param[out] refused  a file that must be read through HDF5, the same on all ranks; -1: none */
+gmv_status gmv_open_row_stores(const gmv_cells *cells, const gmv_comm *comm, gmv_source *source, bool pointers,
+                               int *refused);
+
+/* Whether the cells stay on disk: asked for, or because `values` of local rows do not fit in memory. Collective. */
+gmv_status gmv_choose_stream(const gmv_cells *cells, const gmv_comm *comm, const gmv_cells_request *request,
+                             gmv_nnz values, bool *stream);
+gmv_status gmv_refuse_stream(const gmv_source *source);
+
+/* Visits all local rows in order, a few thousand at a time, packed. Not collective. */
+typedef void (*gmv_row_visitor)(void *context, const gmv_packed *packed);
+gmv_status gmv_walk_rows(const gmv_cells *cells, const gmv_source *source, int32_t genes, gmv_row_visitor visit,
+                         void *context);
+
+/* Makes cells->stream, which takes the open stores of the sources. Not collective. */
+gmv_status gmv_cells_to_stream(gmv_cells *cells, const gmv_cells_request *request, gmv_source *source);
+
 /* Reads the covariates and the label of the local rows into cells. Collective. */
 gmv_status gmv_factors_load(gmv_cells *cells, const gmv_comm *comm, const gmv_cells_request *request,
                             const gmv_source *source);

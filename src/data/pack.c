@@ -24,11 +24,16 @@ static gmv_status make_values(gmv_packer *packer, gmv_nnz capacity)
     return GMV_OK;
 }
 
+bool gmv_packer_is_wide(int32_t genes)
+{
+    return genes > narrow_genes;
+}
+
 gmv_status gmv_packer_init(gmv_packer *packer, int32_t genes, int64_t rows, int64_t nnz)
 {
     memset(packer, 0, sizeof *packer);
     packer->genes = genes;
-    packer->wide = genes > narrow_genes;
+    packer->wide = gmv_packer_is_wide(genes);
     GMV_TRY(GMV_NEW(packer->indptr, rows + 1, "row starts"));
     packer->row_capacity = rows;
     return make_values(packer, nnz);
@@ -379,21 +384,25 @@ void gmv_packer_reset(gmv_packer *packer)
     packer->overflows = 0;
 }
 
+gmv_packed gmv_packer_view(const gmv_packer *packer)
+{
+    return (gmv_packed){.rows = packer->rows,
+                        .genes = packer->genes,
+                        .indptr = packer->indptr,
+                        .gene16 = packer->gene16,
+                        .gene32 = packer->gene32,
+                        .count8 = packer->count8,
+                        .overflows = packer->overflows,
+                        .overflow_at = packer->overflow_at,
+                        .overflow_count = packer->overflow_count};
+}
+
 gmv_status gmv_packer_finish(gmv_packer *packer, gmv_packed *packed)
 {
     if (packer->capacity - packer->nnz > packer->nnz / 8 + 4096) {
         GMV_TRY(resize(packer, packer->nnz));
     }
-    memset(packed, 0, sizeof *packed);
-    packed->rows = packer->rows;
-    packed->genes = packer->genes;
-    packed->indptr = packer->indptr;
-    packed->gene16 = packer->gene16;
-    packed->gene32 = packer->gene32;
-    packed->count8 = packer->count8;
-    packed->overflows = packer->overflows;
-    packed->overflow_at = packer->overflow_at;
-    packed->overflow_count = packer->overflow_count;
+    *packed = gmv_packer_view(packer);
     GMV_FREE(packer->row);
     memset(packer, 0, sizeof *packer);
     return GMV_OK;

@@ -31,6 +31,9 @@ typedef struct gmv_row_source {
     hid_t index;        /* names of the cells, or -1 */
 } gmv_row_source;
 
+/* Whether so many genes take 32 bits each. */
+bool gmv_packer_is_wide(int32_t genes);
+
 /* Room for `rows` rows and at first for `nnz` values; values beyond make it grow. */
 gmv_status gmv_packer_init(gmv_packer *packer, int32_t genes, int64_t rows, int64_t nnz);
 void gmv_packer_fini(gmv_packer *packer);
@@ -54,6 +57,9 @@ gmv_status gmv_packer_append(gmv_packer *packer, const gmv_packer *from);
 /* Gives places [at, at + n) of a packer's room to another, which writes there instead of into room of its own, which it
  * must not have. gmv_packer_append then need not copy when nothing before was dropped. */
 void gmv_packer_lend(const gmv_packer *from, gmv_nnz at, gmv_nnz n, gmv_packer *to);
+
+/* The rows as they are, valid until the packer changes. */
+gmv_packed gmv_packer_view(const gmv_packer *packer);
 
 /* Forgets the rows and keeps the memory. */
 void gmv_packer_reset(gmv_packer *packer);

@@ -71,7 +71,7 @@ done:
     if (status == GMV_OK) {
         int64_t *of_label = table + (int64_t)labels * clusters, *of_cluster = of_label + labels;
         for (int64_t i = 0; i < cells->count; i++) {
-            int label = cells->label->code[i], best = 0;
+            int label = gmv_factor_code(cells->label, i), best = 0;
             bool wanted = which == GMV_CELLS_ALL || gmv_is_held_out(seed, cells->first + i, held_out);
             if (label < 0 || !wanted) {
                 continue;

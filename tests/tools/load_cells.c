@@ -110,7 +110,7 @@ static void sum_up(const gmv_cells *cells, int64_t *sums)
         for (int c = 0; c < cells->covariates; c++) {
             sums[LEVELS_SUM] += (row + 1) * (packed->level[i * cells->covariates + c] + 1);
         }
-        sums[LABEL_SUM] += cells->label != NULL ? (row + 1) * (cells->label->code[i] + 1) : 0;
+        sums[LABEL_SUM] += cells->label != NULL ? (row + 1) * (gmv_factor_code(cells->label, i) + 1) : 0;
     }
 }
 

@@ -1,0 +1,145 @@
+/* Loading cells that stay on disk: where the matrix is to live, and the pass that checks and counts it. */
+#include "inputs.h"
+#include "stream_file.h"
+
+#include "gmvae/log.h"
+#include "gmvae/mem.h"
+#include "gmvae/stream.h"
+
+#include <inttypes.h>
+#include <string.h>
+#include <sys/resource.h>
+
+enum { walked_rows = 8192, most_block_rows = 256, least_block_rows = 16 };
+
+/* ---- where ---- */
+
+/* What the packed matrix of the local rows takes in memory. */
+static int64_t resident_bytes(const gmv_cells *cells, const gmv_cells_request *request, gmv_nnz values)
+{
+    int keys = request->batch_keys != NULL ? request->batch_keys->n : 0;
+    int64_t of_row = 8 + 8 * (int64_t)keys + 16; /* start, covariates twice, places in the order of an epoch */
+    return values * (gmv_packer_is_wide(cells->genes) ? 5 : 3) + cells->count * of_row;
+}
+
+gmv_status gmv_choose_stream(const gmv_cells *cells, const gmv_comm *comm, const gmv_cells_request *request,
+                             gmv_nnz values, bool *stream)
+{
+    const double gigabyte = 1e9;
+    int64_t room = request->memory > 0 ? request->memory : gmv_memory_available() / comm->local_size / 10 * 7;
+    int64_t need = resident_bytes(cells, request, values), over = need > room ? 1 : 0, sum[2] = {need, over};
+    *stream = request->residence == GMV_RESIDENCE_STREAM;
+    if (request->residence != GMV_RESIDENCE_AUTO) {
+        return GMV_OK;
+    }
+    gmv_comm_sum_i64(comm, sum, 2);
+    *stream = sum[1] > 0;
+    if (*stream) {
+        gmv_log("residence: stream, from disk: the packed matrix of %.2f GB does not fit into the %.2f GB for it on "
+                "rank%s; data.residence: host keeps it in memory all the same",
+                (double)sum[0] / gigabyte, (double)room / gigabyte, comm->size == 1 ? " 0" : "s like rank 0");
+    }
+    return GMV_OK;
+}
+
+/* Three descriptors for each file are too many for the limit that shells start with. */
+static void allow_many_files(void)
+{
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
+        limit.rlim_cur = limit.rlim_max;
+        setrlimit(RLIMIT_NOFILE, &limit);
+    }
+}
+
+gmv_status gmv_open_row_stores(const gmv_cells *cells, const gmv_comm *comm, gmv_source *source, bool pointers,
+                               int *refused)
+{
+    if (pointers) {
+        allow_many_files();
+    }
+    int64_t bad = 0;
+    for (int f = 0; f < cells->files; f++) {
+        int64_t first, end;
+        gmv_local_rows(cells, &source[f], &first, &end);
+        GMV_TRY(gmv_comm_agree(comm, gmv_row_store_open(&source[f].store, &source[f].matrix, first, end, pointers)));
+        if (!source[f].store.is_open && end > first) {
+            bad = bad == 0 ? f + 1 : bad;
+        }
+    }
+    gmv_comm_max_i64(comm, &bad, 1);
+    *refused = (int)bad - 1;
+    return GMV_OK;
+}
+
+gmv_status gmv_refuse_stream(const gmv_source *source)
+{
+    static const char *const kinds[] = {"a CSR matrix with other chunks", "a CSC matrix", "a dense matrix"};
+    return GMV_FAIL(GMV_ERR_CONFIG,
+                    "%s: %s is %s; data.residence: stream reads CSR matrices that are not compressed, or with gzip or "
+                    "lzf. Write the file so, or take data.residence: host",
+                    source->file.path, gmv_shown(source->matrix.name).at, kinds[source->matrix.kind]);
+}
+
+/* ---- the pass ---- */
+
+gmv_status gmv_walk_rows(const gmv_cells *cells, const gmv_source *source, int32_t genes, gmv_row_visitor visit,
+                         void *context)
+{
+    gmv_packer packer = {0};
+    gmv_status status = GMV_OK;
+    int64_t done = 0;
+    GMV_GO(gmv_packer_init(&packer, genes, walked_rows, 0));
+    for (int f = 0; f < cells->files; f++) {
+        gmv_row_source rows = {&source[f].matrix, source[f].genes.at, source[f].map, source[f].index};
+        int64_t first, end;
+        gmv_local_rows(cells, &source[f], &first, &end);
+        for (int64_t at = first; at < end; at += walked_rows) {
+            int64_t n = end - at < walked_rows ? end - at : walked_rows;
+            gmv_packer_reset(&packer);
+            GMV_GO(gmv_read_rows(&packer, &rows, &source[f].store, at, at + n, n));
+            gmv_packed packed = gmv_packer_view(&packer);
+            packed.first_cell = source[f].first + at;
+            visit(context, &packed);
+            done += n;
+            gmv_log_progress(false, "looking through the cells: %.0f%%", 100.0 * (double)done / (double)cells->count);
+        }
+    }
+done:
+    gmv_packer_fini(&packer);
+    return status;
+}
+
+typedef struct census {
+    gmv_cells *cells;
+    const gmv_cells_request *request;
+} census;
+
+static void count_rows(void *context, const gmv_packed *packed)
+{
+    census *c = context;
+    gmv_stream_count(c->cells->stream, c->cells, packed, c->request);
+}
+
+static gmv_status take_files(gmv_cells *cells, gmv_source *source)
+{
+    for (int f = 0; f < cells->files; f++) {
+        gmv_row_source rows = {&source[f].matrix, source[f].genes.at, source[f].map, source[f].index};
+        int64_t first, end;
+        gmv_local_rows(cells, &source[f], &first, &end);
+        GMV_TRY(gmv_stream_take_file(&cells->stream->file[f], cells->file[f], &rows, &source[f].store, source[f].first,
+                                     source[f].first + first, source[f].first + end));
+    }
+    return GMV_OK;
+}
+
+gmv_status gmv_cells_to_stream(gmv_cells *cells, const gmv_cells_request *request, gmv_source *source)
+{
+    int64_t block_rows = request->window / cells->shards;
+    block_rows = block_rows > most_block_rows ? most_block_rows : block_rows;
+    block_rows = block_rows < least_block_rows ? least_block_rows : block_rows;
+    census c = {cells, request};
+    GMV_TRY(gmv_stream_create(&cells->stream, cells, block_rows));
+    GMV_TRY(gmv_walk_rows(cells, source, cells->genes, count_rows, &c));
+    return take_files(cells, source);
+}

@@ -1,0 +1,251 @@
+/* Reading rows into slots, beside the rest of the program. */
+#include "gmvae/stream.h"
+
+#include "stream_file.h"
+
+#include "gmvae/mem.h"
+
+#include <inttypes.h>
+#include <string.h>
+
+/* ---- slots ---- */
+
+gmv_status gmv_slots_init(gmv_slots *slots, const gmv_cells *cells, int64_t rows, int64_t values, int64_t large)
+{
+    const char *what = "a window of cells";
+    memset(slots, 0, sizeof *slots);
+    slots->rows = rows;
+    slots->values = values;
+    slots->large = large;
+    bool wide = gmv_packer_is_wide(cells->genes);
+    /* one more of each: a rank without rows has slots too, and none of the arrays may be missing */
+    GMV_TRY(GMV_NEW(slots->indptr, 2 * (rows + 1), what));
+    GMV_TRY(wide ? GMV_ROOM(slots->gene32, 2 * values + 1, what) : GMV_ROOM(slots->gene16, 2 * values + 1, what));
+    GMV_TRY(GMV_ROOM(slots->count8, 2 * values + 1, what));
+    GMV_TRY(GMV_NEW(slots->overflow_at, 2 * large + 1, what));
+    GMV_TRY(GMV_NEW(slots->overflow_count, 2 * large + 1, what));
+    GMV_TRY(GMV_NEW(slots->level, 2 * (rows + 1) * cells->covariates, what));
+    GMV_TRY(GMV_NEW(slots->cell, 2 * (rows + 1), what));
+    slots->view = (gmv_packed){.rows = 2 * (rows + 1) - 1,
+                               .genes = cells->genes,
+                               .first_cell = cells->first,
+                               .cell = slots->cell,
+                               .indptr = slots->indptr,
+                               .gene16 = slots->gene16,
+                               .gene32 = slots->gene32,
+                               .count8 = slots->count8,
+                               .overflows = 2 * large,
+                               .overflow_at = slots->overflow_at,
+                               .overflow_count = slots->overflow_count,
+                               .covariates = cells->covariates,
+                               .level = slots->level};
+    return GMV_OK;
+}
+
+void gmv_slots_fini(gmv_slots *slots)
+{
+    GMV_FREE(slots->indptr);
+    GMV_FREE(slots->gene16);
+    GMV_FREE(slots->gene32);
+    GMV_FREE(slots->count8);
+    GMV_FREE(slots->overflow_at);
+    GMV_FREE(slots->overflow_count);
+    GMV_FREE(slots->level);
+    GMV_FREE(slots->cell);
+    memset(slots, 0, sizeof *slots);
+}
+
+int64_t gmv_slots_bytes(const gmv_slots *slots)
+{
+    int64_t of_value = slots->gene16 != NULL ? 3 : 5, of_row = 16 + 4 * (int64_t)slots->view.covariates;
+    return 2 * (slots->values * of_value + slots->large * 12 + slots->rows * of_row);
+}
+
+/* ---- one block by one thread ---- */
+
+typedef struct block_reader {
+    const gmv_cells *cells;
+    gmv_row_filter filter;
+    const struct gmv_stream_file *file; /* of `row`; NULL before the first */
+    gmv_row_reader row;
+    gmv_packer packed; /* the wanted rows of the block at hand */
+    gmv_gidx *id;      /* [block_rows] and which they are */
+} block_reader;
+
+static bool init(block_reader *reader, const gmv_cells *cells, gmv_row_filter filter)
+{
+    memset(reader, 0, sizeof *reader);
+    reader->cells = cells;
+    reader->filter = filter;
+    return GMV_NEW(reader->id, cells->stream->block_rows, "a block of cells") == GMV_OK &&
+           gmv_packer_init(&reader->packed, cells->genes, cells->stream->block_rows, 0) == GMV_OK;
+}
+
+static void fini(block_reader *reader)
+{
+    if (reader->file != NULL) {
+        gmv_row_reader_fini(&reader->row);
+    }
+    gmv_packer_fini(&reader->packed);
+    GMV_FREE(reader->id);
+}
+
+static const struct gmv_stream_file *file_of(const gmv_cells *cells, gmv_gidx row)
+{
+    int f = 0;
+    while (row >= cells->file_start[f + 1]) {
+        f++;
+    }
+    return &cells->stream->file[f];
+}
+
+static bool is_unchanged(const struct gmv_stream_file *file)
+{
+    struct stat now;
+    return fstat(file->store.value.fd, &now) == 0 && now.st_size == file->bytes &&
+           now.st_mtim.tv_sec == file->changed.tv_sec && now.st_mtim.tv_nsec == file->changed.tv_nsec;
+}
+
+/* Consecutive rows run through few files: a reader is made anew for each. */
+static bool turn_to(block_reader *reader, const struct gmv_stream_file *file)
+{
+    if (reader->file == file) {
+        return true;
+    }
+    if (reader->file != NULL) {
+        gmv_row_reader_fini(&reader->row);
+    }
+    reader->file = file;
+    return gmv_row_reader_init(&reader->row, &file->store, file->cols, file->map) == GMV_OK && is_unchanged(file);
+}
+
+/* The wanted rows of a span. @return -1, or the row at which it failed */
+static gmv_gidx read_span(block_reader *reader, gmv_span span)
+{
+    gmv_packer_reset(&reader->packed);
+    for (gmv_gidx row = span.first; row < span.end;) {
+        const struct gmv_stream_file *file = file_of(reader->cells, row);
+        gmv_gidx end = span.end < file->end ? span.end : file->end;
+        int64_t n = end - row;
+        const int64_t *start = turn_to(reader, file) && n > 0
+                                   ? gmv_row_reader_pointers(&reader->row, row - file->start, n)
+                                   : NULL;
+        if (start == NULL) {
+            return row;
+        }
+        for (int64_t i = 0; i < n; i++) {
+            if (!reader->filter.wants(reader->filter.context, row + i)) {
+                continue;
+            }
+            reader->id[reader->packed.rows] = row + i;
+            if (!gmv_row_reader_add(&reader->row, &reader->packed, start[i], start[i + 1] - start[i], start[n])) {
+                return row + i;
+            }
+        }
+        row = end;
+    }
+    return -1;
+}
+
+/* ---- a slot by all threads ---- */
+
+typedef struct slot_writer {
+    const gmv_cells *cells;
+    gmv_slots *slots;
+    int64_t first_row, row; /* of the view */
+    gmv_nnz first_value, value;
+    int64_t first_large, n_large;
+} slot_writer;
+
+/* Appends the rows of a block. @return false when there is no room: the file is not what it was */
+static bool append(slot_writer *to, const gmv_packer *packed, const gmv_gidx *id)
+{
+    gmv_slots *slots = to->slots;
+    const gmv_cells *cells = to->cells;
+    size_t n = (size_t)packed->nnz;
+    if (to->row + packed->rows > to->first_row + slots->rows || to->value + packed->nnz > to->first_value + slots->values ||
+        to->n_large + packed->overflows > slots->large) {
+        return false;
+    }
+    if (n > 0 && slots->gene16 != NULL) {
+        memcpy(slots->gene16 + to->value, packed->gene16, n * sizeof *slots->gene16);
+    } else if (n > 0) {
+        memcpy(slots->gene32 + to->value, packed->gene32, n * sizeof *slots->gene32);
+    }
+    if (n > 0) {
+        memcpy(slots->count8 + to->value, packed->count8, n);
+    }
+    for (int64_t i = 0; i < packed->overflows; i++, to->n_large++) {
+        slots->overflow_at[to->first_large + to->n_large] = to->value + packed->overflow_at[i];
+        slots->overflow_count[to->first_large + to->n_large] = packed->overflow_count[i];
+    }
+    for (int64_t i = 0; i < packed->rows; i++, to->row++) {
+        int offset = 0;
+        for (int c = 0; c < cells->covariates; c++) {
+            slots->level[to->row * cells->covariates + c] =
+                offset + gmv_factor_code(&cells->covariate[c], id[i] - cells->first);
+            offset += cells->covariate[c].levels;
+        }
+        slots->cell[to->row] = id[i];
+        slots->indptr[to->row + 1] = to->value + packed->indptr[i + 1];
+    }
+    to->value += packed->nnz;
+    return true;
+}
+
+/* The list of large counts ascends over both slots, and has the same length whatever is in them: what is free of it
+ * repeats the last place of the slot, behind its own entry if it has one. */
+static void fill_up(const slot_writer *to)
+{
+    for (int64_t i = to->n_large; i < to->slots->large; i++) {
+        to->slots->overflow_at[to->first_large + i] = to->first_value + to->slots->values - 1;
+    }
+}
+
+gmv_gidx gmv_stream_read(const gmv_cells *cells, const gmv_span *span, int64_t spans, gmv_row_filter filter, int threads,
+                         gmv_slots *slots, int half)
+{
+    slot_writer to = {.cells = cells,
+                      .slots = slots,
+                      .first_row = half * (slots->rows + 1),
+                      .first_value = half * slots->values,
+                      .first_large = half * slots->large};
+    to.row = to.first_row;
+    to.value = to.first_value;
+    slots->indptr[to.row] = to.value;
+    gmv_gidx failed = -1;
+#pragma omp parallel num_threads(threads)
+    {
+        block_reader reader;
+        bool ready = init(&reader, cells, filter);
+#pragma omp for ordered schedule(dynamic, 1)
+        for (int64_t s = 0; s < spans; s++) {
+            gmv_gidx bad;
+#pragma omp atomic read
+            bad = failed;
+            bad = !ready ? span[s].first : bad < 0 ? read_span(&reader, span[s]) : bad;
+#pragma omp ordered
+            {
+                if (bad < 0 && failed < 0 && !append(&to, &reader.packed, reader.id)) {
+                    bad = span[s].first;
+                }
+                if (bad >= 0 && failed < 0) {
+#pragma omp atomic write
+                    failed = bad;
+                }
+            }
+        }
+        fini(&reader);
+    }
+    fill_up(&to);
+    return failed;
+}
+
+gmv_status gmv_stream_fail(const gmv_cells *cells, gmv_gidx row)
+{
+    const struct gmv_stream_file *file = file_of(cells, row);
+    return GMV_FAIL(GMV_ERR_DATA,
+                    "%s: row %" PRId64 " can no longer be read as it was when the run began%s; keep the file as it is "
+                    "while it is in use, then run the same command again",
+                    file->path, row - file->start, is_unchanged(file) ? "" : ": the file has changed");
+}
