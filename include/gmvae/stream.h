@@ -19,6 +19,7 @@ struct gmv_stream {
     uint8_t *filled;      /* bits of the local rows: has a count */
     int64_t *rows_of;     /* [genes + 1] local rows with so many values */
     int64_t nnz;          /* of the local rows */
+    int64_t most_large;   /* values of 255 and more in a row, at most */
     double *shard_sums;   /* [shards, 3] of the rows in training: rows, sum, sum of squares; this rank's shards */
     struct gmv_stream_file *file; /* [files] */
     int files;

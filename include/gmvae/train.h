@@ -3,6 +3,7 @@
 
 #include "gmvae/data.h"
 #include "gmvae/model.h"
+#include "gmvae/stream.h"
 
 #include <pthread.h>
 
@@ -10,29 +11,43 @@
 
 /* Order of the training cells. Every global batch takes from every logical shard in proportion (Webster's
  * apportionment), from each in its own shuffled order, so batch t of an epoch holds the same cells for
- * every number of ranks; every eligible cell comes once an epoch; only the last batch is shorter. */
+ * every number of ranks; every eligible cell comes once an epoch; only the last batch is shorter. Of cells that are
+ * streamed all this holds within each window of an epoch. */
 typedef struct gmv_sampler {
+    const gmv_cells *cells;     /* borrowed */
     int shards;                 /* S */
     int first_shard, end_shard; /* hosted here */
     int64_t *count;             /* [S] eligible cells of each shard, all shards */
     int64_t total;              /* sum of count */
     int64_t batch_size, batches;
     uint64_t seed;
+    double held_out;
     int64_t *start;             /* [hosted + 1] where each hosted shard starts in `row` */
-    int64_t *row;               /* local rows of eligible cells, ascending */
+    int64_t *row;               /* local rows of eligible cells, ascending; NULL when they are streamed */
     int64_t *taken, *taken_after; /* [S] scratch: cells of each shard before and after a batch */
+    /* of cells that are streamed: blocks of `block_rows` rows of a shard, those with eligible cells */
+    int64_t windows;      /* of an epoch; 1 for cells in memory */
+    int64_t block_rows;
+    int64_t *block_start; /* [S + 1] where each shard's begin in the next two, all shards */
+    int32_t *block;       /* number within the shard */
+    int32_t *block_cells; /* eligible cells */
+    int64_t fewest;       /* cells that a window has at least */
 } gmv_sampler;
 
 /* Eligible are local rows with counts that are not held out. Collective.
+ * @param[in] window  cells that are in memory together, of all ranks, when they are streamed
  * Errors: GMV_ERR_DATA when no cell is left. */
 gmv_status gmv_sampler_init(gmv_sampler *sampler, const gmv_comm *comm, const gmv_cells *cells, uint64_t seed,
-                            double held_out, int64_t batch_size);
+                            double held_out, int64_t batch_size, int64_t window);
 void gmv_sampler_fini(gmv_sampler *sampler);
+
+/* Whether a local row is eligible. */
+bool gmv_sampler_wants(const gmv_sampler *sampler, gmv_gidx row);
 
 /* Cells of batch t, all ranks together. */
 int64_t gmv_sampler_batch_cells(const gmv_sampler *sampler, int64_t t);
 
-/* Local rows of batch t of an epoch that lie in shards [first, end), a part of those hosted here.
+/* Local rows of batch t of an epoch that lie in shards [first, end), a part of those hosted here. Cells in memory.
  * @param[out] rows  room for gmv_sampler_most(sampler, first, end)
  * @return number of rows */
 int gmv_sampler_rows(const gmv_sampler *sampler, int64_t epoch, int64_t t, int first, int end, int64_t *rows);
@@ -40,19 +55,68 @@ int gmv_sampler_rows(const gmv_sampler *sampler, int64_t epoch, int64_t t, int f
 /* Largest number of rows that shards [first, end) give to any batch. */
 int gmv_sampler_most(const gmv_sampler *sampler, int first, int end);
 
-/* A bijection of 0 .. n-1 that depends on (seed, epoch, shard): where the i-th visited cell is. */
-int64_t gmv_permute(int64_t i, int64_t n, uint64_t seed, int64_t epoch, int shard);
+/* A bijection of 0 .. n-1 that depends on (seed, epoch, unit): where the i-th visited cell of a shard is. */
+int64_t gmv_permute(int64_t i, int64_t n, uint64_t seed, int64_t epoch, int64_t unit);
 
-/* ---- order: the cells of an epoch, batch after batch ---- */
+/* Cells of each shard among the first `cells` of `total`: Webster's (Sainte-Lague's) apportionment, which is
+ * unique and never takes a cell back as `cells` grows. */
+void gmv_apportion(const int64_t *count, int shards, int64_t total, int64_t cells, int64_t *taken);
+
+/* ---- windows: the parts of an epoch of streamed cells ---- */
+
+typedef struct gmv_windows {
+    int64_t epoch;  /* -1 before the first */
+    int64_t *start; /* [W + 1] cells of the epoch before each window, all ranks together */
+    int64_t *count; /* [W, S] eligible cells of each shard in each window */
+} gmv_windows;
+
+/* Largest numbers that any window of any epoch has on this rank. */
+typedef struct gmv_window_room {
+    int64_t rows, values, large;
+    int64_t spans, most_spans; /* of all its shards, and of one */
+} gmv_window_room;
+
+/* Parts of gmv_sampler_init: the blocks of all shards, collective; and the number of windows. */
+gmv_status gmv_sampler_find_blocks(gmv_sampler *sampler, const gmv_comm *comm, const gmv_cells *cells);
+gmv_status gmv_sampler_cut_windows(gmv_sampler *sampler, int64_t window);
+
+gmv_status gmv_windows_init(gmv_windows *windows, const gmv_sampler *sampler);
+void gmv_windows_fini(gmv_windows *windows);
+void gmv_windows_plan(gmv_windows *windows, const gmv_sampler *sampler, int64_t epoch);
+
+/* First batch that has its last cell in a window, W: one past the last; whether that batch has cells of the window
+ * before, too. */
+int64_t gmv_windows_first_batch(const gmv_windows *windows, const gmv_sampler *sampler, int64_t window);
+bool gmv_windows_reaches_back(const gmv_windows *windows, const gmv_sampler *sampler, int64_t window);
+
+/* The blocks of this rank in a window, shard after shard and ascending.
+ * @param[in] scratch  [most_spans] @param[out] span  [spans] @return how many */
+int64_t gmv_windows_spans(const gmv_sampler *sampler, const gmv_cells *cells, int64_t epoch, int64_t window,
+                          int64_t *scratch, gmv_span *span);
+
+/* Rows of batch t, which belongs to the window, that lie in shards [first, end) of those hosted here. The wanted rows
+ * of the spans follow each other in memory from base[1] on, those of the window before from base[0] on. */
+int64_t gmv_windows_rows(const gmv_sampler *sampler, const gmv_windows *windows, int64_t window, int64_t t, int first,
+                         int end, const int64_t base[2], int64_t *rows);
+
+/* gmv_sampler_most of streamed cells. */
+int gmv_windows_most(const gmv_sampler *sampler, int first, int end);
+
+gmv_status gmv_windows_room(const gmv_sampler *sampler, const gmv_cells *cells, gmv_window_room *room);
+
+/* ---- order: the cells of an epoch, or of a window of it, batch after batch ---- */
 
 typedef struct gmv_order {
     const gmv_sampler *sampler; /* borrowed; its scratch arrays are the order's while it exists */
     int pieces;
     int *shard;          /* [pieces + 1] shards of each piece of a batch */
+    int64_t room;        /* of row */
     int64_t epoch;       /* of row and start, -1 before the first */
-    int64_t *row;        /* local rows of the epoch */
-    int64_t *start;      /* [batches * pieces + 1] where each batch's pieces start in it */
-    int64_t next_epoch, *next_row, *next_start; /* being made */
+    int64_t first, end;  /* batches that they hold */
+    int64_t *row;        /* rows of the packed matrix, or of the slots */
+    int64_t *start;      /* [(end - first) pieces + 1] where each batch's pieces start in row */
+    struct gmv_order_next *next; /* being made */
+    gmv_slots slots;     /* of streamed cells: what the rows are of */
     pthread_t thread;
     bool running;
 } gmv_order;
@@ -61,16 +125,29 @@ typedef struct gmv_order {
 gmv_status gmv_order_init(gmv_order *order, const gmv_sampler *sampler, const int *shard, int pieces);
 void gmv_order_fini(gmv_order *order);
 
-/* Makes row and start those of `epoch`, and begins with the epoch after it. */
-void gmv_order_take(gmv_order *order, int64_t epoch);
+/* Makes row and start those that hold a batch. No work on the batches before it may be under way.
+ * Errors: GMV_ERR_DATA when streamed cells cannot be read. */
+gmv_status gmv_order_take(gmv_order *order, int64_t epoch, int64_t batch);
+
+/* Begins with what comes after it, in a thread. Of streamed cells the first batch must have been fetched: it may lie in
+ * the slot that is filled. Does nothing when it was begun. */
+void gmv_order_prepare(gmv_order *order);
 
 /* ---- feed: local rows to batches in backend memory ---- */
 
+/* A packed matrix as operations see it. */
+typedef struct gmv_resident {
+    gmv_packed packed;
+    const gmv_packed *host; /* NULL: nothing is resident */
+    bool on_device;         /* `packed` is a copy, else the host's arrays */
+} gmv_resident;
+
 typedef struct gmv_feed {
     gmv_backend *backend;
-    gmv_packed resident; /* the packed matrix as operations see it */
-    const gmv_packed *host;
-    bool on_device;      /* `resident` is a copy, else the host's arrays */
+    const gmv_cells *cells;
+    gmv_resident matrix; /* the local rows; of streamed cells the windows of training, if there is any */
+    gmv_resident spans;  /* of streamed cells: what a visit goes through */
+    gmv_slots slots;     /* and where that is in the host's memory */
     gmv_batch batch;
     gmv_batch ahead;     /* the next one, fetched beside the work on `batch`; has no arrays in host memory */
     int64_t ahead_row;   /* where in the order `ahead` starts; -1: it is empty */
@@ -78,22 +155,25 @@ typedef struct gmv_feed {
     int64_t *rows;       /* backend memory [max_cells] */
     int64_t *zero;       /* backend memory: 0 */
     int64_t *order;      /* backend memory [ordered]: rows of an epoch, batch after batch; NULL without one */
-    int64_t ordered;
+    int64_t ordered;     /* room of it */
     int max_cells;
     void *block[2];      /* the batches' arrays */
 } gmv_feed;
 
 /* Makes the local rows of `cells` readable for operations and reserves batches of up to `max_cells`. `cells` must
  * outlive it. @param[in] residence  GMV_RESIDENCE_*; auto: on the device where that leaves half a gigabyte free.
- * Feeds on one backend are closed in the reverse of their order. */
-gmv_status gmv_feed_open(gmv_feed *feed, gmv_backend *backend, const gmv_cells *cells, int max_cells, int residence);
+ * Feeds on one backend are closed in the reverse of their order.
+ * @param[in] windows  of streamed cells: the slots of their order, which must outlive it; NULL without training */
+gmv_status gmv_feed_open(gmv_feed *feed, gmv_backend *backend, const gmv_cells *cells, int max_cells, int residence,
+                         const gmv_slots *windows);
 void gmv_feed_close(gmv_feed *feed);
 
-/* Fills feed->batch with local rows (host array). Allocates nothing; leaves feed->ahead alone. */
+/* Fills feed->batch with local rows (host array), of streamed cells with rows of the slots of a visit. Allocates nothing;
+ * leaves feed->ahead alone. */
 gmv_status gmv_feed_fetch(gmv_feed *feed, const int64_t *rows, int n, gmv_input input);
 
-/* Sets the rows of an epoch (host array), of the same length every time; allocates the first time only. */
-gmv_status gmv_feed_set_order(gmv_feed *feed, const int64_t *rows, int64_t n);
+/* Sets the rows of an epoch or a window (host array). @param[in] room  the most there will be; allocates the first time */
+gmv_status gmv_feed_set_order(gmv_feed *feed, const int64_t *rows, int64_t n, int64_t room);
 
 /* Fills feed->batch with rows *first .. *first + n - 1 of the order. @param[in] first  backend memory */
 gmv_status gmv_feed_next(gmv_feed *feed, const int64_t *first, int n, gmv_input input);
@@ -103,6 +183,30 @@ bool gmv_feed_turn(gmv_feed *feed, int64_t row);
 
 /* Fills feed->ahead with rows *first .. *first + n - 1 of the order, beside the operations up to aside_wait. */
 gmv_status gmv_feed_ahead(gmv_feed *feed, const int64_t *first, int n, gmv_input input);
+
+/* Cells of a batch of evaluation and embedding: feeds for them need room for so many. */
+enum { GMV_EVAL_CELLS = 128, GMV_EVAL_DRAWS = 16 };
+
+/* ---- visit: local rows in order, batch after batch ---- */
+
+/* Batches lie within a shard and have GMV_EVAL_CELLS rows but for its last: they are the same for every number of
+ * ranks. Streamed cells are read ahead in a thread. */
+typedef struct gmv_visit {
+    gmv_feed *feed;       /* feed->batch is the batch at hand; feed->ahead is left alone */
+    const gmv_cells *cells;
+    gmv_row_filter filter;
+    int n, shard;         /* rows of the batch, all of one shard; 0 at the end */
+    gmv_gidx *row;        /* [n] global rows */
+    int64_t *place;       /* [n] where they are in the packed matrix */
+    int next_shard;       /* where to look for the rows to come */
+    gmv_gidx next_row;
+    struct gmv_span_reader *reader; /* of streamed cells */
+} gmv_visit;
+
+/* Ownership: gmv_visit_end, also after an error. Not collective. */
+gmv_status gmv_visit_begin(gmv_visit *visit, gmv_feed *feed, const gmv_cells *cells, gmv_row_filter filter);
+gmv_status gmv_visit_next(gmv_visit *visit, gmv_input input);
+void gmv_visit_end(gmv_visit *visit);
 
 /* ---- evaluation ---- */
 
@@ -115,26 +219,32 @@ typedef struct gmv_evaluation {
     int active_clusters; /* components with more than 0.5 % of the mass */
 } gmv_evaluation;
 
-/* What embed and eval want of every local row; NULL parts are not wanted. Host memory, [count, ...]. */
-typedef struct gmv_row_output {
-    float *latent;      /* [count, D] posterior means */
-    float *probability; /* [count, K] p(z | x, w) at the posterior means */
-    float *neg_elbo;    /* [count] exact bound, NaN for cells without counts */
-} gmv_row_output;
+/* What was computed for some local rows; NULL parts were not. Host memory. */
+typedef struct gmv_row_results {
+    int n;
+    const gmv_gidx *row;      /* [n] global rows, ascending */
+    const float *latent;      /* [n, D] posterior means */
+    const float *probability; /* [n, K] p(z | x, w) at the posterior means */
+    const float *neg_elbo;    /* [n] exact bound */
+} gmv_row_results;
 
-/* Cells of a batch of evaluation and embedding: feeds for them need room for so many. */
-enum { GMV_EVAL_CELLS = 128, GMV_EVAL_DRAWS = 16 };
+/* Takes results as they come, in row order. */
+typedef struct gmv_row_sink {
+    gmv_status (*take)(void *context, const gmv_row_results *results);
+    void *context;
+} gmv_row_sink;
 
 typedef enum gmv_which_cells { GMV_CELLS_ALL, GMV_CELLS_HELD_OUT } gmv_which_cells;
 
 /* Evaluates local rows (with counts), `samples` draws each. Collective.
- * @param[in] seed, held_out  which cells GMV_CELLS_HELD_OUT means */
+ * @param[in] seed, held_out  which cells GMV_CELLS_HELD_OUT means
+ * @param[in] sink            takes the bounds of the cells; may be NULL */
 gmv_status gmv_evaluate(gmv_model *model, gmv_feed *feed, const gmv_cells *cells, const gmv_comm *comm,
                         gmv_which_cells which, uint64_t seed, double held_out, int samples,
-                        const gmv_row_output *output, gmv_evaluation *evaluation);
+                        const gmv_row_sink *sink, gmv_evaluation *evaluation);
 
-/* Posterior means and cluster probabilities of all local rows. */
-gmv_status gmv_embed_rows(gmv_model *model, gmv_feed *feed, const gmv_cells *cells, const gmv_row_output *output);
+/* Posterior means and cluster probabilities of all local rows. Not collective. */
+gmv_status gmv_embed_rows(gmv_model *model, gmv_feed *feed, const gmv_cells *cells, const gmv_row_sink *sink);
 
 /* How well the model's own clusters (most probable component at the posterior means) agree with labels. */
 typedef struct gmv_agreement {
@@ -183,6 +293,7 @@ typedef struct gmv_trainer {
     gmv_outcome *outcome;    /* backend */
     gmv_taken_step taken[GMV_REPORTS]; /* steps under way, by number modulo GMV_REPORTS */
     int64_t steps_taken, steps_seen;   /* steps started, and those whose outcome the host has seen */
+    int64_t steps_of_order;            /* steps started before the order at hand was taken */
     gmv_taken_step seen;     /* the last one seen, and of it: */
     double last[GMV_TERMS];  /* terms, means over its cells */
     double last_norm;        /* norm of the gradient */

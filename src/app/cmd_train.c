@@ -135,13 +135,33 @@ static gmv_status build(training *t)
     return t->resume_path[0] != '\0' ? take_up(t) : GMV_OK;
 }
 
+static void show_memory(const training *t)
+{
+    const gmv_trainer *trainer = &t->trainer;
+    const double megabyte = 1024.0 * 1024.0;
+    char matrix[160];
+    double model = (double)t->model->params.total * 16.0, activations = (double)gmv_model_workspace_bytes(
+               t->model, t->model->max_cells, t->model->max_rows / t->model->max_cells, true);
+    if (t->cells->stream != NULL) {
+        double bytes = (double)(gmv_slots_bytes(&trainer->order.slots) + gmv_slots_bytes(&trainer->feed.slots));
+        snprintf(matrix, sizeof matrix, "windows %.1f MB (%" PRId64 " an epoch; the matrix stays on disk)",
+                 bytes / megabyte, trainer->sampler.windows);
+    } else {
+        int64_t of_value = t->cells->packed.gene16 != NULL ? 3 : 5;
+        snprintf(matrix, sizeof matrix, "matrix %.1f MB%s", (double)(gmv_cells_values(t->cells) * of_value) / megabyte,
+                 trainer->backend->host_memory ? "" : trainer->feed.matrix.on_device ? " on the device"
+                                                    : " in host memory, which the device reads");
+    }
+    gmv_log("memory  of rank 0: %s, parameters with gradients and Adam %.1f MB, activations %.1f MB", matrix,
+            model / megabyte, activations / megabyte);
+}
+
 static void show_plan(const training *t)
 {
     const gmv_config *config = &t->run->config;
     const gmv_trainer *trainer = &t->trainer;
     char backend[128];
     gmv_backend_describe(t->backend, backend, sizeof backend);
-    double megabyte = 1024.0 * 1024.0;
     gmv_log("model   %s, %s objective, %s: %" PRId64 " parameters, D %d, W %d, K %d",
             gmv_config_choice("model.family", config->model_family),
             gmv_config_choice("model.objective", config->model_objective),
@@ -156,15 +176,7 @@ static void show_plan(const training *t)
         gmv_log("note    only %" PRId64 " optimiser steps are planned, few for a good model; for a small data set lower "
                 "train.batch_size (64 to 256) or raise train.epochs", trainer->planned_steps);
     }
-    int64_t nonzeros = t->cells->packed.indptr[t->cells->packed.rows];
-    const char *where = trainer->backend->host_memory ? ""
-                        : trainer->feed.on_device     ? " on the device"
-                                                      : " in host memory, which the device reads";
-    gmv_log("memory  of rank 0: matrix %.1f MB%s, parameters with gradients and Adam %.1f MB, activations %.1f MB",
-            (double)nonzeros * (t->cells->packed.gene16 != NULL ? 3.0 : 5.0) / megabyte, where,
-            (double)t->model->params.total * 16.0 / megabyte,
-            (double)gmv_model_workspace_bytes(t->model, t->model->max_cells,
-                                              t->model->max_rows / t->model->max_cells, true) / megabyte);
+    show_memory(t);
 }
 
 /* Makes output.dir ready: folders, resolved config, metrics up to where the run starts. */
@@ -208,7 +220,8 @@ static gmv_status write_evaluation(training *t, const char *path, int64_t epoch)
     if (t->validation == NULL && fraction == 0.0) {
         return GMV_OK;
     }
-    gmv_status status = t->validation != NULL ? gmv_feed_open(&own, t->backend, held, GMV_EVAL_CELLS, (int)config->data_residence) : GMV_OK;
+    gmv_status status = t->validation != NULL ? gmv_feed_open(&own, t->backend, held, GMV_EVAL_CELLS,
+                                                                     (int)config->data_residence, NULL) : GMV_OK;
     GMV_GO(gmv_comm_agree(comm, status));
     GMV_GO(gmv_evaluate(t->model, feed, held, comm, which, seed, fraction, (int)config->eval_samples, NULL, &e));
     GMV_GO(gmv_label_agreement(t->model, feed, held, comm, which, seed, fraction, &agreement));
@@ -259,10 +272,6 @@ done:
 /* Keys that are part of the config's contract but not of this version. */
 static gmv_status check_what_is_there(const gmv_config *config)
 {
-    if (strcmp(gmv_config_choice("data.residence", config->data_residence), "stream") == 0) {
-        return GMV_FAIL(GMV_ERR_CONFIG, "data.residence: stream is not in this version; use auto, and more ranks if the "
-                                        "packed matrix does not fit");
-    }
     if (config->output_report) {
         gmv_warn("output.report: report.html is not in this version");
     }

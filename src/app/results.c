@@ -12,35 +12,43 @@
 
 enum { path_room = 4200 };
 
+static gmv_status put_rows(void *file, const gmv_row_results *results)
+{
+    return gmv_embedding_put(file, results->n, results->row, results->latent, results->probability);
+}
+
+static gmv_status put_bounds(void *file, const gmv_row_results *results)
+{
+    return gmv_embedding_put_bounds(file, results->n, results->row, results->neg_elbo);
+}
+
 gmv_status gmv_write_embedding(const gmv_config *config, const gmv_comm *comm, gmv_model *model, gmv_feed *feed,
                                const gmv_cells *cells, const char *checkpoint, int64_t epoch, gmv_evaluation *evaluation)
 {
-    gmv_row_output rows = {0};
+    gmv_embedding_file *file = NULL;
     char *text = NULL, path[path_room];
+    gmv_embedding embedding = {.dim = model->latent_dim, .clusters = model->clusters, .checkpoint = checkpoint,
+                               .epoch = epoch};
     gmv_status status;
-    /* one element more: a rank without rows takes part in writing too, and NULL means that a part is not wanted */
-    GMV_GO(GMV_NEW(rows.latent, cells->count * model->latent_dim + 1, "the embedding"));
-    GMV_GO(GMV_NEW(rows.probability, cells->count * model->clusters + 1, "cluster probabilities"));
-    GMV_GO(GMV_NEW(rows.neg_elbo, cells->count + 1, "bounds of cells"));
     GMV_GO(gmv_config_text(config, &text));
     GMV_GO(gmv_make_folders(config->output_dir));
-    GMV_GO(gmv_embed_rows(model, feed, cells, &rows));
 done:
     status = gmv_comm_agree(comm, status);
     if (status == GMV_OK) {
-        status = gmv_evaluate(model, feed, cells, comm, GMV_CELLS_ALL, (uint64_t)config->seed, 0.0,
-                              (int)config->eval_samples, &rows, evaluation);
+        embedding.config = text;
+        snprintf(path, sizeof path, "%.4000s/embedding.h5ad", config->output_dir);
+        status = gmv_embedding_begin(&file, path, cells, comm, &embedding);
     }
     if (status == GMV_OK) {
-        gmv_embedding embedding = {.dim = model->latent_dim, .latent = rows.latent, .clusters = model->clusters,
-                                   .probability = rows.probability, .neg_elbo = rows.neg_elbo, .config = text,
-                                   .checkpoint = checkpoint, .epoch = epoch};
-        snprintf(path, sizeof path, "%.4000s/embedding.h5ad", config->output_dir);
-        status = gmv_embedding_write(path, cells, comm, &embedding);
+        gmv_row_sink sink = {put_rows, file};
+        status = gmv_comm_agree(comm, gmv_embed_rows(model, feed, cells, &sink));
     }
-    GMV_FREE(rows.latent);
-    GMV_FREE(rows.probability);
-    GMV_FREE(rows.neg_elbo);
+    if (status == GMV_OK) {
+        gmv_row_sink sink = {put_bounds, file};
+        status = gmv_evaluate(model, feed, cells, comm, GMV_CELLS_ALL, (uint64_t)config->seed, 0.0,
+                              (int)config->eval_samples, &sink, evaluation);
+    }
+    status = gmv_embedding_end(&file, comm, status);
     GMV_FREE(text);
     return status;
 }

@@ -17,6 +17,9 @@ gmv_status gmv_read_cells(gmv_cells **cells, const gmv_config *config, const gmv
                                  .genes_file = config->data_genes_file,
                                  .shards = (int)config->data_shards,
                                  .driver = config->data_driver,
+                                 .residence = (int)config->data_residence,
+                                 .window = config->data_window,
+                                 .memory = config->data_memory_mb * 1000000,
                                  .seed = (uint64_t)config->seed,
                                  .held_out = held_out};
     if (like != NULL) {
@@ -85,7 +88,7 @@ gmv_status gmv_session_open(gmv_session *session, gmv_run *run, bool held_out_on
                                                   session->cells->genes, session->cells->levels, input)));
     GMV_TRY(gmv_checkpoint_load_params(session->path, comm, session->model, false));
     GMV_TRY(gmv_comm_agree(comm, gmv_feed_open(&session->feed, session->backend, session->cells, GMV_EVAL_CELLS,
-                                                (int)run->config.data_residence)));
+                                                (int)run->config.data_residence, NULL)));
     gmv_log("checkpoint %s, epoch %lld", session->path, (long long)session->checkpoint.progress.epoch);
     return GMV_OK;
 }

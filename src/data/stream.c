@@ -85,9 +85,12 @@ static void count_row(gmv_stream *stream, const gmv_packed *packed, int64_t i, i
     stream->values[block] += end - from;
     stream->rows_of[end - from]++;
     stream->nnz += end - from;
+    int64_t large = 0;
     for (gmv_nnz at = from; at < end; at++) {
-        stream->large[block] += packed->count8[at] == 255;
+        large += packed->count8[at] == 255;
     }
+    stream->large[block] += large;
+    stream->most_large = large > stream->most_large ? large : stream->most_large;
     for (gmv_nnz at = from; sums != NULL && at < end; at++) {
         double count = gmv_packed_count(packed, at);
         sums[1] += count;

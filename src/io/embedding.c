@@ -8,8 +8,10 @@
 #include "gmvae/data.h"
 #include "gmvae/mem.h"
 
+#include <math.h>
 #include <mpi.h>
 #include <stdio.h>
+#include <string.h>
 #include <unistd.h>
 
 static const char latent_path[] = "obsm/X_gmvae", probability_path[] = "obsm/gmvae_cluster_prob",
@@ -53,36 +55,23 @@ static gmv_status write_var(const gmv_h5ad *out)
     return gmv_h5ad_strings(out, "var/_index", 0);
 }
 
-static bool has_clusters(const gmv_embedding *embedding)
-{
-    return embedding->clusters > 0 && embedding->probability != NULL;
-}
-
 static gmv_status fill_skeleton(const gmv_h5ad *out, const gmv_cells *cells, const gmv_embedding *embedding)
 {
-    const char *reserved[2];
-    int n = 0;
+    static const char *const reserved[2] = {"gmvae_cluster", "gmvae_neg_elbo"};
+    bool clusters = embedding->clusters > 0;
     int64_t dims[2] = {cells->total, embedding->dim};
-    if (has_clusters(embedding)) {
-        reserved[n++] = "gmvae_cluster";
-    }
-    if (embedding->neg_elbo != NULL) {
-        reserved[n++] = "gmvae_neg_elbo";
-    }
     GMV_TRY(gmv_h5ad_group(out, "/", "anndata", "0.1.0"));
-    GMV_TRY(gmv_embedding_copy_obs(out, cells, n, reserved));
+    GMV_TRY(gmv_embedding_copy_obs(out, cells, clusters ? 2 : 1, reserved + (clusters ? 0 : 1)));
     GMV_TRY(write_var(out));
     GMV_TRY(gmv_h5ad_group(out, "obsm", "dict", "0.1.0"));
     GMV_TRY(write_uns(out, embedding));
-    if (embedding->latent != NULL) {
-        GMV_TRY(gmv_h5ad_array(out, latent_path, H5T_IEEE_F32LE, 2, dims));
-    }
-    if (has_clusters(embedding)) {
+    GMV_TRY(gmv_h5ad_array(out, latent_path, H5T_IEEE_F32LE, 2, dims));
+    if (embedding->clusters > 0) {
         dims[1] = embedding->clusters;
         GMV_TRY(gmv_h5ad_array(out, probability_path, H5T_IEEE_F32LE, 2, dims));
         GMV_TRY(write_clusters(out, embedding->clusters, cells->total));
     }
-    return embedding->neg_elbo != NULL ? gmv_h5ad_array(out, elbo_path, H5T_IEEE_F32LE, 1, dims) : GMV_OK;
+    return gmv_h5ad_array(out, elbo_path, H5T_IEEE_F32LE, 1, dims);
 }
 
 static gmv_status write_skeleton(const char *path, const gmv_cells *cells, const gmv_embedding *embedding)
@@ -95,27 +84,74 @@ static gmv_status write_skeleton(const char *path, const gmv_cells *cells, const
     return gmv_h5ad_finish(&out, status);
 }
 
-/* Rows [first, first + rows) of a dataset with `cols` columns (0: one dimension), in pieces that MPI-IO,
- * which counts with ints, can take. Independent. */
-static gmv_status write_rows(const gmv_h5ad *out, const char *path, hid_t dataset, hid_t type, size_t size,
-                             gmv_gidx first, gmv_gidx rows, int cols, const void *values)
+/* ---- rows of numbers ---- */
+
+/* A dataset while it is written: the next rows, until there are enough to write. */
+typedef struct row_column {
+    const char *path;
+    hid_t dataset; /* > 0 when open */
+    hid_t type;    /* in memory, of 4 bytes */
+    int cols;      /* 0: one dimension */
+    gmv_gidx first, end; /* the rank's rows that are not yet written */
+    int64_t held;        /* rows in `value` */
+    uint32_t *value;     /* [buffered_rows, cols] floats or codes */
+} row_column;
+
+enum { buffered_rows = 1 << 13 };
+
+struct gmv_embedding_file {
+    gmv_h5ad out;
+    char temporary[4096], path[4096];
+    int clusters;
+    bool open;
+    row_column column[4]; /* latent, probability, cluster, bound */
+};
+
+static int64_t width(const row_column *column)
 {
-    int64_t width = cols > 0 ? cols : 1, piece = ((int64_t)1 << 26) / width + 1;
-    hid_t there = H5Dget_space(dataset);
-    gmv_status status = GMV_OK;
-    for (int64_t at = 0; at < rows && status == GMV_OK; at += piece) {
-        hsize_t start[2] = {(hsize_t)(first + at), 0};
-        hsize_t count[2] = {(hsize_t)(rows - at < piece ? rows - at : piece), (hsize_t)width};
-        hid_t here = H5Screate_simple(cols > 0 ? 2 : 1, count, NULL);
-        herr_t result = H5Sselect_hyperslab(there, H5S_SELECT_SET, start, NULL, count, NULL);
-        const char *from = (const char *)values + (size_t)(at * width) * size;
-        if (result < 0 || H5Dwrite(dataset, type, here, there, H5P_DEFAULT, from) < 0) {
-            status = gmv_h5ad_fail(out, path);
-        }
-        H5Sclose(here);
+    return column->cols > 0 ? column->cols : 1;
+}
+
+/* Writes what is held. Independent. */
+static gmv_status flush(const gmv_embedding_file *file, row_column *column)
+{
+    if (column->held == 0) {
+        return GMV_OK;
     }
+    hsize_t start[2] = {(hsize_t)column->first, 0}, count[2] = {(hsize_t)column->held, (hsize_t)width(column)};
+    int ndims = column->cols > 0 ? 2 : 1;
+    hid_t there = H5Dget_space(column->dataset), here = H5Screate_simple(ndims, count, NULL);
+    bool written = H5Sselect_hyperslab(there, H5S_SELECT_SET, start, NULL, count, NULL) >= 0 &&
+                   H5Dwrite(column->dataset, column->type, here, there, H5P_DEFAULT, column->value) >= 0;
+    H5Sclose(here);
     H5Sclose(there);
-    return status;
+    column->first += column->held;
+    column->held = 0;
+    return written ? GMV_OK : gmv_h5ad_fail(&file->out, column->path);
+}
+
+static gmv_status put_row(const gmv_embedding_file *file, row_column *column, const void *value)
+{
+    size_t bytes = (size_t)width(column) * sizeof *column->value;
+    uint32_t *to = column->value + column->held * width(column);
+    const float nothing = NAN;
+    for (int64_t i = 0; value == NULL && i < width(column); i++) {
+        memcpy(to + i, &nothing, sizeof nothing);
+    }
+    if (value != NULL) {
+        memcpy(to, value, bytes);
+    }
+    column->held++;
+    return column->held == buffered_rows ? flush(file, column) : GMV_OK;
+}
+
+/* Up to `row`, which is the rank's next or one behind it. */
+static gmv_status skip_to(const gmv_embedding_file *file, row_column *column, gmv_gidx row)
+{
+    while (column->first + column->held < row) {
+        GMV_TRY(put_row(file, column, NULL));
+    }
+    return GMV_OK;
 }
 
 static int32_t largest_of(const float *value, int n)
@@ -127,77 +163,118 @@ static int32_t largest_of(const float *value, int n)
     return best;
 }
 
-/* One dataset on all ranks: opening and closing are collective, so ranks agree in between. */
-static gmv_status write_shared(const gmv_h5ad *out, const gmv_cells *cells, const gmv_comm *comm, const char *path,
-                               hid_t type, size_t size, int cols, const void *values)
+gmv_status gmv_embedding_put(gmv_embedding_file *file, int n, const gmv_gidx *row, const float *latent,
+                             const float *probability)
 {
-    hid_t dataset = H5Dopen2(out->id, path, H5P_DEFAULT);
-    GMV_TRY(gmv_comm_agree(comm, dataset < 0 ? gmv_h5ad_fail(out, path) : GMV_OK));
-    gmv_status status = write_rows(out, path, dataset, type, size, cells->first, cells->count, cols, values);
-    status = gmv_comm_agree(comm, status);
-    if (H5Dclose(dataset) < 0 && status == GMV_OK) {
-        status = gmv_h5ad_fail(out, path);
-    }
-    return gmv_comm_agree(comm, status);
-}
-
-static gmv_status write_numbers(const gmv_h5ad *out, const gmv_cells *cells, const gmv_comm *comm,
-                                const gmv_embedding *e, const int32_t *cluster)
-{
-    if (e->latent != NULL) {
-        GMV_TRY(write_shared(out, cells, comm, latent_path, H5T_NATIVE_FLOAT, sizeof(float), e->dim, e->latent));
-    }
-    if (has_clusters(e)) {
-        GMV_TRY(write_shared(out, cells, comm, probability_path, H5T_NATIVE_FLOAT, sizeof(float), e->clusters,
-                             e->probability));
-        GMV_TRY(write_shared(out, cells, comm, code_path, H5T_NATIVE_INT32, sizeof(int32_t), 0, cluster));
-    }
-    if (e->neg_elbo != NULL) {
-        GMV_TRY(write_shared(out, cells, comm, elbo_path, H5T_NATIVE_FLOAT, sizeof(float), 0, e->neg_elbo));
+    row_column *column = file->column;
+    for (int i = 0; i < n; i++) {
+        GMV_TRY(skip_to(file, &column[0], row[i]));
+        GMV_TRY(put_row(file, &column[0], latent + (int64_t)i * column[0].cols));
+        if (file->clusters > 0) {
+            const float *of_cell = probability + (int64_t)i * file->clusters;
+            int32_t cluster = largest_of(of_cell, file->clusters);
+            GMV_TRY(skip_to(file, &column[1], row[i]));
+            GMV_TRY(put_row(file, &column[1], of_cell));
+            GMV_TRY(put_row(file, &column[2], &cluster));
+        }
     }
     return GMV_OK;
 }
 
-static gmv_status write_parallel(const char *path, const gmv_cells *cells, const gmv_comm *comm,
-                                 const gmv_embedding *embedding)
+gmv_status gmv_embedding_put_bounds(gmv_embedding_file *file, int n, const gmv_gidx *row, const float *neg_elbo)
 {
-    int32_t *cluster = NULL;
-    GMV_TRY(gmv_comm_agree(comm, GMV_NEW(cluster, cells->count, "clusters of cells")));
-    for (gmv_gidx i = 0; has_clusters(embedding) && i < cells->count; i++) {
-        cluster[i] = largest_of(embedding->probability + i * embedding->clusters, embedding->clusters);
+    for (int i = 0; i < n; i++) {
+        GMV_TRY(skip_to(file, &file->column[3], row[i]));
+        GMV_TRY(put_row(file, &file->column[3], neg_elbo + i));
     }
+    return GMV_OK;
+}
+
+/* ---- the file ---- */
+
+/* Opening is collective, so ranks agree in between. */
+static gmv_status open_column(gmv_embedding_file *file, const gmv_cells *cells, const gmv_comm *comm, int at,
+                              const char *path, hid_t type, int cols)
+{
+    row_column *column = &file->column[at];
+    *column = (row_column){.path = path, .type = type, .cols = cols, .first = cells->first};
+    column->end = cells->first + cells->count;
+    gmv_status status = GMV_NEW(column->value, buffered_rows * width(column), "rows of the embedding");
+    column->dataset = H5Dopen2(file->out.id, path, H5P_DEFAULT);
+    status = status == GMV_OK && column->dataset < 0 ? gmv_h5ad_fail(&file->out, path) : status;
+    return gmv_comm_agree(comm, status);
+}
+
+static gmv_status open_shared(gmv_embedding_file *file, const gmv_cells *cells, const gmv_comm *comm,
+                              const gmv_embedding *embedding)
+{
     hid_t access = H5Pcreate(H5P_FILE_ACCESS);
     H5Pset_fapl_mpio(access, (MPI_Comm)comm->world, MPI_INFO_NULL);
     H5Pset_all_coll_metadata_ops(access, true);
     H5Pset_coll_metadata_write(access, true);
-    gmv_h5ad out = {H5Fopen(path, H5F_ACC_RDWR, access), path};
+    file->out.id = H5Fopen(file->temporary, H5F_ACC_RDWR, access);
     H5Pclose(access);
-    gmv_status status = gmv_comm_agree(comm, out.id < 0 ? gmv_h5ad_fail(&out, "the file") : GMV_OK);
-    if (status == GMV_OK) {
-        status = gmv_comm_agree(comm, gmv_h5ad_flush(&out, write_numbers(&out, cells, comm, embedding, cluster)));
-        status = gmv_h5ad_close(&out, status);
+    file->open = file->out.id >= 0;
+    GMV_TRY(gmv_comm_agree(comm, file->open ? GMV_OK : gmv_h5ad_fail(&file->out, "the file")));
+    GMV_TRY(open_column(file, cells, comm, 0, latent_path, H5T_NATIVE_FLOAT, embedding->dim));
+    if (embedding->clusters > 0) {
+        GMV_TRY(open_column(file, cells, comm, 1, probability_path, H5T_NATIVE_FLOAT, embedding->clusters));
+        GMV_TRY(open_column(file, cells, comm, 2, code_path, H5T_NATIVE_INT32, 0));
     }
-    GMV_FREE(cluster);
-    return gmv_comm_agree(comm, status);
+    return open_column(file, cells, comm, 3, elbo_path, H5T_NATIVE_FLOAT, 0);
 }
 
-gmv_status gmv_embedding_write(const char *path, const gmv_cells *cells, const gmv_comm *comm,
+gmv_status gmv_embedding_begin(gmv_embedding_file **file, const char *path, const gmv_cells *cells, const gmv_comm *comm,
                                const gmv_embedding *embedding)
 {
-    char temporary[4096];
     gmv_h5_prepare();
-    int length = snprintf(temporary, sizeof temporary, "%s.part", path);
-    GMV_CHECK(length > 0 && (size_t)length < sizeof temporary);
-    gmv_status status = comm->rank == 0 ? write_skeleton(temporary, cells, embedding) : GMV_OK;
+    GMV_TRY(gmv_comm_agree(comm, GMV_NEW(*file, 1, "the embedding")));
+    gmv_embedding_file *f = *file;
+    f->clusters = embedding->clusters;
+    int length = snprintf(f->temporary, sizeof f->temporary, "%s.part", path);
+    GMV_CHECK(length > 0 && (size_t)length < sizeof f->temporary);
+    snprintf(f->path, sizeof f->path, "%s", path);
+    f->out.path = f->temporary;
+    gmv_status status = comm->rank == 0 ? write_skeleton(f->temporary, cells, embedding) : GMV_OK;
+    GMV_TRY(gmv_comm_agree(comm, status));
+    return open_shared(f, cells, comm, embedding);
+}
+
+/* Also after a failure: closing is collective. */
+static gmv_status close_shared(gmv_embedding_file *f, const gmv_comm *comm, gmv_status status)
+{
+    for (int c = 0; c < 4; c++) {
+        row_column *column = &f->column[c];
+        if (column->dataset > 0 && status == GMV_OK) {
+            status = skip_to(f, column, column->end);
+            status = status == GMV_OK ? flush(f, column) : status;
+        }
+        status = gmv_comm_agree(comm, status);
+        if (column->dataset > 0 && H5Dclose(column->dataset) < 0 && status == GMV_OK) {
+            status = gmv_h5ad_fail(&f->out, column->path);
+        }
+        GMV_FREE(column->value);
+    }
+    status = gmv_comm_agree(comm, gmv_h5ad_flush(&f->out, gmv_comm_agree(comm, status)));
+    return gmv_comm_agree(comm, gmv_h5ad_close(&f->out, status));
+}
+
+gmv_status gmv_embedding_end(gmv_embedding_file **file, const gmv_comm *comm, gmv_status status)
+{
+    gmv_embedding_file *f = *file;
+    if (f == NULL) {
+        return gmv_comm_agree(comm, status);
+    }
     status = gmv_comm_agree(comm, status);
-    if (status == GMV_OK) {
-        status = write_parallel(temporary, cells, comm, embedding);
+    if (f->open) {
+        status = close_shared(f, comm, status);
     }
     if (comm->rank == 0 && status == GMV_OK) {
-        status = gmv_h5ad_publish(temporary, path);
+        status = gmv_h5ad_publish(f->temporary, f->path);
     }
     if (comm->rank == 0 && status != GMV_OK) {
-        unlink(temporary);
+        unlink(f->temporary);
     }
+    GMV_FREE(*file);
     return gmv_comm_agree(comm, status);
 }

@@ -50,6 +50,36 @@ static void finish(const int64_t *table, int labels, int clusters, const int64_t
     agreement->nmi = h_label + h_cluster > 0.0 ? 2.0 * (h_label + h_cluster - joint) / (h_label + h_cluster) : 1.0;
 }
 
+/* Table [labels, clusters] of the wanted cells, then its margins. */
+typedef struct contingency {
+    const gmv_cells *cells;
+    gmv_which_cells which;
+    uint64_t seed;
+    double held_out;
+    int clusters;
+    int64_t *table, *of_label, *of_cluster;
+} contingency;
+
+static gmv_status add_rows(void *context, const gmv_row_results *results)
+{
+    contingency *c = context;
+    for (int i = 0; i < results->n; i++) {
+        const float *probability = results->probability + (int64_t)i * c->clusters;
+        int label = gmv_factor_code(c->cells->label, results->row[i] - c->cells->first), best = 0;
+        bool wanted = c->which == GMV_CELLS_ALL || gmv_is_held_out(c->seed, results->row[i], c->held_out);
+        if (label < 0 || !wanted) {
+            continue;
+        }
+        for (int k = 1; k < c->clusters; k++) {
+            best = probability[k] > probability[best] ? k : best;
+        }
+        c->table[label * c->clusters + best]++;
+        c->of_label[label]++;
+        c->of_cluster[best]++;
+    }
+    return GMV_OK;
+}
+
 gmv_status gmv_label_agreement(gmv_model *model, gmv_feed *feed, const gmv_cells *cells, const gmv_comm *comm,
                                gmv_which_cells which, uint64_t seed, double held_out, gmv_agreement *agreement)
 {
@@ -58,40 +88,26 @@ gmv_status gmv_label_agreement(gmv_model *model, gmv_feed *feed, const gmv_cells
     if (cells->label == NULL || cells->label->levels == 0) {
         return GMV_OK;
     }
-    int labels = cells->label->levels, clusters = model->clusters;
-    gmv_row_output rows = {0};
-    int64_t *table = NULL;
+    int labels = cells->label->levels;
+    contingency c = {cells, which, seed, held_out, model->clusters, NULL, NULL, NULL};
+    int64_t entries = (int64_t)labels * c.clusters + labels + c.clusters;
+    gmv_row_sink sink = {add_rows, &c};
     gmv_status status;
-    GMV_GO(GMV_NEW(rows.probability, cells->count * clusters, "cluster probabilities"));
-    /* table [labels, clusters], then its margins */
-    GMV_GO(GMV_NEW(table, (int64_t)labels * clusters + labels + clusters, "the table of labels and clusters"));
-    GMV_GO(gmv_embed_rows(model, feed, cells, &rows));
+    GMV_GO(GMV_NEW(c.table, entries, "the table of labels and clusters"));
+    c.of_label = c.table + (int64_t)labels * c.clusters;
+    c.of_cluster = c.of_label + labels;
+    GMV_GO(gmv_embed_rows(model, feed, cells, &sink));
 done:
     status = gmv_comm_agree(comm, status);
     if (status == GMV_OK) {
-        int64_t *of_label = table + (int64_t)labels * clusters, *of_cluster = of_label + labels;
-        for (int64_t i = 0; i < cells->count; i++) {
-            int label = gmv_factor_code(cells->label, i), best = 0;
-            bool wanted = which == GMV_CELLS_ALL || gmv_is_held_out(seed, cells->first + i, held_out);
-            if (label < 0 || !wanted) {
-                continue;
-            }
-            for (int k = 1; k < clusters; k++) {
-                best = rows.probability[i * clusters + k] > rows.probability[i * clusters + best] ? k : best;
-            }
-            table[label * clusters + best]++;
-            of_label[label]++;
-            of_cluster[best]++;
-        }
-        gmv_comm_sum_i64(comm, table, (int64_t)labels * clusters + labels + clusters);
+        gmv_comm_sum_i64(comm, c.table, entries);
         for (int i = 0; i < labels; i++) {
-            agreement->cells += of_label[i];
+            agreement->cells += c.of_label[i];
         }
         if (agreement->cells > 0) {
-            finish(table, labels, clusters, of_label, of_cluster, agreement);
+            finish(c.table, labels, c.clusters, c.of_label, c.of_cluster, agreement);
         }
     }
-    GMV_FREE(rows.probability);
-    GMV_FREE(table);
+    GMV_FREE(c.table);
     return status;
 }

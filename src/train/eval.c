@@ -1,7 +1,5 @@
-/* Evaluation and embedding of the local rows.
- *
- * Batches are taken within a logical shard, in row order and of a fixed size, and totals are kept per shard
- * and added in shard order: the figures are the same for every number of ranks. */
+/* Evaluation and embedding of the local rows. Totals are kept per logical shard and added in shard order: the figures are
+ * the same for every number of ranks. */
 #include "gmvae/mem.h"
 #include "gmvae/train.h"
 
@@ -19,13 +17,36 @@ typedef struct evaluator {
     gmv_model *model;
     gmv_feed *feed;
     const gmv_cells *cells;
-    const gmv_row_output *output;
+    const gmv_row_sink *sink;
     int samples;
     float *terms; /* host [GMV_EVAL_CELLS, GMV_TERMS] */
     double *mean; /* host [GMV_EVAL_CELLS, GMV_TERMS]: means over draws */
     float *probability; /* host [GMV_EVAL_CELLS, K] */
     double *mass;       /* [K] */
+    float bound[GMV_EVAL_CELLS];
 } evaluator;
+
+/* Which cells are evaluated. */
+typedef struct choice {
+    const gmv_cells *cells;
+    gmv_which_cells which;
+    uint64_t seed;
+    double held_out;
+} choice;
+
+static bool is_chosen(const void *context, gmv_gidx row)
+{
+    const choice *c = context;
+    return gmv_cells_has_counts(c->cells, row) &&
+           (c->which == GMV_CELLS_ALL || gmv_is_held_out(c->seed, row, c->held_out));
+}
+
+static bool is_any(const void *context, gmv_gidx row)
+{
+    (void)context;
+    (void)row;
+    return true;
+}
 
 /* Exact bound of a cell from its terms. */
 static double neg_elbo_of(const double *term)
@@ -52,11 +73,10 @@ static void add_cell(shard_sums *sums, const double *term)
     sums->objective_square += objective * objective;
 }
 
-/* Terms of `n` rows, means over all draws, which are taken a few at a time to bound the memory. */
-static gmv_status evaluate_rows(evaluator *e, const int64_t *rows, int n)
+/* Terms of the batch at hand, means over all draws, which are taken a few at a time to bound the memory. */
+static gmv_status evaluate_batch(evaluator *e, int n)
 {
     gmv_backend *b = e->model->backend;
-    GMV_TRY(gmv_feed_fetch(e->feed, rows, n, e->model->input));
     memset(e->mean, 0, (size_t)n * GMV_TERMS * sizeof *e->mean);
     for (int first = 0; first < e->samples; first += GMV_EVAL_DRAWS) {
         int draws = e->samples - first < GMV_EVAL_DRAWS ? e->samples - first : GMV_EVAL_DRAWS;
@@ -79,36 +99,31 @@ static gmv_status evaluate_rows(evaluator *e, const int64_t *rows, int n)
     return GMV_OK;
 }
 
-static gmv_status evaluate_shard(evaluator *e, int shard, gmv_which_cells which, uint64_t seed, double held_out,
-                                 shard_sums *sums)
+/* All chosen cells, added to the sums of their shards. */
+static gmv_status evaluate_cells(evaluator *e, const choice *chosen, shard_sums *sums)
 {
-    const gmv_cells *cells = e->cells;
-    int64_t rows[GMV_EVAL_CELLS];
-    int64_t end = cells->shard_start[shard + 1];
-    int n = 0;
-    for (int64_t at = cells->shard_start[shard]; at < end || n > 0; at++) {
-        if (at < end) {
-            int64_t row = at - cells->first;
-            bool empty = cells->packed.indptr[row + 1] == cells->packed.indptr[row];
-            if (!empty && (which == GMV_CELLS_ALL || gmv_is_held_out(seed, at, held_out))) {
-                rows[n++] = row;
-            }
+    gmv_visit visit;
+    gmv_status status;
+    GMV_GO(gmv_visit_begin(&visit, e->feed, e->cells, (gmv_row_filter){is_chosen, chosen}));
+    for (;;) {
+        GMV_GO(gmv_visit_next(&visit, e->model->input));
+        if (visit.n == 0) {
+            break;
         }
-        if (n < GMV_EVAL_CELLS && at < end) {
-            continue;
+        GMV_GO(evaluate_batch(e, visit.n));
+        for (int i = 0; i < visit.n; i++) {
+            const double *term = e->mean + (size_t)i * GMV_TERMS;
+            add_cell(&sums[visit.shard], term);
+            e->bound[i] = (float)neg_elbo_of(term);
         }
-        if (n > 0) {
-            GMV_TRY(evaluate_rows(e, rows, n));
+        if (e->sink != NULL) {
+            gmv_row_results results = {.n = visit.n, .row = visit.row, .neg_elbo = e->bound};
+            GMV_GO(e->sink->take(e->sink->context, &results));
         }
-        for (int i = 0; i < n; i++) {
-            add_cell(sums, e->mean + (size_t)i * GMV_TERMS);
-            if (e->output != NULL && e->output->neg_elbo != NULL) {
-                e->output->neg_elbo[rows[i]] = (float)neg_elbo_of(e->mean + (size_t)i * GMV_TERMS);
-            }
-        }
-        n = 0;
     }
-    return GMV_OK;
+done:
+    gmv_visit_end(&visit);
+    return status;
 }
 
 /* Standard error of a mean from sums over n values. */
@@ -143,9 +158,10 @@ static void finish(gmv_evaluation *evaluation, const shard_sums *all, int shards
 
 gmv_status gmv_evaluate(gmv_model *model, gmv_feed *feed, const gmv_cells *cells, const gmv_comm *comm,
                         gmv_which_cells which, uint64_t seed, double held_out, int samples,
-                        const gmv_row_output *output, gmv_evaluation *evaluation)
+                        const gmv_row_sink *sink, gmv_evaluation *evaluation)
 {
-    evaluator e = {.model = model, .feed = feed, .cells = cells, .output = output, .samples = samples};
+    evaluator e = {.model = model, .feed = feed, .cells = cells, .sink = sink, .samples = samples};
+    choice chosen = {cells, which, seed, held_out};
     shard_sums *sums = NULL;
     gmv_status status;
     memset(evaluation, 0, sizeof *evaluation);
@@ -156,14 +172,9 @@ gmv_status gmv_evaluate(gmv_model *model, gmv_feed *feed, const gmv_cells *cells
     GMV_GO(GMV_NEW(e.probability, (int64_t)GMV_EVAL_CELLS * model->clusters, "cluster probabilities"));
     GMV_GO(GMV_NEW(e.mass, model->clusters, "cluster mass"));
     GMV_GO(gmv_model_reserve(model, GMV_EVAL_CELLS, samples < GMV_EVAL_DRAWS ? samples : GMV_EVAL_DRAWS, model->gradients));
-    for (int64_t i = 0; output != NULL && output->neg_elbo != NULL && i < cells->count; i++) {
-        output->neg_elbo[i] = NAN;
-    }
     gmv_step always = {.scale = 1.0f, .kl_scale = 1.0f}; /* the same noise in every evaluation */
     GMV_GO(gmv_model_set_step(model, &always));
-    for (int s = cells->first_shard; s < cells->end_shard; s++) {
-        GMV_GO(evaluate_shard(&e, s, which, seed, held_out, &sums[s]));
-    }
+    GMV_GO(evaluate_cells(&e, &chosen, sums));
 done:
     status = gmv_comm_agree(comm, status);
     if (status == GMV_OK) {
@@ -182,28 +193,33 @@ done:
     return status;
 }
 
-gmv_status gmv_embed_rows(gmv_model *model, gmv_feed *feed, const gmv_cells *cells, const gmv_row_output *output)
+gmv_status gmv_embed_rows(gmv_model *model, gmv_feed *feed, const gmv_cells *cells, const gmv_row_sink *sink)
 {
     gmv_backend *b = model->backend;
     int dim = model->latent_dim, clusters = model->clusters;
-    int64_t rows[GMV_EVAL_CELLS];
-    GMV_TRY(gmv_model_reserve(model, GMV_EVAL_CELLS, 1, model->gradients));
-    for (int64_t first = 0; first < cells->count; first += GMV_EVAL_CELLS) {
-        int n = cells->count - first < GMV_EVAL_CELLS ? (int)(cells->count - first) : GMV_EVAL_CELLS;
-        for (int i = 0; i < n; i++) {
-            rows[i] = first + i;
+    gmv_visit visit = {0};
+    float *latent = NULL, *probability = NULL;
+    gmv_status status;
+    GMV_GO(gmv_model_reserve(model, GMV_EVAL_CELLS, 1, model->gradients));
+    GMV_GO(GMV_NEW(latent, (int64_t)GMV_EVAL_CELLS * dim, "the embedding"));
+    GMV_GO(GMV_NEW(probability, (int64_t)GMV_EVAL_CELLS * clusters, "cluster probabilities"));
+    GMV_GO(gmv_visit_begin(&visit, feed, cells, (gmv_row_filter){is_any, NULL}));
+    for (;;) {
+        GMV_GO(gmv_visit_next(&visit, model->input));
+        if (visit.n == 0) {
+            break;
         }
-        GMV_TRY(gmv_feed_fetch(feed, rows, n, model->input));
         gmv_pass pass = {.batch = &feed->batch, .draws = 1, .probability = true, .mean_latents = true,
                          .encode_only = true};
-        GMV_TRY(gmv_model_run(model, &pass));
-        if (output->latent != NULL) {
-            GMV_TRY(b->op->download(b, output->latent + first * dim, model->x, (int64_t)n * dim * 4));
-        }
-        if (output->probability != NULL) {
-            GMV_TRY(b->op->download(b, output->probability + first * clusters, model->probability,
-                                    (int64_t)n * clusters * 4));
-        }
+        GMV_GO(gmv_model_run(model, &pass));
+        GMV_GO(b->op->download(b, latent, model->x, (int64_t)visit.n * dim * 4));
+        GMV_GO(b->op->download(b, probability, model->probability, (int64_t)visit.n * clusters * 4));
+        gmv_row_results results = {.n = visit.n, .row = visit.row, .latent = latent, .probability = probability};
+        GMV_GO(sink->take(sink->context, &results));
     }
-    return GMV_OK;
+done:
+    gmv_visit_end(&visit);
+    GMV_FREE(latent);
+    GMV_FREE(probability);
+    return status;
 }

@@ -1,6 +1,8 @@
 #include "gmvae/mem.h"
 #include "gmvae/train.h"
 
+#include "visit.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -11,7 +13,7 @@ static int descending(const void *a, const void *b)
 }
 
 /* Non-zeros of the `most` fullest local rows together: no batch can have more. */
-static gmv_status largest_batch(const gmv_packed *packed, int most, int64_t *nonzeros)
+static gmv_status fullest_rows(const gmv_packed *packed, int most, int64_t *nonzeros)
 {
     int64_t *size;
     GMV_TRY(GMV_NEW(size, packed->rows, "row sizes"));
@@ -26,6 +28,16 @@ static gmv_status largest_batch(const gmv_packed *packed, int most, int64_t *non
         *nonzeros += size[i];
     }
     gmv_free(size);
+    return GMV_OK;
+}
+
+static gmv_status largest_batch(const gmv_cells *cells, int most, int64_t *nonzeros)
+{
+    if (cells->stream != NULL) {
+        *nonzeros = gmv_stream_fullest(cells->stream, cells->genes, most);
+    } else {
+        GMV_TRY(fullest_rows(&cells->packed, most, nonzeros));
+    }
     if (*nonzeros > INT32_MAX) {
         return GMV_FAIL(GMV_ERR_CONFIG, "a batch of %d cells on one rank can have %lld non-zeros, more than 2^31; lower "
                                         "train.batch_size or use more ranks", most, (long long)*nonzeros);
@@ -54,55 +66,58 @@ static void list_arrays(gmv_packed *packed, int64_t nnz, packed_array *array)
     array[7] = (packed_array){(const void **)&packed->cell, packed->rows * 8};
 }
 
-static gmv_status choose_residence(gmv_feed *feed, const packed_array *array, int residence)
+static gmv_status choose_place(gmv_backend *b, const packed_array *array, int residence, bool *on_device)
 {
     int64_t bytes = 0, left;
     for (int i = 0; i < packed_arrays; i++) {
         bytes += *array[i].at != NULL ? array[i].bytes : 0;
     }
-    GMV_TRY(feed->backend->op->memory_left(feed->backend, &left));
-    feed->on_device = residence == GMV_RESIDENCE_AUTO ? bytes <= left - other_bytes : residence == GMV_RESIDENCE_DEVICE;
+    GMV_TRY(b->op->memory_left(b, &left));
+    *on_device = residence == GMV_RESIDENCE_AUTO ? bytes <= left - other_bytes : residence == GMV_RESIDENCE_DEVICE;
     return GMV_OK;
 }
 
-static gmv_status make_resident(gmv_feed *feed, const gmv_packed *packed, int residence)
+/* @param[in] nnz  room of the values */
+static gmv_status make_resident(gmv_resident *resident, gmv_backend *b, const gmv_packed *host, int64_t nnz,
+                                int residence)
 {
-    gmv_backend *b = feed->backend;
     packed_array array[packed_arrays];
-    feed->resident = *packed;
-    feed->host = packed;
+    resident->packed = *host;
+    resident->host = host;
     if (b->host_memory) {
         return GMV_OK;
     }
-    list_arrays(&feed->resident, packed->indptr[packed->rows], array);
-    GMV_TRY(choose_residence(feed, array, residence));
+    list_arrays(&resident->packed, nnz, array);
+    GMV_TRY(choose_place(b, array, residence, &resident->on_device));
     for (int i = 0; i < packed_arrays; i++) {
-        const void *host = *array[i].at;
+        const void *from = *array[i].at;
         void *block = NULL;
         *array[i].at = NULL;
-        if (host == NULL || array[i].bytes == 0) {
+        if (from == NULL || array[i].bytes == 0) {
             continue;
         }
-        if (!feed->on_device) {
-            GMV_TRY(b->op->map_host(b, host, array[i].bytes, array[i].at));
+        if (!resident->on_device) {
+            GMV_TRY(b->op->map_host(b, from, array[i].bytes, array[i].at));
             continue;
         }
         GMV_TRY(b->op->allocate(b, &block, array[i].bytes, "the packed matrix"));
         *array[i].at = block;
-        GMV_TRY(b->op->upload(b, block, host, array[i].bytes));
+        GMV_TRY(b->op->upload(b, block, from, array[i].bytes));
     }
     return GMV_OK;
 }
 
-static void end_residence(gmv_feed *feed)
+static void end_residence(gmv_resident *resident, gmv_backend *b)
 {
-    gmv_backend *b = feed->backend;
+    if (resident->host == NULL || b->host_memory) {
+        return;
+    }
     packed_array seen[packed_arrays], host[packed_arrays];
-    gmv_packed own = feed->host != NULL ? *feed->host : feed->resident;
-    list_arrays(&feed->resident, 0, seen);
+    gmv_packed own = *resident->host;
+    list_arrays(&resident->packed, 0, seen);
     list_arrays(&own, 0, host);
-    for (int i = packed_arrays - 1; i >= 0 && !b->host_memory; i--) {
-        if (feed->on_device) {
+    for (int i = packed_arrays - 1; i >= 0; i--) {
+        if (resident->on_device) {
             b->op->release(b, (void *)(uintptr_t)*seen[i].at);
         } else if (*seen[i].at != NULL) {
             b->op->unmap_host(b, *host[i].at);
@@ -146,15 +161,30 @@ static gmv_status reserve_batch(gmv_feed *feed, gmv_batch *batch, void **block, 
     return GMV_OK;
 }
 
-gmv_status gmv_feed_open(gmv_feed *feed, gmv_backend *backend, const gmv_cells *cells, int max_cells, int residence)
+/* A device reads streamed cells where they are: each comes over the bus once. */
+static gmv_status share_slots(gmv_resident *resident, gmv_backend *b, const gmv_slots *slots)
+{
+    return make_resident(resident, b, &slots->view, 2 * slots->values, GMV_RESIDENCE_HOST);
+}
+
+gmv_status gmv_feed_open(gmv_feed *feed, gmv_backend *backend, const gmv_cells *cells, int max_cells, int residence,
+                         const gmv_slots *windows)
 {
     memset(feed, 0, sizeof *feed);
     feed->backend = backend;
+    feed->cells = cells;
     feed->max_cells = max_cells;
     feed->ahead_row = -1;
     int64_t nonzeros;
-    GMV_TRY(largest_batch(&cells->packed, max_cells, &nonzeros));
-    GMV_TRY(make_resident(feed, &cells->packed, residence));
+    GMV_TRY(largest_batch(cells, max_cells, &nonzeros));
+    if (cells->stream == NULL) {
+        GMV_TRY(make_resident(&feed->matrix, backend, &cells->packed, cells->packed.indptr[cells->packed.rows],
+                              residence));
+    } else {
+        GMV_TRY(windows != NULL ? share_slots(&feed->matrix, backend, windows) : GMV_OK);
+        GMV_TRY(gmv_visit_reserve(&feed->slots, cells));
+        GMV_TRY(share_slots(&feed->spans, backend, &feed->slots));
+    }
     GMV_TRY(reserve_batch(feed, &feed->batch, &feed->block[0], cells, nonzeros));
     if (!backend->host_memory) {
         GMV_TRY(reserve_batch(feed, &feed->ahead, &feed->block[1], cells, nonzeros));
@@ -169,7 +199,9 @@ void gmv_feed_close(gmv_feed *feed)
         return;
     }
     gmv_backend *b = feed->backend;
-    end_residence(feed);
+    end_residence(&feed->spans, b);
+    end_residence(&feed->matrix, b);
+    gmv_slots_fini(&feed->slots);
     b->op->release(b, feed->block[0]);
     b->op->release(b, feed->block[1]);
     b->op->release(b, feed->rows);
@@ -182,18 +214,19 @@ gmv_status gmv_feed_fetch(gmv_feed *feed, const int64_t *rows, int n, gmv_input 
 {
     GMV_CHECK(n <= feed->max_cells);
     gmv_backend *b = feed->backend;
+    const gmv_resident *from = feed->cells->stream != NULL ? &feed->spans : &feed->matrix;
     GMV_TRY(b->op->upload(b, feed->rows, rows, n * (int64_t)sizeof *rows));
-    return b->op->batch_fetch(b, &feed->resident, feed->rows, feed->zero, n, input, &feed->batch);
+    return b->op->batch_fetch(b, &from->packed, feed->rows, feed->zero, n, input, &feed->batch);
 }
 
-gmv_status gmv_feed_set_order(gmv_feed *feed, const int64_t *rows, int64_t n)
+gmv_status gmv_feed_set_order(gmv_feed *feed, const int64_t *rows, int64_t n, int64_t room)
 {
     gmv_backend *b = feed->backend;
     if (feed->order == NULL) {
-        GMV_TRY(b->op->allocate(b, (void **)&feed->order, n * (int64_t)sizeof *rows, "the order of cells"));
-        feed->ordered = n;
+        GMV_TRY(b->op->allocate(b, (void **)&feed->order, room * (int64_t)sizeof *rows, "the order of cells"));
+        feed->ordered = room;
     }
-    GMV_CHECK(n == feed->ordered);
+    GMV_CHECK(n <= feed->ordered);
     feed->ahead_row = -1;
     return b->op->upload(b, feed->order, rows, n * (int64_t)sizeof *rows);
 }
@@ -202,7 +235,7 @@ gmv_status gmv_feed_next(gmv_feed *feed, const int64_t *first, int n, gmv_input 
 {
     GMV_CHECK(n <= feed->max_cells);
     gmv_backend *b = feed->backend;
-    return b->op->batch_fetch(b, &feed->resident, feed->order, first, n, input, &feed->batch);
+    return b->op->batch_fetch(b, &feed->matrix.packed, feed->order, first, n, input, &feed->batch);
 }
 
 bool gmv_feed_turn(gmv_feed *feed, int64_t row)
@@ -223,6 +256,6 @@ gmv_status gmv_feed_ahead(gmv_feed *feed, const int64_t *first, int n, gmv_input
     gmv_backend *b = feed->backend;
     GMV_CHECK(n <= feed->max_cells && !b->host_memory);
     GMV_TRY(b->op->aside_begin(b));
-    GMV_TRY(b->op->batch_fetch(b, &feed->resident, feed->order, first, n, input, &feed->ahead));
+    GMV_TRY(b->op->batch_fetch(b, &feed->matrix.packed, feed->order, first, n, input, &feed->ahead));
     return b->op->aside_end(b);
 }

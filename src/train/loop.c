@@ -198,7 +198,7 @@ gmv_status gmv_train_loop(gmv_trainer *trainer, const gmv_cells *validation)
     }
     if (validation != NULL) {
         status = gmv_feed_open(&feed, trainer->backend, validation, GMV_EVAL_CELLS,
-                               (int)trainer->config->data_residence);
+                               (int)trainer->config->data_residence, NULL);
     }
     status = gmv_comm_agree(trainer->comm, status);
     if (status == GMV_OK) {

@@ -111,11 +111,11 @@ static gmv_status fetch(gmv_trainer *trainer, int n)
     return n > 0 ? gmv_feed_next(&trainer->feed, &model->step->first_row, n, model->input) : GMV_OK;
 }
 
-/* Cells of the next batch of this epoch where a device can fetch it beside the work on this one, else 0. */
+/* Cells of the next batch in the order at hand where a device can fetch it beside the work on this one, else 0. */
 static int cells_ahead(const gmv_trainer *trainer)
 {
-    const int64_t *start = trainer->order.start + trainer->progress.batch;
-    bool last = trainer->progress.batch + 1 == trainer->sampler.batches;
+    const int64_t *start = trainer->order.start + (trainer->progress.batch - trainer->order.first);
+    bool last = trainer->progress.batch + 1 == trainer->order.end;
     return trainer->backend->host_memory || last ? 0 : (int)(start[2] - start[1]);
 }
 
@@ -130,7 +130,7 @@ static gmv_status fast_step(gmv_trainer *trainer, gmv_step *values)
 {
     gmv_backend *b = trainer->backend;
     gmv_feed *feed = &trainer->feed;
-    const int64_t *start = trainer->order.start + trainer->progress.batch;
+    const int64_t *start = trainer->order.start + (trainer->progress.batch - trainer->order.first);
     int n = (int)(start[1] - start[0]), ahead = cells_ahead(trainer);
     bool known, fetched = gmv_feed_turn(feed, start[0]);
     values->first_row = start[0];
@@ -157,7 +157,7 @@ static gmv_status exact_step(gmv_trainer *trainer, gmv_step *values)
     gmv_params *params = &trainer->model->params;
     gmv_vec grad = gmv_vec_of(params->extra, GMV_GRAD_EXTRA + params->total);
     int mine = trainer->end_piece - trainer->first_piece;
-    const int64_t *start = trainer->order.start + trainer->progress.batch * mine;
+    const int64_t *start = trainer->order.start + (trainer->progress.batch - trainer->order.first) * mine;
     bool known;
     GMV_TRY(b->op->clear(b, trainer->fixed, (grad.n + 1) * (int64_t)sizeof(int64_t)));
     for (int p = 0; p < mine; p++) {
@@ -231,19 +231,27 @@ gmv_status gmv_train_settle(gmv_trainer *trainer)
     return GMV_OK;
 }
 
-static int64_t last_piece(const gmv_trainer *trainer)
+/* The order that the next batch is in. */
+static gmv_status take_order(gmv_trainer *trainer)
 {
-    return trainer->sampler.batches * trainer->order.pieces;
+    gmv_order *order = &trainer->order;
+    const gmv_progress *progress = &trainer->progress;
+    if (order->epoch == progress->epoch && progress->batch >= order->first && progress->batch < order->end) {
+        return GMV_OK;
+    }
+    GMV_TRY(gmv_train_settle(trainer)); /* what comes into its place may not be at work any more */
+    gmv_status status = gmv_order_take(order, progress->epoch, progress->batch);
+    trainer->steps_of_order = trainer->steps_taken;
+    GMV_TRY(gmv_comm_fail_alone(trainer->comm, status));
+    return gmv_feed_set_order(&trainer->feed, order->row, order->start[(order->end - order->first) * order->pieces],
+                              order->room);
 }
 
 gmv_status gmv_train_step(gmv_trainer *trainer)
 {
     gmv_backend *b = trainer->backend;
     gmv_progress *progress = &trainer->progress;
-    if (trainer->order.epoch != progress->epoch) {
-        gmv_order_take(&trainer->order, progress->epoch);
-        GMV_TRY(gmv_feed_set_order(&trainer->feed, trainer->order.row, trainer->order.start[last_piece(trainer)]));
-    }
+    GMV_TRY(take_order(trainer));
     gmv_taken_step taken = {.epoch = progress->epoch,
                             .step = progress->step + 1,
                             .cells = gmv_sampler_batch_cells(&trainer->sampler, progress->batch),
@@ -257,7 +265,13 @@ gmv_status gmv_train_step(gmv_trainer *trainer)
     progress->step++;
     progress->batch++;
     /* a device works on this step while the host looks at the one before */
-    return b->host_memory || trainer->steps_taken - trainer->steps_seen == GMV_REPORTS ? see_outcome(trainer) : GMV_OK;
+    if (b->host_memory || trainer->steps_taken - trainer->steps_seen == GMV_REPORTS) {
+        GMV_TRY(see_outcome(trainer));
+    }
+    if (trainer->steps_seen > trainer->steps_of_order && progress->step < trainer->planned_steps) {
+        gmv_order_prepare(&trainer->order);
+    }
+    return GMV_OK;
 }
 
 /* The order of this rank's cells, and *most, the cells of its largest piece. */
@@ -296,7 +310,7 @@ gmv_status gmv_trainer_init(gmv_trainer *trainer, const gmv_config *config, cons
     trainer->order.epoch = -1;
     gmv_backend *b = model->backend;
     GMV_TRY(gmv_sampler_init(&trainer->sampler, comm, cells, (uint64_t)config->seed, config->data_validation.fraction,
-                             config->train_batch_size));
+                             config->train_batch_size, config->data_window));
     trainer->progress.cells = trainer->sampler.total;
     bool exact = config->train_reduction == GMV_REDUCTION_EXACT;
     trainer->pieces = exact ? (int)config->train_micro_batches : 1;
@@ -314,7 +328,7 @@ gmv_status gmv_trainer_init(gmv_trainer *trainer, const gmv_config *config, cons
     GMV_TRY(gmv_model_reserve(model, GMV_EVAL_CELLS,
                               config->eval_epoch_samples < GMV_EVAL_DRAWS ? (int)config->eval_epoch_samples : GMV_EVAL_DRAWS,
                               true));
-    GMV_TRY(gmv_feed_open(&trainer->feed, b, cells, most, (int)config->data_residence));
+    GMV_TRY(gmv_feed_open(&trainer->feed, b, cells, most, (int)config->data_residence, &trainer->order.slots));
     GMV_TRY(b->op->allocate(b, (void **)&trainer->cluster_mass, model->clusters * (int64_t)sizeof(float), "cluster mass"));
     GMV_TRY(b->op->allocate(b, (void **)&trainer->outcome, sizeof *trainer->outcome, "outcome of a step"));
     if (exact) {

@@ -148,28 +148,23 @@ static void print_cells(const gmv_cells *cells, const int64_t *sums, double mean
 static gmv_status embed(const options *o, const gmv_cells *cells, const gmv_comm *comm)
 {
     enum { dim = 3, clusters = 4 };
-    float *latent = NULL, *probability = NULL, *neg_elbo = NULL;
-    gmv_status status = GMV_OK;
-    GMV_GO(GMV_NEW(latent, cells->count * dim, "latents"));
-    GMV_GO(GMV_NEW(probability, cells->count * clusters, "probabilities"));
-    GMV_GO(GMV_NEW(neg_elbo, cells->count, "losses"));
-    for (gmv_gidx i = 0; i < cells->count; i++) {
-        gmv_gidx row = cells->first + i;
+    gmv_embedding embedding = {dim, clusters, "seed: 1\n", "out/run/best.h5", 7};
+    gmv_embedding_file *file = NULL;
+    gmv_status status = gmv_embedding_begin(&file, o->embed, cells, comm, &embedding);
+    for (gmv_gidx row = cells->first; row < cells->first + cells->count && status == GMV_OK; row++) {
+        float latent[dim], probability[clusters], neg_elbo = (float)row + 0.5f;
         for (int d = 0; d < dim; d++) {
-            latent[i * dim + d] = (float)(row * 10 + d);
+            latent[d] = (float)(row * 10 + d);
         }
         for (int k = 0; k < clusters; k++) {
-            probability[i * clusters + k] = k == row % 3 ? 0.7f : 0.1f;
+            probability[k] = k == row % 3 ? 0.7f : 0.1f;
         }
-        neg_elbo[i] = (float)row + 0.5f;
+        status = gmv_embedding_put(file, 1, &row, latent, probability);
+        if (status == GMV_OK && row % 7 != 5) { /* some are left out */
+            status = gmv_embedding_put_bounds(file, 1, &row, &neg_elbo);
+        }
     }
-    gmv_embedding embedding = {dim, latent, clusters, probability, neg_elbo, "seed: 1\n", "out/run/best.h5", 7};
-    status = gmv_embedding_write(o->embed, cells, comm, &embedding);
-done:
-    GMV_FREE(latent);
-    GMV_FREE(probability);
-    GMV_FREE(neg_elbo);
-    return gmv_comm_agree(comm, status);
+    return gmv_embedding_end(&file, comm, status);
 }
 
 static gmv_status run(options *o, const gmv_comm *comm)

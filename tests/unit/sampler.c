@@ -47,14 +47,15 @@ static gmv_cells cells_of(const layout *l, int first, int end)
 }
 
 typedef struct host {
-    gmv_cells cells;
+    gmv_cells *cells;
     gmv_sampler sampler;
 } host;
 
 static host open_host(const layout *l, int first, int end, double held_out, int64_t batch)
 {
-    host h = {.cells = cells_of(l, first, end)};
-    gmv_status status = gmv_sampler_init(&h.sampler, &t_comm, &h.cells, SEED, held_out, batch);
+    host h = {.cells = t_alloc(1, sizeof *h.cells)};
+    *h.cells = cells_of(l, first, end);
+    gmv_status status = gmv_sampler_init(&h.sampler, &t_comm, h.cells, SEED, held_out, batch, 0);
     gmv_error_clear();
     /* alone in its communicator, a host of empty shards has no cell; it learns of the others' in join() */
     assert_true(status == GMV_OK || status == GMV_ERR_DATA);
@@ -74,7 +75,7 @@ static int64_t global_rows(host *h, int64_t epoch, int64_t t, int first, int end
 {
     int n = gmv_sampler_rows(&h->sampler, epoch, t, first, end, rows);
     for (int i = 0; i < n; i++) {
-        rows[i] += h->cells.first;
+        rows[i] += h->cells->first;
     }
     return n;
 }
@@ -131,7 +132,7 @@ static void check_hosting(host *whole, const layout *l, double held_out, int par
     for (int64_t t = 0; t < whole->sampler.batches; t++) {
         int64_t cells = global_rows(whole, 3, t, 0, l->shards, want), at = 0;
         for (int p = 0; p < parts; p++) {
-            int first = part[p].cells.first_shard, end = part[p].cells.end_shard;
+            int first = part[p].cells->first_shard, end = part[p].cells->end_shard;
             int64_t mine = global_rows(&part[p], 3, t, first, end, got + at);
             if (mine > gmv_sampler_most(&part[p].sampler, first, end)) {
                 fail_msg("%s: batch %lld of %lld cells takes %lld from shards [%d, %d), room for %d", l->name, (long long)t,
@@ -295,7 +296,7 @@ static void nothing_to_train_on_is_an_error(void **state)
     layout l = {.name = "nothing", .shards = 3};
     gmv_cells cells = cells_of(&l, 0, 3);
     gmv_sampler sampler;
-    assert_int_equal(gmv_sampler_init(&sampler, &t_comm, &cells, SEED, 0.0, 8), GMV_ERR_DATA);
+    assert_int_equal(gmv_sampler_init(&sampler, &t_comm, &cells, SEED, 0.0, 8, 0), GMV_ERR_DATA);
     assert_non_null(strstr(gmv_error_message(), "no cell is left"));
     gmv_error_clear();
     gmv_sampler_fini(&sampler);
