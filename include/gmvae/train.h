@@ -266,6 +266,7 @@ typedef struct gmv_progress {
     double sum[GMV_TERMS]; /* of the epoch under way: sums over cells of the terms */
     double best;           /* lowest held-out -ELBO so far, +infinity before the first */
     int64_t cells;         /* of an epoch: a position inside one means nothing among other cells */
+    int64_t window;        /* cells of a window when they are streamed, else 0: their order is another */
 } gmv_progress;
 
 /* A step that was started: position after it, and the numbers it was taken with. */

@@ -78,7 +78,12 @@ static gmv_status read_data(training *t)
     const gmv_config *config = &t->run->config;
     const gmv_comm *comm = &t->run->comm;
     bool resumed = t->resume_path[0] != '\0';
-    GMV_TRY(gmv_read_cells(&t->cells, config, comm, &config->data_train, config->data_validation.fraction,
+    gmv_config reading = *config; /* borrows all of it */
+    if (resumed && config->data_residence == GMV_RESIDENCE_AUTO) {
+        /* as the run began: memory must not change the order of the cells */
+        reading.data_residence = t->resume.progress.window > 0 ? GMV_RESIDENCE_STREAM : GMV_RESIDENCE_HOST;
+    }
+    GMV_TRY(gmv_read_cells(&t->cells, &reading, comm, &config->data_train, config->data_validation.fraction,
                            resumed ? &t->resume : NULL));
     if (config->data_validation.paths.n == 0) {
         return GMV_OK;
@@ -105,11 +110,29 @@ static gmv_status input_of(training *t, gmv_input *input)
     return GMV_OK;
 }
 
+static void describe_order(int64_t window, char *text, size_t size)
+{
+    if (window > 0) {
+        snprintf(text, size, "streamed (data.residence) in windows of %" PRId64 " (data.window)", window);
+    } else {
+        snprintf(text, size, "in memory (data.residence)");
+    }
+}
+
 /* Parameters and position of the checkpoint. */
 static gmv_status take_up(training *t)
 {
     const gmv_progress *progress = &t->resume.progress;
-    int64_t cells = t->trainer.sampler.total;
+    int64_t cells = t->trainer.sampler.total, window = t->trainer.progress.window;
+    if (progress->window != window) {
+        char theirs[100], ours[100];
+        describe_order(progress->window, theirs, sizeof theirs);
+        describe_order(window, ours, sizeof ours);
+        return GMV_FAIL(GMV_ERR_CONFIG,
+                        "%s comes from a run with cells %s, here they are %s: the order of cells is another; keep it, "
+                        "set another output.dir, or checkpoint.resume=never to replace it",
+                        t->resume_path, theirs, ours);
+    }
     if (progress->cells != cells) {
         return GMV_FAIL(GMV_ERR_CONFIG,
                         "%s was trained on %" PRId64 " cells, but data.train has %" PRId64 " training cells here; set another "

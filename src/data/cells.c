@@ -33,7 +33,7 @@ static gmv_status open_source(loader *load, gmv_source *source, const char *path
     GMV_GO(gmv_matrix_genes(&source->matrix, &raw));
     GMV_GO(gmv_genes_read(&source->genes, path, &raw));
     source->index = H5Dopen2(source->file.id, source->matrix.obs.index, H5P_DEFAULT);
-    if (source->matrix.rows == 0 || source->matrix.cols == 0) {
+    if (source->matrix.cols == 0 || (source->matrix.rows == 0 && load->cells->files == 1)) {
         GMV_GO(GMV_FAIL(GMV_ERR_DATA, "%s: %s is empty (%" PRId64 " cells, %" PRId64 " genes)", path,
                         source->matrix.name, source->matrix.rows, source->matrix.cols));
     }
@@ -77,6 +77,9 @@ static gmv_status open_sources(loader *load)
         GMV_TRY(gmv_comm_agree(load->comm, gmv_copy_text(&cells->obs[f], source->matrix.obs.path)));
         source->first = cells->file_start[f];
         cells->file_start[f + 1] = cells->file_start[f] + source->matrix.rows;
+        if (source->matrix.rows == 0) {
+            gmv_warn("%s: %s has no cells", cells->file[f], gmv_shown(source->matrix.name).at);
+        }
         bool switched = f > 0 && strcmp(source->matrix.name, load->source[0].matrix.name) != 0;
         if (f == 0 || switched) {
             gmv_log("%s: counts from %s", cells->file[f], source->matrix.name);
@@ -88,6 +91,9 @@ static gmv_status open_sources(loader *load)
         }
     }
     cells->total = cells->file_start[cells->files];
+    if (cells->total == 0) {
+        return GMV_FAIL(GMV_ERR_DATA, "%s and the other files have no cells", cells->file[0]);
+    }
     return gmv_comm_agree(load->comm, gmv_copy_text(&cells->matrix, load->source[0].matrix.name));
 }
 

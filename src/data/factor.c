@@ -147,6 +147,9 @@ static gmv_status read_file(factor_reader *reader, const gmv_cells *cells, const
     gmv_gidx local_end = cells->first + cells->count;
     int64_t first = cells->first > source->first ? cells->first - source->first : 0;
     int64_t end = local_end - source->first < source->matrix.rows ? local_end - source->first : source->matrix.rows;
+    if (source->matrix.rows == 0) { /* nothing tells what its columns would hold */
+        return GMV_OK;
+    }
     gmv_status status = gmv_column_open(&column, &source->matrix.obs, reader->factor->key, reader->key);
     if (status == GMV_OK) {
         status = check_column(reader, &column, source);

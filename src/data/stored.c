@@ -72,7 +72,7 @@ static bool take_layout(gmv_stored *stored, hid_t dataset)
         haddr_t at = H5Dget_offset(dataset);
         stored->chunk = plain_bytes / stored->size;
         stored->contiguous_at = (int64_t)at;
-        can = at != HADDR_UNDEF;
+        can = at != HADDR_UNDEF || length == 0;
     } else {
         can = false;
     }
@@ -91,7 +91,8 @@ static gmv_status find_chunks(gmv_stored *stored, const gmv_h5 *file, hid_t data
     to = stored->end > stored->first ? to : from;
     stored->first_chunk = from;
     GMV_TRY(GMV_NEW(stored->place, to - from + 1, "places of chunks"));
-    *can = gmv_chunk_index_read(file, dataset, stored->fd, stored->chunk, from, to, stored->place);
+    bool found = gmv_chunk_index_read(file, dataset, stored->fd, stored->chunk, from, to, stored->place);
+    *can = found || to == from; /* where nothing was ever written there is no index */
     return GMV_OK;
 }
 

@@ -134,6 +134,7 @@ static gmv_status read_numbers(hid_t file, gmv_checkpoint *checkpoint)
     GMV_GO(gmv_h5io_get_f64(input, "std", 1, &checkpoint->input_std));
     GMV_GO(gmv_h5io_get_i64(state, "batch", &progress->batch));
     GMV_GO(gmv_h5io_get_i64(state, "cells", &progress->cells));
+    GMV_GO(gmv_h5io_get_i64(state, "window", &progress->window));
     GMV_GO(gmv_h5io_get_f64(state, "sum", GMV_TERMS, progress->sum));
     status = gmv_h5io_get_f64(state, "best", 1, &progress->best);
 done:

@@ -66,6 +66,7 @@ static gmv_status write_state(hid_t file, const gmv_progress *progress)
     gmv_status status;
     GMV_GO(gmv_h5io_put_i64(group, "batch", progress->batch));
     GMV_GO(gmv_h5io_put_i64(group, "cells", progress->cells));
+    GMV_GO(gmv_h5io_put_i64(group, "window", progress->window));
     GMV_GO(gmv_h5io_put_f64(group, "sum", GMV_TERMS, progress->sum));
     status = gmv_h5io_put_f64(group, "best", 1, &progress->best);
 done:

@@ -312,6 +312,7 @@ gmv_status gmv_trainer_init(gmv_trainer *trainer, const gmv_config *config, cons
     GMV_TRY(gmv_sampler_init(&trainer->sampler, comm, cells, (uint64_t)config->seed, config->data_validation.fraction,
                              config->train_batch_size, config->data_window));
     trainer->progress.cells = trainer->sampler.total;
+    trainer->progress.window = cells->stream != NULL ? config->data_window : 0;
     bool exact = config->train_reduction == GMV_REDUCTION_EXACT;
     trainer->pieces = exact ? (int)config->train_micro_batches : 1;
     if (exact && (trainer->pieces % comm->size != 0 || cells->shards % trainer->pieces != 0)) {

@@ -4,11 +4,14 @@
  *   load_cells [OPTION=VALUE ...] PATH ... [-- [OPTION=VALUE ...] PATH ... ]...
  * Requests behind "--" are served by the same processes, whatever became of those before; all must end alike.
  * Options: matrix, batch (comma-separated), label, n_top, genes_file, known_from (a file whose genes and levels
- * must be matched, as from a checkpoint), driver (auto, mpio, posix), shards, held_out, embed (a path to write). */
+ * must be matched, as from a checkpoint), driver (auto, mpio, posix), shards, held_out, embed (a path to write), residence
+ * (auto, host, stream), window, memory. With batch_size (and epoch, first_batch) it prints what the batches of an epoch
+ * hold instead. */
 #include "gmvae/data.h"
 #include "gmvae/log.h"
 #include "gmvae/mem.h"
 #include "gmvae/packed.h"
+#include "gmvae/train.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -23,6 +26,7 @@ typedef struct options {
     gmv_texts paths, batch;
     char *path[most], *key[most];
     char *known_from, *embed;
+    int64_t batch_size, epoch, first_batch;
 } options;
 
 static void set_option(options *o, const char *name, char *value)
@@ -49,6 +53,20 @@ static void set_option(options *o, const char *name, char *value)
         o->request.shards = atoi(value);
     } else if (strcmp(name, "held_out") == 0) {
         o->request.held_out = atof(value);
+    } else if (strcmp(name, "batch_size") == 0) {
+        o->batch_size = atoll(value);
+    } else if (strcmp(name, "epoch") == 0) {
+        o->epoch = atoll(value);
+    } else if (strcmp(name, "first_batch") == 0) {
+        o->first_batch = atoll(value);
+    } else if (strcmp(name, "window") == 0) {
+        o->request.window = atoll(value);
+    } else if (strcmp(name, "memory") == 0) {
+        o->request.memory = atoll(value);
+    } else if (strcmp(name, "residence") == 0) {
+        o->request.residence = strcmp(value, "stream") == 0 ? GMV_RESIDENCE_STREAM
+                               : strcmp(value, "host") == 0 ? GMV_RESIDENCE_HOST
+                                                            : GMV_RESIDENCE_AUTO;
     } else if (strcmp(name, "driver") == 0) {
         o->request.driver = strcmp(value, "mpio") == 0    ? GMV_DRIVER_MPIO
                             : strcmp(value, "posix") == 0 ? GMV_DRIVER_POSIX
@@ -89,29 +107,127 @@ static void print_text(const char *text)
 
 enum { SUM, NNZ, ROW_SUM, COLUMN_SUM, LARGEST, LEVELS_SUM, LABEL_SUM, HASH, SUMS };
 
-/* Checksums over local rows; all but LARGEST add up over ranks (HASH modulo 2^64). */
-static void sum_up(const gmv_cells *cells, int64_t *sums)
+/* Adds what is at a place of a packed matrix: row `row`. */
+static void add_row(const gmv_cells *cells, const gmv_packed *packed, int64_t place, gmv_gidx row, int64_t *sums)
 {
-    for (gmv_gidx i = 0; i < cells->count; i++) {
-        const gmv_packed *packed = &cells->packed;
-        gmv_gidx row = cells->first + i;
-        for (gmv_nnz at = packed->indptr[i]; at < packed->indptr[i + 1]; at++) {
-            int64_t gene = packed->gene16 != NULL ? (int64_t)packed->gene16[at] : (int64_t)packed->gene32[at];
-            int64_t count = gmv_packed_count(packed, at), triple[3] = {row, gene, count};
-            bool ordered = at == packed->indptr[i] || gene > (packed->gene16 != NULL ? (int64_t)packed->gene16[at - 1]
+    for (gmv_nnz at = packed->indptr[place]; at < packed->indptr[place + 1]; at++) {
+        int64_t gene = packed->gene16 != NULL ? (int64_t)packed->gene16[at] : (int64_t)packed->gene32[at];
+        int64_t count = gmv_packed_count(packed, at), triple[3] = {row, gene, count};
+        bool ordered = at == packed->indptr[place] || gene > (packed->gene16 != NULL ? (int64_t)packed->gene16[at - 1]
                                                                                      : (int64_t)packed->gene32[at - 1]);
-            sums[SUM] += count;
-            sums[NNZ] += ordered && count > 0 ? 1 : 1000000;
-            sums[ROW_SUM] += (row + 1) * count;
-            sums[COLUMN_SUM] += (gene + 1) * count;
-            sums[LARGEST] = count > sums[LARGEST] ? count : sums[LARGEST];
-            sums[HASH] = (int64_t)((uint64_t)sums[HASH] + XXH3_64bits(triple, sizeof triple));
-        }
-        for (int c = 0; c < cells->covariates; c++) {
-            sums[LEVELS_SUM] += (row + 1) * (packed->level[i * cells->covariates + c] + 1);
-        }
-        sums[LABEL_SUM] += cells->label != NULL ? (row + 1) * (gmv_factor_code(cells->label, i) + 1) : 0;
+        sums[SUM] += count;
+        sums[NNZ] += ordered && count > 0 ? 1 : 1000000;
+        sums[ROW_SUM] += (row + 1) * count;
+        sums[COLUMN_SUM] += (gene + 1) * count;
+        sums[LARGEST] = count > sums[LARGEST] ? count : sums[LARGEST];
+        sums[HASH] = (int64_t)((uint64_t)sums[HASH] + XXH3_64bits(triple, sizeof triple));
     }
+    for (int c = 0; c < cells->covariates; c++) {
+        sums[LEVELS_SUM] += (row + 1) * (packed->level[place * cells->covariates + c] + 1);
+    }
+    sums[LABEL_SUM] +=
+        cells->label != NULL ? (row + 1) * (gmv_factor_code(cells->label, row - cells->first) + 1) : 0;
+}
+
+static bool wants_all(const void *context, gmv_gidx row)
+{
+    (void)context;
+    (void)row;
+    return true;
+}
+
+/* Streamed rows, block by block, through both slots. */
+static gmv_status sum_up_stream(const gmv_cells *cells, int64_t *sums)
+{
+    const gmv_stream *stream = cells->stream;
+    gmv_slots slots = {0};
+    gmv_status status = GMV_OK;
+    int64_t values = 0, large = 0, blocks = stream->block_start[cells->end_shard - cells->first_shard];
+    for (int64_t b = 0; b < blocks; b++) {
+        values = stream->values[b] > values ? stream->values[b] : values;
+        large = stream->large[b] > large ? stream->large[b] : large;
+    }
+    GMV_GO(gmv_slots_init(&slots, cells, stream->block_rows, values, large));
+    int half = 0;
+    for (int s = cells->first_shard; s < cells->end_shard; s++) {
+        for (gmv_gidx row = cells->shard_start[s]; row < cells->shard_start[s + 1]; half = 1 - half) {
+            gmv_span span = {row, row + stream->block_rows};
+            span.end = span.end < cells->shard_start[s + 1] ? span.end : cells->shard_start[s + 1];
+            gmv_gidx failed = gmv_stream_read(cells, &span, 1, (gmv_row_filter){wants_all, NULL}, 1, &slots, half);
+            GMV_GO(failed >= 0 ? gmv_stream_fail(cells, failed) : GMV_OK);
+            for (; row < span.end; row++) {
+                int64_t place = half * (slots.rows + 1) + row - span.first;
+                GMV_CHECK(slots.cell[place] == row);
+                add_row(cells, &slots.view, place, row, sums);
+            }
+        }
+    }
+done:
+    gmv_slots_fini(&slots);
+    return status;
+}
+
+/* Checksums over local rows; all but LARGEST add up over ranks (HASH modulo 2^64). */
+static gmv_status sum_up(const gmv_cells *cells, int64_t *sums)
+{
+    if (cells->stream != NULL) {
+        return sum_up_stream(cells, sums);
+    }
+    for (gmv_gidx i = 0; i < cells->count; i++) {
+        add_row(cells, &cells->packed, i, cells->first + i, sums);
+    }
+    return GMV_OK;
+}
+
+/* One number for every batch of an epoch, from all that its cells hold, and every cell counted: [batches], then the
+ * cells that came once, and those that came more often. */
+static gmv_status trace_epoch(const options *o, const gmv_cells *cells, const gmv_comm *comm)
+{
+    gmv_sampler sampler = {0};
+    gmv_order order = {0};
+    int64_t *of_batch = NULL, *seen = NULL, count[2] = {0, 0};
+    gmv_status status;
+    GMV_GO(gmv_sampler_init(&sampler, comm, cells, o->request.seed, o->request.held_out, o->batch_size,
+                            o->request.window));
+    int shard[2] = {sampler.first_shard, sampler.end_shard};
+    GMV_GO(gmv_order_init(&order, &sampler, shard, 1));
+    GMV_GO(GMV_NEW(of_batch, sampler.batches, "batches"));
+    GMV_GO(GMV_NEW(seen, cells->count, "cells"));
+    for (int64_t t = o->first_batch; t < sampler.batches; t++) {
+        if (order.epoch != o->epoch || t < order.first || t >= order.end) {
+            GMV_GO(gmv_order_take(&order, o->epoch, t));
+        } else if (t == order.first + 1) {
+            gmv_order_prepare(&order);
+        }
+        const gmv_packed *packed = cells->stream != NULL ? &order.slots.view : &cells->packed;
+        for (int64_t i = order.start[t - order.first]; i < order.start[t - order.first + 1]; i++) {
+            int64_t sums[SUMS] = {0};
+            gmv_gidx row = gmv_packed_cell(packed, order.row[i]);
+            add_row(cells, packed, order.row[i], row, sums);
+            of_batch[t] = (int64_t)((uint64_t)of_batch[t] + XXH3_64bits(sums, sizeof sums));
+            seen[row - cells->first]++;
+        }
+    }
+    for (gmv_gidx i = 0; i < cells->count; i++) {
+        count[0] += seen[i] == 1;
+        count[1] += seen[i] > 1;
+    }
+    gmv_comm_sum_i64(comm, count, 2);
+    gmv_comm_sum_i64(comm, of_batch, sampler.batches);
+    if (comm->rank == 0) {
+        printf("{\"once\": %" PRId64 ", \"more\": %" PRId64 ", \"windows\": %" PRId64 ", \"batches\": [", count[0],
+               count[1], sampler.windows);
+        for (int64_t t = 0; t < sampler.batches; t++) {
+            printf("%s\"%016" PRIx64 "\"", t > 0 ? ", " : "", (uint64_t)of_batch[t]);
+        }
+        printf("]}\n");
+    }
+done:
+    gmv_order_fini(&order);
+    gmv_sampler_fini(&sampler);
+    GMV_FREE(of_batch);
+    GMV_FREE(seen);
+    return status;
 }
 
 static void print_names(const char *key, char *const *name, int64_t n)
@@ -184,7 +300,7 @@ static gmv_status run(options *o, const gmv_comm *comm)
         o->request.known_factor = known->covariate;
     }
     GMV_GO(gmv_cells_load(&cells, comm, &o->request));
-    sum_up(cells, sums);
+    GMV_GO(gmv_comm_agree(comm, sum_up(cells, sums)));
     int64_t largest = sums[LARGEST];
     gmv_comm_sum_i64(comm, sums, SUMS);
     gmv_comm_max_i64(comm, &largest, 1);
@@ -193,7 +309,9 @@ static gmv_status run(options *o, const gmv_comm *comm)
     if (o->embed != NULL) {
         GMV_GO(embed(o, cells, comm));
     }
-    if (comm->rank == 0) {
+    if (o->batch_size > 0) {
+        GMV_GO(trace_epoch(o, cells, comm));
+    } else if (comm->rank == 0) {
         print_cells(cells, sums, mean, std);
     }
 done:

@@ -1,0 +1,144 @@
+"""Cells that stay on disk: what is read is what is there, and every cell comes once an epoch, in the same batches for
+every number of ranks."""
+import glob
+import os
+
+from support import IoTest, anndata, h5py, main, np, published, small_counts
+
+FEW = os.environ.get("GMVAE_TEST_FEW", "0") not in ("", "0")
+RANKS = (1, 3) if FEW else range(1, 9)
+SIZES = (1, 700, 37, 0, 300, 5, 163)  # no rank's share is a file, and most shards lie in two
+
+
+class Stream(IoTest):
+    def make_files(self):
+        """Files of very different sizes, one without cells; about one cell in nine has no counts."""
+        random = np.random.default_rng(3)
+        for i, rows in enumerate(SIZES):
+            counts = small_counts(rows, 30, i) if rows > 0 else np.zeros((0, 30), np.float32)
+            counts[random.random(rows) < 1 / 9] = 0
+            self.make(f"part{i}.h5ad", counts, {"donor": [f"d{j % 4}" for j in range(rows)]}, compression="gzip")
+        return self.path("part*.h5ad"), sum(SIZES)
+
+    def both(self, *arguments):
+        """The same sums from disk as from memory."""
+        host, stream = self.load_each((*arguments, "residence=host"), (*arguments, "residence=stream", "window=100"))
+        for key in set(host) - {"log", "stderr"}:
+            self.assertEqual(stream[key], host[key], (arguments, key))
+        return stream
+
+    def test_rows_are_those_in_memory(self):
+        pattern, _ = self.make_files()
+        loaded = self.both("batch=donor", pattern)
+        self.assertEqual(loaded["cells"], sum(SIZES))
+        self.assertIn("part3.h5ad: X has no cells", loaded["stderr"])
+        names = self.path("genes.txt")
+        with open(names, "w") as out:
+            out.write("\n".join(f"gene{j}" for j in (3, 1, 17, 8)))
+        self.both(f"genes_file={names}", pattern)
+        self.both("held_out=0.3", "label=donor", pattern)
+
+    def test_storage(self):
+        """Types, chunks and filters that are read past HDF5."""
+        counts = small_counts(300, 20, 1)
+        path = self.make("plain.h5ad", counts)
+        self.both(path)
+        for name, filters, types, chunk in (
+                ("lzf", {"compression": "lzf", "shuffle": True}, ("i4", "f4", "i4"), 700),
+                ("wide", {"compression": "gzip"}, ("i8", "f8", "i8"), 64),
+                ("narrow", {}, ("u1", "u2", "u2"), None)):
+            with h5py.File(path) as source, h5py.File(self.path(name), "w") as f:
+                for key in source:
+                    source.copy(key, f)
+                for part, kind in zip(("indices", "data", "indptr"), types):
+                    values = source["X"][part][()]
+                    del f["X"][part]
+                    values = np.minimum(values, 60000) if kind == "u2" and part == "data" else values
+                    f["X"].create_dataset(part, data=values.astype(kind), 
+                                          chunks=chunk and (min(chunk, values.size),), **filters)
+            self.both(self.path(name))
+
+    def test_published_files(self):
+        """10x of two versions, and every old h5ad that is stored by cells."""
+        read = 0
+        for path in sorted(glob.glob(published("*.h5*"))):
+            done = self.run_load(("residence=stream", "window=100", path))
+            if done.returncode == 0:
+                self.both(path)
+                read += 1
+            elif "is a CSC matrix" not in done.stderr and "is a dense matrix" not in done.stderr:
+                self.assertNotEqual(self.run_load(("residence=host", path)).returncode, 0, (path, done.stderr))
+        self.assertGreaterEqual(read, 3)
+
+    def epoch(self, *arguments, ranks=1):
+        """Per request: which batches there are."""
+        return self.load_each(*arguments, ranks=ranks)
+
+    def test_every_cell_once(self):
+        pattern, cells = self.make_files()
+        filled = 0
+        for path in glob.glob(pattern):
+            filled += int((np.asarray(anndata.read_h5ad(path).X.sum(1)).ravel() > 0).sum())
+        common = ("batch=donor", "shards=8", "batch_size=64", pattern)
+        requests = [(f"residence={where}", f"window={window}", f"epoch={epoch}", *common)
+                    for where, window in (("host", 0), ("stream", 150), ("stream", 400)) for epoch in (0, 5)]
+        first = None
+        for ranks in RANKS:
+            traced = self.epoch(*requests, ranks=ranks)
+            for request, trace in zip(requests, traced):
+                self.assertEqual((trace["once"], trace["more"]), (filled, 0), (request, ranks))
+                self.assertEqual(len(trace["batches"]), -(-filled // 64))
+            first = first or traced
+            self.assertEqual([t["batches"] for t in traced], [t["batches"] for t in first], ranks)
+        self.assertGreater(first[2]["windows"], first[4]["windows"])
+        self.assertGreater(first[4]["windows"], 1)
+        self.assertEqual(len({tuple(t["batches"]) for t in first}), len(requests))  # every order is another
+
+    def test_the_middle_of_an_epoch(self):
+        """As a run that is continued: at any batch, those from there on are the same."""
+        pattern, _ = self.make_files()
+        common = ("residence=stream", "window=150", "shards=8", "batch_size=50", "epoch=2", pattern)
+        n = len(self.load_each(common)[0]["batches"])
+        starts = range(0, n, 5) if FEW else range(n)
+        traced = self.load_each(*((f"first_batch={t}", *common) for t in starts))
+        for t, trace in zip(starts, traced):
+            self.assertEqual(trace["batches"][t:], traced[0]["batches"][t:], t)
+            self.assertEqual(set(trace["batches"][:t]), {"0" * 16} if t > 0 else set())
+
+    def test_held_out_cells_do_not_come(self):
+        pattern, _ = self.make_files()
+        common = ("batch_size=64", "held_out=0.4", "shards=8", pattern)
+        host, stream = self.load_each(("residence=host", *common), ("residence=stream", "window=150", *common))
+        self.assertEqual((stream["once"], stream["more"]), (host["once"], 0))
+        self.assertLess(stream["once"], 0.75 * sum(SIZES))
+
+    def test_windows_mix_all_shards(self):
+        """A batch has cells of every shard however the windows lie: of rows in order, none are neighbours for long."""
+        self.make("sorted.h5ad", np.tile(np.arange(1, 31, dtype=np.float32), (4000, 1)))
+        common = ("shards=16", "batch_size=160", self.path("sorted.h5ad"))
+        trace = self.load_each(("residence=stream", "window=400", *common))[0]
+        self.assertGreaterEqual(trace["windows"], 8)
+        self.assertEqual((trace["once"], trace["more"]), (4000, 0))
+
+    def test_auto_takes_what_fits(self):
+        path = self.make("cells.h5ad", small_counts(500, 30))
+        small, large = self.load_each(("memory=1000", path, "window=100"), ("memory=10000000", path))
+        self.assertTrue(any("residence: stream" in line for line in small["log"]))
+        self.assertFalse(any("residence" in line for line in large["log"]))
+        self.assertEqual({k: v for k, v in small.items() if k not in ("log", "stderr")},
+                         {k: v for k, v in large.items() if k not in ("log", "stderr")})
+
+    def test_what_cannot_be_streamed(self):
+        import scipy.sparse
+        counts = small_counts(50, 20)
+        dense = self.make("dense.h5ad", counts, dense=True)
+        csc = self.make("csc.h5ad", counts, layers={"counts": scipy.sparse.csc_matrix(counts)})
+        ask = ("residence=stream", "window=100")
+        self.fails_each(((("dense.h5ad", "X is a dense matrix", "data.residence: host"), *ask, dense),
+                         (("csc.h5ad", "layers/counts is a CSC matrix", "data.residence: host"), *ask, csc)), code=2)
+        kept = self.load("memory=1000", "window=100", dense)
+        self.assertIn("dense.h5ad cannot be read as a stream", kept["stderr"])
+
+
+if __name__ == "__main__":
+    main()
