@@ -26,7 +26,7 @@ typedef struct gmv_sampler {
 /* Eligible are local rows with counts that are not held out. Collective.
  * Errors: GMV_ERR_DATA when no cell is left. */
 gmv_status gmv_sampler_init(gmv_sampler *sampler, const gmv_comm *comm, const gmv_cells *cells, uint64_t seed,
-                            double held_out, int64_t batch_size);
+                            int64_t batch_size);
 void gmv_sampler_fini(gmv_sampler *sampler);
 
 /* Cells of batch t, all ranks together. */
@@ -127,11 +127,10 @@ enum { GMV_EVAL_CELLS = 128, GMV_EVAL_DRAWS = 16 };
 
 typedef enum gmv_which_cells { GMV_CELLS_ALL, GMV_CELLS_HELD_OUT } gmv_which_cells;
 
-/* Evaluates local rows (with counts), `samples` draws each. Collective.
- * @param[in] seed, held_out  which cells GMV_CELLS_HELD_OUT means */
+/* Evaluates local rows (with counts), `samples` draws each: all, or those that cells->split holds out. Collective. */
 gmv_status gmv_evaluate(gmv_model *model, gmv_feed *feed, const gmv_cells *cells, const gmv_comm *comm,
-                        gmv_which_cells which, uint64_t seed, double held_out, int samples,
-                        const gmv_row_output *output, gmv_evaluation *evaluation);
+                        gmv_which_cells which, int samples, const gmv_row_output *output,
+                        gmv_evaluation *evaluation);
 
 /* Posterior means and cluster probabilities of all local rows. */
 gmv_status gmv_embed_rows(gmv_model *model, gmv_feed *feed, const gmv_cells *cells, const gmv_row_output *output);
@@ -144,7 +143,7 @@ typedef struct gmv_agreement {
 
 /* Over local rows with a label. Collective; the same for every number of ranks. */
 gmv_status gmv_label_agreement(gmv_model *model, gmv_feed *feed, const gmv_cells *cells, const gmv_comm *comm,
-                               gmv_which_cells which, uint64_t seed, double held_out, gmv_agreement *agreement);
+                               gmv_which_cells which, gmv_agreement *agreement);
 
 /* ---- training ---- */
 
@@ -203,7 +202,7 @@ gmv_status gmv_train_step(gmv_trainer *trainer);
 gmv_status gmv_train_settle(gmv_trainer *trainer);
 
 /* From trainer->progress to the last epoch: steps, metrics, evaluation, checkpoints.
- * @param[in] validation  cells of data.validation paths, NULL when cells are held out by a fraction
+ * @param[in] validation  cells of data.validation paths, NULL when some of the training files' cells are held out, or none
  * Errors: GMV_STOPPED after a signal, with a checkpoint written. */
 gmv_status gmv_train_loop(gmv_trainer *trainer, const gmv_cells *validation);
 

@@ -28,8 +28,7 @@ gmv_status gmv_write_embedding(const gmv_config *config, const gmv_comm *comm, g
 done:
     status = gmv_comm_agree(comm, status);
     if (status == GMV_OK) {
-        status = gmv_evaluate(model, feed, cells, comm, GMV_CELLS_ALL, (uint64_t)config->seed, 0.0,
-                              (int)config->eval_samples, &rows, evaluation);
+        status = gmv_evaluate(model, feed, cells, comm, GMV_CELLS_ALL, (int)config->eval_samples, &rows, evaluation);
     }
     if (status == GMV_OK) {
         gmv_embedding embedding = {.dim = model->latent_dim, .latent = rows.latent, .clusters = model->clusters,

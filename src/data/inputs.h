@@ -21,6 +21,20 @@ typedef struct gmv_source {
  * Ownership: gmv_texts_free. */
 gmv_status gmv_paths_expand(gmv_texts *files, const gmv_comm *comm, const gmv_texts *paths);
 
+/* Marks what request->validation holds out, in cells->split, and logs it. Collective.
+ * Errors: GMV_ERR_CONFIG for files or levels that are not there, and when no cell or every cell is held out. */
+gmv_status gmv_split_load(gmv_cells *cells, const gmv_comm *comm, const gmv_cells_request *request,
+                          const gmv_source *source);
+
+/* Warns of levels of covariates that are in held-out cells only. Collective. */
+gmv_status gmv_split_check_levels(const gmv_cells *cells, const gmv_comm *comm);
+
+/* Reads the obs column `name` of the local rows, as data.validation's key: code -1 where it has no value.
+ * Collective. Ownership: gmv_factor_fini, also after an error. */
+gmv_status gmv_factor_read(gmv_factor *factor, const gmv_cells *cells, const gmv_comm *comm, const gmv_source *source,
+                           const char *name);
+void gmv_factor_fini(gmv_factor *factor);
+
 /* Reads the covariates and the label of the local rows into cells. Collective. */
 gmv_status gmv_factors_load(gmv_cells *cells, const gmv_comm *comm, const gmv_cells_request *request,
                             const gmv_source *source);

@@ -51,7 +51,7 @@ static void finish(const int64_t *table, int labels, int clusters, const int64_t
 }
 
 gmv_status gmv_label_agreement(gmv_model *model, gmv_feed *feed, const gmv_cells *cells, const gmv_comm *comm,
-                               gmv_which_cells which, uint64_t seed, double held_out, gmv_agreement *agreement)
+                               gmv_which_cells which, gmv_agreement *agreement)
 {
     memset(agreement, 0, sizeof *agreement);
     agreement->ari = agreement->nmi = NAN;
@@ -72,7 +72,7 @@ done:
         int64_t *of_label = table + (int64_t)labels * clusters, *of_cluster = of_label + labels;
         for (int64_t i = 0; i < cells->count; i++) {
             int label = cells->label->code[i], best = 0;
-            bool wanted = which == GMV_CELLS_ALL || gmv_is_held_out(seed, cells->first + i, held_out);
+            bool wanted = which == GMV_CELLS_ALL || gmv_split_holds_out(&cells->split, cells->first + i);
             if (label < 0 || !wanted) {
                 continue;
             }

@@ -79,8 +79,7 @@ static gmv_status evaluate_rows(evaluator *e, const int64_t *rows, int n)
     return GMV_OK;
 }
 
-static gmv_status evaluate_shard(evaluator *e, int shard, gmv_which_cells which, uint64_t seed, double held_out,
-                                 shard_sums *sums)
+static gmv_status evaluate_shard(evaluator *e, int shard, gmv_which_cells which, shard_sums *sums)
 {
     const gmv_cells *cells = e->cells;
     int64_t rows[GMV_EVAL_CELLS];
@@ -90,7 +89,7 @@ static gmv_status evaluate_shard(evaluator *e, int shard, gmv_which_cells which,
         if (at < end) {
             int64_t row = at - cells->first;
             bool empty = cells->packed.indptr[row + 1] == cells->packed.indptr[row];
-            if (!empty && (which == GMV_CELLS_ALL || gmv_is_held_out(seed, at, held_out))) {
+            if (!empty && (which == GMV_CELLS_ALL || gmv_split_holds_out(&cells->split, at))) {
                 rows[n++] = row;
             }
         }
@@ -142,8 +141,8 @@ static void finish(gmv_evaluation *evaluation, const shard_sums *all, int shards
 }
 
 gmv_status gmv_evaluate(gmv_model *model, gmv_feed *feed, const gmv_cells *cells, const gmv_comm *comm,
-                        gmv_which_cells which, uint64_t seed, double held_out, int samples,
-                        const gmv_row_output *output, gmv_evaluation *evaluation)
+                        gmv_which_cells which, int samples, const gmv_row_output *output,
+                        gmv_evaluation *evaluation)
 {
     evaluator e = {.model = model, .feed = feed, .cells = cells, .output = output, .samples = samples};
     shard_sums *sums = NULL;
@@ -162,7 +161,7 @@ gmv_status gmv_evaluate(gmv_model *model, gmv_feed *feed, const gmv_cells *cells
     gmv_step always = {.scale = 1.0f, .kl_scale = 1.0f}; /* the same noise in every evaluation */
     GMV_GO(gmv_model_set_step(model, &always));
     for (int s = cells->first_shard; s < cells->end_shard; s++) {
-        GMV_GO(evaluate_shard(&e, s, which, seed, held_out, &sums[s]));
+        GMV_GO(evaluate_shard(&e, s, which, &sums[s]));
     }
 done:
     status = gmv_comm_agree(comm, status);

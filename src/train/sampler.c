@@ -65,7 +65,7 @@ static void apportion(const gmv_sampler *sampler, int64_t cells, int64_t *taken)
 }
 
 gmv_status gmv_sampler_init(gmv_sampler *sampler, const gmv_comm *comm, const gmv_cells *cells, uint64_t seed,
-                            double held_out, int64_t batch_size)
+                            int64_t batch_size)
 {
     memset(sampler, 0, sizeof *sampler);
     sampler->shards = cells->shards;
@@ -89,7 +89,7 @@ done:
              at++) {
             int64_t row = at - cells->first;
             bool empty = cells->packed.indptr[row + 1] == cells->packed.indptr[row];
-            if (!empty && !gmv_is_held_out(seed, at, held_out)) {
+            if (!empty && !gmv_split_holds_out(&cells->split, at)) {
                 sampler->row[n++] = row;
             }
         }

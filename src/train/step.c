@@ -295,8 +295,7 @@ gmv_status gmv_trainer_init(gmv_trainer *trainer, const gmv_config *config, cons
     trainer->progress.best = INFINITY;
     trainer->order.epoch = -1;
     gmv_backend *b = model->backend;
-    GMV_TRY(gmv_sampler_init(&trainer->sampler, comm, cells, (uint64_t)config->seed, config->data_validation.fraction,
-                             config->train_batch_size));
+    GMV_TRY(gmv_sampler_init(&trainer->sampler, comm, cells, (uint64_t)config->seed, config->train_batch_size));
     trainer->progress.cells = trainer->sampler.total;
     bool exact = config->train_reduction == GMV_REDUCTION_EXACT;
     trainer->pieces = exact ? (int)config->train_micro_batches : 1;

@@ -20,6 +20,7 @@ enum { most = 64 };
 
 typedef struct options {
     gmv_cells_request request;
+    gmv_validation validation;
     gmv_texts paths, batch;
     char *path[most], *key[most];
     char *known_from, *embed;
@@ -48,7 +49,8 @@ static void set_option(options *o, const char *name, char *value)
     } else if (strcmp(name, "shards") == 0) {
         o->request.shards = atoi(value);
     } else if (strcmp(name, "held_out") == 0) {
-        o->request.held_out = atof(value);
+        o->validation.fraction = atof(value);
+        o->request.validation = &o->validation;
     } else if (strcmp(name, "driver") == 0) {
         o->request.driver = strcmp(value, "mpio") == 0    ? GMV_DRIVER_MPIO
                             : strcmp(value, "posix") == 0 ? GMV_DRIVER_POSIX
@@ -194,7 +196,7 @@ static gmv_status run(options *o, const gmv_comm *comm)
     gmv_comm_sum_i64(comm, sums, SUMS);
     gmv_comm_max_i64(comm, &largest, 1);
     sums[LARGEST] = largest;
-    GMV_GO(gmv_cells_scalar_statistics(cells, comm, o->request.seed, o->request.held_out, &mean, &std));
+    GMV_GO(gmv_cells_scalar_statistics(cells, comm, &mean, &std));
     if (o->embed != NULL) {
         GMV_GO(embed(o, cells, comm));
     }
