@@ -18,11 +18,15 @@ typedef struct gmv_texts {
     int n;
 } gmv_texts;
 
-/* A fraction of the cells (paths.n == 0), or paths of other files (fraction == 0). */
-typedef struct gmv_split {
+/* data.validation: exactly one of a fraction of the cells (0: none), paths of other files, some of the training
+ * files, or some levels of an obs column; the others are zero and empty. */
+typedef struct gmv_validation {
     double fraction;
     gmv_texts paths;
-} gmv_split;
+    gmv_texts files;  /* patterns of files of data.train */
+    char *key;        /* obs column; NULL for none */
+    gmv_texts levels; /* of the column */
+} gmv_validation;
 
 typedef struct gmv_config {
 #define GMV_KEY_INT(field, path, def, min, max, help) int64_t field;
@@ -32,7 +36,7 @@ typedef struct gmv_config {
 #define GMV_KEY_ENUM(field, path, def, choices, help) int field;
 #define GMV_KEY_INTS(field, path, def, least, min, max, help) gmv_ints field;
 #define GMV_KEY_TEXTS(field, path, def, help) gmv_texts field;
-#define GMV_KEY_SPLIT(field, path, def, min, max, help) gmv_split field;
+#define GMV_KEY_SPLIT(field, path, def, min, max, help) gmv_validation field;
 #include "gmvae/config.def"
 #undef GMV_KEY_INT
 #undef GMV_KEY_REAL
@@ -92,6 +96,9 @@ gmv_status gmv_config_differences(const gmv_config *theirs, const gmv_config *ou
 
 /* docs/config.md, from the table. */
 void gmv_config_write_docs(FILE *out);
+
+/* Whether training cells are held out, so that they are not trained on; other files are not. */
+bool gmv_validation_splits(const gmv_validation *validation);
 
 /* Closest of `n` words to `word` by edit distance, NULL when none is near. For messages about typing errors. */
 const char *gmv_nearest(const char *word, int n, const char *const *words);

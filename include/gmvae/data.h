@@ -12,6 +12,19 @@
 #include "gmvae/status.h"
 #include "gmvae/types.h"
 
+/* Which rows of a set of cells are held out of training. A hash of (seed, row) by `fraction`, or marks of the local
+ * rows: the same rows for every number of ranks. */
+typedef struct gmv_split {
+    uint64_t seed;
+    double fraction;
+    gmv_gidx first;   /* global row of out[0] */
+    uint8_t *out;     /* [local rows] 1: held out; NULL: by `fraction` */
+    gmv_gidx rows;    /* held out on all ranks together; 0: none */
+} gmv_split;
+
+/* Whether a global row is held out; a split with marks knows the local rows only. Not collective. */
+bool gmv_split_holds_out(const gmv_split *split, gmv_gidx row);
+
 /* A categorical column over the local rows. */
 typedef struct gmv_factor {
     char *key;
@@ -46,6 +59,8 @@ typedef struct gmv_cells {
     gmv_factor *label; /* NULL without a label key */
     int levels;        /* L, all covariates together */
 
+    gmv_split split;   /* held out of training; its marks are owned here */
+
     char *matrix;      /* where the counts were found ("X", "layers/counts", ...) */
     int files;
     char **file;           /* [files] paths after globbing */
@@ -59,7 +74,7 @@ typedef struct gmv_cells_request {
     const char *matrix;       /* as data.matrix */
     const gmv_texts *batch_keys;
     const char *label_key;    /* "" for none */
-    int genes_mode;           /* GMV_GENES_*; N_TOP counts only rows for which is_held_out is false */
+    int genes_mode;           /* GMV_GENES_*; N_TOP counts only rows that are not held out */
     int64_t n_top;
     const char *genes_file;
     int shards;
@@ -67,8 +82,8 @@ typedef struct gmv_cells_request {
     int residence;            /* GMV_RESIDENCE_*: stream leaves the cells on disk, auto where they do not fit */
     int64_t window;           /* cells of all ranks that are read together when they are streamed */
     int64_t memory;           /* bytes for the packed matrix under auto; 0: most of what is available */
-    uint64_t seed;
-    double held_out;          /* fraction kept out of the choice of genes */
+    uint64_t seed;            /* of a fraction */
+    const gmv_validation *validation; /* which rows to hold out; NULL: none */
     /* From a checkpoint: take exactly these genes in this order (NULL: by genes_mode), and these levels
      * of the batch keys (an unknown level in the files is an error naming it). */
     int known_genes;
@@ -79,19 +94,17 @@ typedef struct gmv_cells_request {
 
 /* Reads and checks. Collective. Logs what was found (rank 0).
  * Ownership: caller destroys *cells.
- * Errors: GMV_ERR_DATA with file, row and gene; GMV_ERR_CONFIG for keys that name nothing there. */
+ * Errors: GMV_ERR_DATA with file, row and gene; GMV_ERR_CONFIG for keys that name nothing there, and for a
+ * validation that holds out no row or all. */
 gmv_status gmv_cells_load(gmv_cells **cells, const gmv_comm *comm, const gmv_cells_request *request);
 
 /* Accepts *cells == NULL; sets it NULL. */
 void gmv_cells_destroy(gmv_cells **cells);
 
-/* Whether a global row is held out under `fraction`: a hash of (seed, row), the same on any rank count. */
-bool gmv_is_held_out(uint64_t seed, gmv_gidx row, double fraction);
-
 /* Mean and standard deviation over all entries (zeros included) of the rows that are not held out:
  * the two scalars of `input: standardize`. The same bits for every number of ranks. Collective. */
-gmv_status gmv_cells_scalar_statistics(const gmv_cells *cells, const gmv_comm *comm, uint64_t seed, double held_out,
-                                       double *mean, double *std);
+gmv_status gmv_cells_scalar_statistics(const gmv_cells *cells, const gmv_comm *comm, double *mean,
+                                       double *std);
 
 /* ---- embedding.h5ad ---- */
 

@@ -30,10 +30,8 @@ struct gmv_stream {
 gmv_status gmv_stream_create(gmv_stream **stream, const gmv_cells *cells, int64_t block_rows);
 void gmv_stream_destroy(gmv_stream **stream);
 
-/* Takes note of rows; row 0 of `packed` is global row packed->first_cell.
- * @param[in] request  which rows are in training */
-void gmv_stream_count(gmv_stream *stream, const gmv_cells *cells, const gmv_packed *packed,
-                      const gmv_cells_request *request);
+/* Takes note of rows; row 0 of `packed` is global row packed->first_cell. cells->split is known. */
+void gmv_stream_count(gmv_stream *stream, const gmv_cells *cells, const gmv_packed *packed);
 
 /* Values that the `most` fullest local rows have together. */
 int64_t gmv_stream_fullest(const gmv_stream *stream, int32_t genes, int64_t most);

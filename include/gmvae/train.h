@@ -21,7 +21,6 @@ typedef struct gmv_sampler {
     int64_t total;              /* sum of count */
     int64_t batch_size, batches;
     uint64_t seed;
-    double held_out;
     int64_t *start;             /* [hosted + 1] where each hosted shard starts in `row` */
     int64_t *row;               /* local rows of eligible cells, ascending; NULL when they are streamed */
     int64_t *taken, *taken_after; /* [S] scratch: cells of each shard before and after a batch */
@@ -38,7 +37,7 @@ typedef struct gmv_sampler {
  * @param[in] window  cells that are in memory together, of all ranks, when they are streamed
  * Errors: GMV_ERR_DATA when no cell is left. */
 gmv_status gmv_sampler_init(gmv_sampler *sampler, const gmv_comm *comm, const gmv_cells *cells, uint64_t seed,
-                            double held_out, int64_t batch_size, int64_t window);
+                            int64_t batch_size, int64_t window);
 void gmv_sampler_fini(gmv_sampler *sampler);
 
 /* Whether a local row is eligible. */
@@ -236,12 +235,10 @@ typedef struct gmv_row_sink {
 
 typedef enum gmv_which_cells { GMV_CELLS_ALL, GMV_CELLS_HELD_OUT } gmv_which_cells;
 
-/* Evaluates local rows (with counts), `samples` draws each. Collective.
- * @param[in] seed, held_out  which cells GMV_CELLS_HELD_OUT means
- * @param[in] sink            takes the bounds of the cells; may be NULL */
+/* Evaluates local rows (with counts), `samples` draws each: all, or those that cells->split holds out. Collective.
+ * @param[in] sink  takes the bounds of the cells; may be NULL */
 gmv_status gmv_evaluate(gmv_model *model, gmv_feed *feed, const gmv_cells *cells, const gmv_comm *comm,
-                        gmv_which_cells which, uint64_t seed, double held_out, int samples,
-                        const gmv_row_sink *sink, gmv_evaluation *evaluation);
+                        gmv_which_cells which, int samples, const gmv_row_sink *sink, gmv_evaluation *evaluation);
 
 /* Posterior means and cluster probabilities of all local rows. Not collective. */
 gmv_status gmv_embed_rows(gmv_model *model, gmv_feed *feed, const gmv_cells *cells, const gmv_row_sink *sink);
@@ -254,7 +251,7 @@ typedef struct gmv_agreement {
 
 /* Over local rows with a label. Collective; the same for every number of ranks. */
 gmv_status gmv_label_agreement(gmv_model *model, gmv_feed *feed, const gmv_cells *cells, const gmv_comm *comm,
-                               gmv_which_cells which, uint64_t seed, double held_out, gmv_agreement *agreement);
+                               gmv_which_cells which, gmv_agreement *agreement);
 
 /* ---- training ---- */
 
@@ -315,7 +312,7 @@ gmv_status gmv_train_step(gmv_trainer *trainer);
 gmv_status gmv_train_settle(gmv_trainer *trainer);
 
 /* From trainer->progress to the last epoch: steps, metrics, evaluation, checkpoints.
- * @param[in] validation  cells of data.validation paths, NULL when cells are held out by a fraction
+ * @param[in] validation  cells of data.validation paths, NULL when some of the training files' cells are held out, or none
  * Errors: GMV_STOPPED after a signal, with a checkpoint written. */
 gmv_status gmv_train_loop(gmv_trainer *trainer, const gmv_cells *validation);
 

@@ -24,7 +24,6 @@ gmv_status gmv_cmd_eval(gmv_run *run)
     gmv_status status = gmv_session_open(&session, run, true);
     if (status == GMV_OK) {
         status = gmv_evaluate(session.model, &session.feed, session.cells, &run->comm, session.which,
-                              (uint64_t)session.config.seed, session.config.data_validation.fraction,
                               (int)run->config.eval_samples, NULL, &evaluation);
     }
     if (status == GMV_OK && evaluation.cells == 0) {
@@ -32,7 +31,7 @@ gmv_status gmv_cmd_eval(gmv_run *run)
     }
     if (status == GMV_OK) {
         status = gmv_label_agreement(session.model, &session.feed, session.cells, &run->comm, session.which,
-                                     (uint64_t)session.config.seed, session.config.data_validation.fraction, &agreement);
+                                     &agreement);
     }
     if (status == GMV_OK) {
         status = gmv_write_evaluation(&run->config, &run->comm, &evaluation, &agreement, session.path,

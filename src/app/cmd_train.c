@@ -19,7 +19,7 @@ typedef struct training {
     gmv_run *run;
     char *resume_path; /* "" when the run starts anew */
     gmv_checkpoint resume;
-    gmv_cells *cells, *validation; /* validation NULL: held out by a fraction */
+    gmv_cells *cells, *validation; /* validation: of data.validation paths, else NULL */
     gmv_backend *backend;
     gmv_model *model;
     gmv_trainer trainer;
@@ -83,14 +83,14 @@ static gmv_status read_data(training *t)
         /* as the run began: memory must not change the order of the cells */
         reading.data_residence = t->resume.progress.window > 0 ? GMV_RESIDENCE_STREAM : GMV_RESIDENCE_HOST;
     }
-    GMV_TRY(gmv_read_cells(&t->cells, &reading, comm, &config->data_train, config->data_validation.fraction,
+    GMV_TRY(gmv_read_cells(&t->cells, &reading, comm, &config->data_train, &config->data_validation,
                            resumed ? &t->resume : NULL));
     if (config->data_validation.paths.n == 0) {
         return GMV_OK;
     }
     gmv_checkpoint like = {.genes = t->cells->genes, .gene = t->cells->gene, .factors = t->cells->covariates,
                            .factor = t->cells->covariate};
-    return gmv_read_cells(&t->validation, config, comm, &config->data_validation.paths, 0.0, &like);
+    return gmv_read_cells(&t->validation, config, comm, &config->data_validation.paths, NULL, &like);
 }
 
 /* Scalars of `input: standardize`: the checkpoint's, else those of the training cells. */
@@ -102,8 +102,7 @@ static gmv_status input_of(training *t, gmv_input *input)
         mean = 0.0;
         std = 1.0;
         if (config->model_input == GMV_INPUT_STANDARDIZE) {
-            GMV_TRY(gmv_cells_scalar_statistics(t->cells, &t->run->comm, (uint64_t)config->seed,
-                                                config->data_validation.fraction, &mean, &std));
+            GMV_TRY(gmv_cells_scalar_statistics(t->cells, &t->run->comm, &mean, &std));
         }
     }
     *input = (gmv_input){(gmv_input_kind)config->model_input, (float)mean, (float)std};
@@ -235,19 +234,17 @@ static gmv_status write_evaluation(training *t, const char *path, int64_t epoch)
     const gmv_comm *comm = &t->run->comm;
     const gmv_cells *held = t->validation != NULL ? t->validation : t->cells;
     gmv_which_cells which = t->validation != NULL ? GMV_CELLS_ALL : GMV_CELLS_HELD_OUT;
-    uint64_t seed = (uint64_t)config->seed;
-    double fraction = config->data_validation.fraction;
     gmv_feed own = {0}, *feed = t->validation != NULL ? &own : &t->trainer.feed;
     gmv_evaluation e;
     gmv_agreement agreement;
-    if (t->validation == NULL && fraction == 0.0) {
+    if (t->validation == NULL && t->cells->split.rows == 0) {
         return GMV_OK;
     }
     gmv_status status = t->validation != NULL ? gmv_feed_open(&own, t->backend, held, GMV_EVAL_CELLS,
                                                                      (int)config->data_residence, NULL) : GMV_OK;
     GMV_GO(gmv_comm_agree(comm, status));
-    GMV_GO(gmv_evaluate(t->model, feed, held, comm, which, seed, fraction, (int)config->eval_samples, NULL, &e));
-    GMV_GO(gmv_label_agreement(t->model, feed, held, comm, which, seed, fraction, &agreement));
+    GMV_GO(gmv_evaluate(t->model, feed, held, comm, which, (int)config->eval_samples, NULL, &e));
+    GMV_GO(gmv_label_agreement(t->model, feed, held, comm, which, &agreement));
     GMV_GO(gmv_write_evaluation(config, comm, &e, &agreement, path, epoch));
     gmv_log("held-out -ELBO %.2f +- %.2f nats per cell on %" PRId64 " cells (best epoch %" PRId64 "), %d of %d clusters in use",
             e.neg_elbo, e.neg_elbo_se, e.cells, epoch, e.active_clusters, t->model->clusters);
@@ -264,7 +261,7 @@ static gmv_status write_embedding(training *t, const char *path, int64_t epoch)
     gmv_evaluation e;
     gmv_agreement agreement;
     GMV_TRY(gmv_write_embedding(config, comm, t->model, &t->trainer.feed, t->cells, path, epoch, &e));
-    GMV_TRY(gmv_label_agreement(t->model, &t->trainer.feed, t->cells, comm, GMV_CELLS_ALL, 0, 0.0, &agreement));
+    GMV_TRY(gmv_label_agreement(t->model, &t->trainer.feed, t->cells, comm, GMV_CELLS_ALL, &agreement));
     gmv_show_agreement(config, &agreement);
     return GMV_OK;
 }

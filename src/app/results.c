@@ -45,8 +45,8 @@ done:
     }
     if (status == GMV_OK) {
         gmv_row_sink sink = {put_bounds, file};
-        status = gmv_evaluate(model, feed, cells, comm, GMV_CELLS_ALL, (uint64_t)config->seed, 0.0,
-                              (int)config->eval_samples, &sink, evaluation);
+        status = gmv_evaluate(model, feed, cells, comm, GMV_CELLS_ALL, (int)config->eval_samples, &sink,
+                              evaluation);
     }
     status = gmv_embedding_end(&file, comm, status);
     GMV_FREE(text);

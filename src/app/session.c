@@ -6,7 +6,7 @@
 #include <string.h>
 
 gmv_status gmv_read_cells(gmv_cells **cells, const gmv_config *config, const gmv_comm *comm, const gmv_texts *paths,
-                          double held_out, const gmv_checkpoint *like)
+                          const gmv_validation *held_out, const gmv_checkpoint *like)
 {
     gmv_cells_request request = {.paths = paths,
                                  .matrix = config->data_matrix,
@@ -21,7 +21,7 @@ gmv_status gmv_read_cells(gmv_cells **cells, const gmv_config *config, const gmv
                                  .window = config->data_window,
                                  .memory = config->data_memory_mb * 1000000,
                                  .seed = (uint64_t)config->seed,
-                                 .held_out = held_out};
+                                 .validation = held_out};
     if (like != NULL) {
         request.known_genes = like->genes;
         request.known_gene = like->gene;
@@ -52,7 +52,9 @@ static gmv_status read_session_cells(gmv_session *session, gmv_run *run, const g
     gmv_config config = run->config;
     config.data_batch_keys = session->config.data_batch_keys;
     config.data_shards = session->config.data_shards;
-    return gmv_read_cells(&session->cells, &config, &run->comm, paths, 0.0, &session->checkpoint);
+    config.seed = session->config.seed;
+    const gmv_validation *held_out = session->which == GMV_CELLS_HELD_OUT ? &session->config.data_validation : NULL;
+    return gmv_read_cells(&session->cells, &config, &run->comm, paths, held_out, &session->checkpoint);
 }
 
 gmv_backend_options gmv_backend_options_of(const gmv_config *config)
@@ -76,7 +78,7 @@ gmv_status gmv_session_open(gmv_session *session, gmv_run *run, bool held_out_on
     GMV_TRY(gmv_checkpoint_read(session->path, comm, &session->checkpoint));
     const char *text = session->checkpoint.config;
     GMV_TRY(gmv_comm_agree(comm, gmv_config_parse(&session->config, session->path, text, (int64_t)strlen(text), 0, NULL)));
-    if (session->which == GMV_CELLS_HELD_OUT && session->config.data_validation.fraction == 0.0) {
+    if (session->which == GMV_CELLS_HELD_OUT && !gmv_validation_splits(&session->config.data_validation)) {
         return GMV_FAIL(GMV_ERR_CONFIG, "the checkpoint's run held no cells out; set data.predict to the cells to evaluate");
     }
     GMV_TRY(read_session_cells(session, run, paths));

@@ -26,9 +26,9 @@ void gmv_session_close(gmv_session *session);
 gmv_backend_options gmv_backend_options_of(const gmv_config *config);
 
 /* Reads `paths` as the config says; with `like` (may be NULL) matched to its genes and levels.
- * @param[in] held_out  fraction kept out of the choice of genes */
+ * @param[in] held_out  which of the cells to hold out; NULL: none */
 gmv_status gmv_read_cells(gmv_cells **cells, const gmv_config *config, const gmv_comm *comm, const gmv_texts *paths,
-                          double held_out, const gmv_checkpoint *like);
+                          const gmv_validation *held_out, const gmv_checkpoint *like);
 
 /* Writes output.dir/embedding.h5ad for the local rows of `cells`, with the bound of every cell. Collective. */
 gmv_status gmv_write_embedding(const gmv_config *config, const gmv_comm *comm, gmv_model *model, gmv_feed *feed,

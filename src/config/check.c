@@ -43,8 +43,8 @@ static gmv_status check_files(const gmv_config *config)
         for (int j = 0; j < train->n; j++) {
             if (strcmp(held_out->at[i], train->at[j]) == 0) {
                 return GMV_FAIL(GMV_ERR_CONFIG,
-                                "\"%.200s\" is in data.train and in data.validation; hold out other files, or give "
-                                "data.validation a fraction",
+                                "\"%.200s\" is in data.train and in data.validation; to hold out a training "
+                                "file write data.validation: {files: [...]}",
                                 held_out->at[i]);
             }
         }

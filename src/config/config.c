@@ -166,7 +166,7 @@ void gmv_config_fini(gmv_config *config)
             gmv_texts_fini(field);
             break;
         case GMV_KIND_SPLIT:
-            gmv_texts_fini(&((gmv_split *)field)->paths);
+            gmv_validation_fini(field);
             break;
         default:
             break;

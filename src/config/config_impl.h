@@ -103,6 +103,7 @@ gmv_status gmv_config_apply(gmv_config *config, const gmv_source *source, const 
 /* A new copy of a text. Ownership: caller frees with gmv_free. */
 gmv_status gmv_text_copy(char **copy, const char *text);
 void gmv_texts_fini(gmv_texts *texts);
+void gmv_validation_fini(gmv_validation *validation);
 
 /* Writes a key's value as YAML flow. */
 void gmv_value_print(const gmv_config *config, const gmv_key *key, FILE *out);

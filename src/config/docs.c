@@ -25,7 +25,8 @@ static const struct {
     const char *section, *text;
 } notes[] = {
     {"data", "`genes` is `all`, `{n_top: N}` or `{file: PATH}`; the last of these that is set counts, and giving both "
-             "in one\nmapping is an error. `validation` is a number for a fraction, anything else for paths."},
+             "in one\nmapping is an error. `validation` is a number for a fraction, a mapping for training files or "
+             "levels,\nanything else for paths of other files."},
     {"train", "`kl_warmup` is `{fraction: F}` or `{steps: N}`, not both; `kl_warmup: 0` turns the warm-up off.\n"
               "`lr_schedule: 0` turns the learning-rate step off."},
     {"synth", "For the command `synth` only; what the counts are drawn from is in [formats.md](formats.md)."},
@@ -75,7 +76,8 @@ static void print_allowed(const gmv_key *key, FILE *out)
         fputs("text or list of texts", out);
         break;
     case GMV_KIND_SPLIT:
-        fprintf(out, "number, %.16g to %.16g; or path or list of paths", key->min, key->max);
+        fprintf(out, "number, %.16g to %.16g; `{files: [...]}`; `{key: ..., levels: [...]}`; or path or list of paths",
+                key->min, key->max);
         break;
     }
 }

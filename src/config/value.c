@@ -32,6 +32,20 @@ void gmv_texts_fini(gmv_texts *texts)
     *texts = (gmv_texts){NULL, 0};
 }
 
+void gmv_validation_fini(gmv_validation *validation)
+{
+    gmv_texts_fini(&validation->paths);
+    gmv_texts_fini(&validation->files);
+    gmv_texts_fini(&validation->levels);
+    gmv_free(validation->key);
+    *validation = (gmv_validation){0};
+}
+
+bool gmv_validation_splits(const gmv_validation *validation)
+{
+    return validation->fraction > 0 || validation->files.n > 0 || validation->key != NULL;
+}
+
 /* What stands there instead of what was expected: the text itself, "a list" or "a mapping". */
 static const char *found(const gmv_node *node, char *text, size_t size)
 {
@@ -265,21 +279,75 @@ static gmv_status read_texts(const target *t, const gmv_node *node, gmv_texts *v
     return GMV_OK;
 }
 
-static gmv_status read_split(const target *t, const gmv_node *node, gmv_split *value)
+static const char split_forms[] =
+    "a fraction of the cells, {files: [...]}, {key: ..., levels: [...]}, or paths of other files";
+
+/* One entry of {files: [...]} or {key: ..., levels: [...]}. */
+static gmv_status read_split_part(const target *t, const gmv_node *name, gmv_validation *value)
 {
-    if (node->kind == GMV_NODE_MAP || gmv_node_is_null(node)) {
-        return wrong_type(t, node, "a fraction of the cells, a path or a list of paths");
+    static const char *const words[] = {"files", "key", "levels"};
+    gmv_texts *const list[] = {&value->files, NULL, &value->levels};
+    const gmv_node *part = next_element(t, name);
+    const char *path = t->key->path, *word = name->kind == GMV_NODE_SCALAR ? name->text : "";
+    int at = 0;
+    while (at < 3 && strcmp(word, words[at]) != 0) {
+        at++;
     }
-    bool is_number = node->kind == GMV_NODE_SCALAR && node->plain && looks_like_real(node->text);
-    double fraction = 0;
-    if (is_number) {
-        GMV_TRY(read_real(t, node, &fraction));
-        gmv_texts_fini(&value->paths);
-    } else {
-        GMV_TRY(read_texts(t, node, &value->paths));
+    if (at == 3) {
+        const char *near = gmv_nearest(word, 3, words);
+        return gmv_source_fail(t->source, name->line, name->column,
+                               near == NULL ? "%s: unknown key \"%.60s\"; it takes %s"
+                                            : "%s: unknown key \"%.60s\"; did you mean \"%s\"?",
+                               path, word, near == NULL ? split_forms : near);
     }
-    value->fraction = fraction;
+    if (list[at] != NULL ? list[at]->n > 0 : value->key != NULL) {
+        return gmv_source_fail(t->source, name->line, name->column, "%s: duplicate key \"%s\"; keep one", path, word);
+    }
+    GMV_TRY(list[at] != NULL ? read_texts(t, part, list[at]) : read_text(t, part, "the name of a column", &value->key));
+    if (list[at] != NULL ? list[at]->n == 0 : value->key[0] == '\0') {
+        return gmv_source_fail(t->source, part->line, part->column, "%s: %s is empty; name at least one", path, word);
+    }
     return GMV_OK;
+}
+
+static gmv_status read_split_map(const target *t, const gmv_node *node, gmv_validation *value)
+{
+    for (int k = node->child; k >= 0; k = t->tree->at[t->tree->at[k].next].next) {
+        GMV_TRY(read_split_part(t, &t->tree->at[k], value));
+    }
+    bool by_level = value->key != NULL || value->levels.n > 0;
+    if (by_level && (value->key == NULL || value->levels.n == 0)) {
+        return gmv_source_fail(t->source, node->line, node->column, "%s needs both, such as {key: donor, levels: [d3]}",
+                               t->key->path);
+    }
+    if (by_level == (value->files.n > 0)) {
+        return gmv_source_fail(t->source, node->line, node->column,
+                               by_level ? "%s: files and key exclude each other; give one"
+                                        : "%s is an empty mapping; 0 holds out nothing",
+                               t->key->path);
+    }
+    return GMV_OK;
+}
+
+static gmv_status read_split(const target *t, const gmv_node *node, gmv_validation *value)
+{
+    gmv_validation read = {0};
+    gmv_status status = GMV_OK;
+    if (gmv_node_is_null(node)) {
+        return wrong_type(t, node, split_forms);
+    }
+    if (node->kind == GMV_NODE_MAP) {
+        status = read_split_map(t, node, &read);
+    } else if (node->kind == GMV_NODE_SCALAR && node->plain && looks_like_real(node->text)) {
+        status = read_real(t, node, &read.fraction);
+    } else {
+        status = read_texts(t, node, &read.paths);
+    }
+    gmv_validation_fini(status == GMV_OK ? value : &read);
+    if (status == GMV_OK) {
+        *value = read;
+    }
+    return status;
 }
 
 gmv_status gmv_value_set(gmv_config *config, const gmv_key *key, const gmv_source *source, const gmv_tree *tree,

@@ -104,6 +104,25 @@ static void print_ints(const gmv_ints *ints, FILE *out)
     fputc(']', out);
 }
 
+static void print_validation(const gmv_validation *validation, FILE *out)
+{
+    if (validation->key != NULL) {
+        fputs("{key: ", out);
+        print_text(validation->key, out);
+        fputs(", levels: ", out);
+        print_texts(&validation->levels, out);
+        fputc('}', out);
+    } else if (validation->files.n > 0) {
+        fputs("{files: ", out);
+        print_texts(&validation->files, out);
+        fputc('}', out);
+    } else if (validation->paths.n > 0) {
+        print_texts(&validation->paths, out);
+    } else {
+        print_real(validation->fraction, out);
+    }
+}
+
 void gmv_value_print(const gmv_config *config, const gmv_key *key, FILE *out)
 {
     const void *value = gmv_key_value(config, key);
@@ -129,15 +148,9 @@ void gmv_value_print(const gmv_config *config, const gmv_key *key, FILE *out)
     case GMV_KIND_TEXTS:
         print_texts(value, out);
         break;
-    case GMV_KIND_SPLIT: {
-        const gmv_split *split = value;
-        if (split->paths.n > 0) {
-            print_texts(&split->paths, out);
-        } else {
-            print_real(split->fraction, out);
-        }
+    case GMV_KIND_SPLIT:
+        print_validation(value, out);
         break;
-    }
     }
 }
 
@@ -257,8 +270,8 @@ static bool key_matters(const gmv_config *theirs, const gmv_config *ours, const 
             return true;
         }
     }
-    if (strcmp(path, "data.validation") == 0) { /* a fraction takes cells out of training; paths do not */
-        return theirs->data_validation.fraction > 0 || ours->data_validation.fraction > 0;
+    if (strcmp(path, "data.validation") == 0) { /* paths of other files take no cell out of training */
+        return gmv_validation_splits(&theirs->data_validation) || gmv_validation_splits(&ours->data_validation);
     }
     if (strcmp(path, "train.micro_batches") == 0) {
         return theirs->train_reduction == GMV_REDUCTION_EXACT && ours->train_reduction == GMV_REDUCTION_EXACT;

@@ -258,7 +258,7 @@ static gmv_status keep_top_genes(loader *load)
     int32_t *map = NULL, kept = 0;
     gmv_status status = GMV_OK;
     GMV_GO(gmv_comm_agree(load->comm, GMV_NEW(map, cells->genes, "the choice of genes")));
-    GMV_GO(gmv_genes_top(&cells->packed, load->comm, load->request, map, &kept));
+    GMV_GO(gmv_genes_top(&cells->packed, load->comm, &cells->split, load->request->n_top, map, &kept));
     GMV_GO(gmv_comm_agree(load->comm, gmv_packed_keep_genes(&cells->packed, map, kept)));
     cells->packed.first_cell = cells->first;
     for (int32_t g = 0; g < cells->genes; g++) {
@@ -298,6 +298,7 @@ static gmv_status load_all(loader *load)
     GMV_TRY(open_sources(load));
     GMV_TRY(choose_genes(load));
     GMV_TRY(gmv_comm_agree(load->comm, assign_rows(load)));
+    GMV_TRY(gmv_split_load(load->cells, load->comm, request, load->source));
     GMV_TRY(prepare_reading(load));
     GMV_TRY(gmv_comm_agree(load->comm, load->stream ? gmv_cells_to_stream(load->cells, request, load->source)
                                                     : read_rows(load)));
@@ -305,6 +306,9 @@ static gmv_status load_all(loader *load)
         GMV_TRY(keep_top_genes(load));
     }
     GMV_TRY(gmv_factors_load(load->cells, load->comm, request, load->source));
+    if (request->known_gene == NULL) {
+        GMV_TRY(gmv_split_check_levels(load->cells, load->comm));
+    }
     log_totals(load);
     return GMV_OK;
 }
@@ -328,7 +332,7 @@ gmv_status gmv_cells_load(gmv_cells **cells, const gmv_comm *comm, const gmv_cel
     return status;
 }
 
-static void free_factor(gmv_factor *factor)
+void gmv_factor_fini(gmv_factor *factor)
 {
     GMV_FREE(factor->key);
     GMV_FREE(factor->code);
@@ -343,11 +347,11 @@ void gmv_cells_destroy(gmv_cells **cells)
         return;
     }
     for (int k = 0; k < c->covariates; k++) {
-        free_factor(&c->covariate[k]);
+        gmv_factor_fini(&c->covariate[k]);
     }
     GMV_FREE(c->covariate);
     if (c->label != NULL) {
-        free_factor(c->label);
+        gmv_factor_fini(c->label);
         GMV_FREE(c->label);
     }
     gmv_name_array_free(c->gene, c->genes);
@@ -357,6 +361,7 @@ void gmv_cells_destroy(gmv_cells **cells)
     gmv_stream_destroy(&c->stream);
     GMV_FREE(c->shard_start);
     GMV_FREE(c->file_start);
+    GMV_FREE(c->split.out);
     GMV_FREE(c->matrix);
     GMV_FREE(*cells);
 }

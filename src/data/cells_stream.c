@@ -110,15 +110,10 @@ done:
     return status;
 }
 
-typedef struct census {
-    gmv_cells *cells;
-    const gmv_cells_request *request;
-} census;
-
 static void count_rows(void *context, const gmv_packed *packed)
 {
-    census *c = context;
-    gmv_stream_count(c->cells->stream, c->cells, packed, c->request);
+    gmv_cells *cells = context;
+    gmv_stream_count(cells->stream, cells, packed);
 }
 
 static gmv_status take_files(gmv_cells *cells, gmv_source *source)
@@ -138,8 +133,7 @@ gmv_status gmv_cells_to_stream(gmv_cells *cells, const gmv_cells_request *reques
     int64_t block_rows = request->window / cells->shards;
     block_rows = block_rows > most_block_rows ? most_block_rows : block_rows;
     block_rows = block_rows < least_block_rows ? least_block_rows : block_rows;
-    census c = {cells, request};
     GMV_TRY(gmv_stream_create(&cells->stream, cells, block_rows));
-    GMV_TRY(gmv_walk_rows(cells, source, cells->genes, count_rows, &c));
+    GMV_TRY(gmv_walk_rows(cells, source, cells->genes, count_rows, cells));
     return take_files(cells, source);
 }

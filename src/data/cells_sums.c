@@ -3,29 +3,18 @@
 
 #include "gmvae/mem.h"
 #include "gmvae/packed.h"
-#include "gmvae/rng.h"
 #include "gmvae/stream.h"
 
 #include <math.h>
 #include <string.h>
 
-bool gmv_is_held_out(uint64_t seed, gmv_gidx row, double fraction)
-{
-    if (fraction <= 0.0) {
-        return false;
-    }
-    gmv_philox block = gmv_random_block(seed, GMV_STREAM_HOLDOUT, 0, row, 0, 0);
-    uint64_t bits = (uint64_t)block.word[0] << 21 | block.word[1] >> 11; /* 53 bits: exact in a double */
-    return (double)bits < fraction * 9007199254740992.0;
-}
-
 /* Per shard: rows that count, sum and sum of squares. Whole numbers below 2^53 add up exactly in any order;
  * larger sums keep their bits because a shard is always added by one rank, in row order. */
-static void add_shard(const gmv_cells *cells, int shard, uint64_t seed, double held_out, double *sums)
+static void add_shard(const gmv_cells *cells, int shard, double *sums)
 {
     const gmv_packed *packed = &cells->packed;
     for (gmv_gidx row = cells->shard_start[shard]; row < cells->shard_start[shard + 1]; row++) {
-        if (gmv_is_held_out(seed, row, held_out)) {
+        if (gmv_split_holds_out(&cells->split, row)) {
             continue;
         }
         sums[0] += 1.0;
@@ -38,8 +27,7 @@ static void add_shard(const gmv_cells *cells, int shard, uint64_t seed, double h
     }
 }
 
-gmv_status gmv_cells_scalar_statistics(const gmv_cells *cells, const gmv_comm *comm, uint64_t seed, double held_out,
-                                       double *mean, double *std)
+gmv_status gmv_cells_scalar_statistics(const gmv_cells *cells, const gmv_comm *comm, double *mean, double *std)
 {
     double *sums = NULL, rows = 0, sum = 0, square = 0;
     GMV_TRY(gmv_comm_agree(comm, GMV_NEW(sums, 3 * (int64_t)cells->shards, "sums of shards")));
@@ -47,7 +35,7 @@ gmv_status gmv_cells_scalar_statistics(const gmv_cells *cells, const gmv_comm *c
         if (cells->stream != NULL) { /* taken when the cells were looked through */
             memcpy(sums + (int64_t)3 * s, cells->stream->shard_sums + (int64_t)3 * s, 3 * sizeof *sums);
         } else {
-            add_shard(cells, s, seed, held_out, sums + (int64_t)3 * s);
+            add_shard(cells, s, sums + (int64_t)3 * s);
         }
     }
     gmv_comm_share_f64(comm, sums, 3 * (int64_t)cells->shards);

@@ -12,6 +12,11 @@
 
 enum { block_rows = 1 << 18 };
 
+/* What a column is read for. */
+typedef enum column_use { COVARIATE, LABEL, VALIDATION } column_use;
+
+static const char *const use_key[] = {"data.batch_keys", "data.label_key", "data.validation"};
+
 typedef struct factor_reader {
     gmv_names level; /* union so far, or the known levels */
     bool fixed;      /* levels come from a checkpoint: no new ones */
@@ -185,9 +190,9 @@ static gmv_status prepare(factor_reader *reader, const gmv_cells *cells, const g
 }
 
 static gmv_status load_factor(gmv_factor *factor, const gmv_cells *cells, const gmv_comm *comm,
-                              const gmv_source *source, const gmv_factor *known, const char *name, bool is_label)
+                              const gmv_source *source, const gmv_factor *known, const char *name, column_use use)
 {
-    factor_reader reader = {.factor = factor, .key = is_label ? "data.label_key" : "data.batch_keys"};
+    factor_reader reader = {.factor = factor, .key = use_key[use]};
     gmv_status status = GMV_OK;
     GMV_GO(gmv_comm_agree(comm, prepare(&reader, cells, known, name)));
     for (int f = 0; f < cells->files; f++) { /* opening the next file's column may be collective: agree first */
@@ -197,14 +202,15 @@ static gmv_status load_factor(gmv_factor *factor, const gmv_cells *cells, const 
         reader.missing += factor->code[i] < 0;
     }
     gmv_comm_sum_i64(comm, &reader.missing, 1);
-    if (reader.missing > 0 && !is_label) {
+    if (reader.missing > 0 && use == COVARIATE) {
         GMV_GO(GMV_FAIL(GMV_ERR_DATA,
                         "%s: obs/%s has no value for %" PRId64 " of %" PRId64
                         " cells; drop these cells or give them a level of their own",
                         cells->file[0], name, reader.missing, cells->total));
     }
     if (reader.missing > 0) {
-        gmv_log("label %s is missing for %" PRId64 " cells", name, reader.missing);
+        gmv_log("%s %s is missing for %" PRId64 " cells%s", use == LABEL ? "label" : "obs column", name, reader.missing,
+                use == VALIDATION ? ", which are not held out" : "");
     }
     factor->levels = (int)reader.level.n;
     factor->level = gmv_names_take(&reader.level);
@@ -246,6 +252,12 @@ static gmv_status fill_levels(gmv_cells *cells)
     return GMV_OK;
 }
 
+gmv_status gmv_factor_read(gmv_factor *factor, const gmv_cells *cells, const gmv_comm *comm, const gmv_source *source,
+                           const char *name)
+{
+    return load_factor(factor, cells, comm, source, NULL, name, VALIDATION);
+}
+
 gmv_status gmv_factors_load(gmv_cells *cells, const gmv_comm *comm, const gmv_cells_request *request,
                             const gmv_source *source)
 {
@@ -255,13 +267,13 @@ gmv_status gmv_factors_load(gmv_cells *cells, const gmv_comm *comm, const gmv_ce
     for (int c = 0; c < keys; c++) {
         const char *name = request->batch_keys->at[c];
         cells->covariates = c + 1;
-        GMV_TRY(load_factor(&cells->covariate[c], cells, comm, source, known_factor(request, name), name, false));
+        GMV_TRY(load_factor(&cells->covariate[c], cells, comm, source, known_factor(request, name), name, COVARIATE));
         const gmv_factor *factor = &cells->covariate[c];
         gmv_log("covariate %s: %d levels", name, factor->levels);
     }
     if (request->label_key != NULL && request->label_key[0] != '\0') {
         GMV_TRY(gmv_comm_agree(comm, GMV_NEW(cells->label, 1, "the label")));
-        GMV_TRY(load_factor(cells->label, cells, comm, source, NULL, request->label_key, true));
+        GMV_TRY(load_factor(cells->label, cells, comm, source, NULL, request->label_key, LABEL));
     }
     if (cells->stream == NULL) {
         return gmv_comm_agree(comm, fill_levels(cells));

@@ -173,8 +173,7 @@ gmv_status gmv_genes_map(const gmv_names *file_genes, const gmv_names *used, int
 }
 
 /* Sums of round(2^24 log1p(c)) and round(2^24 log1p(c)^2) per gene: log1p(c) < 16.7, so 10^9 rows fit. */
-static void add_logs(const gmv_packed *packed, const gmv_cells_request *request, int64_t *sum, int64_t *square,
-                     int64_t *rows)
+static void add_logs(const gmv_packed *packed, const gmv_split *split, int64_t *sum, int64_t *square, int64_t *rows)
 {
     const double scale = 16777216.0;
     int64_t small[2][255], overflow = 0;
@@ -184,7 +183,7 @@ static void add_logs(const gmv_packed *packed, const gmv_cells_request *request,
         small[1][c] = llround(value * value * scale);
     }
     for (int64_t i = 0; i < packed->rows; i++) {
-        bool out = gmv_is_held_out(request->seed, packed->first_cell + i, request->held_out);
+        bool out = gmv_split_holds_out(split, packed->first_cell + i);
         *rows += !out && packed->indptr[i + 1] > packed->indptr[i];
         for (gmv_nnz at = packed->indptr[i]; at < packed->indptr[i + 1]; at++) {
             uint32_t c = packed->count8[at];
@@ -214,8 +213,8 @@ static int compare_ranked(const void *a, const void *b)
     return (x->gene > y->gene) - (x->gene < y->gene);
 }
 
-gmv_status gmv_genes_top(const gmv_packed *packed, const gmv_comm *comm, const gmv_cells_request *request, int32_t *map,
-                         int32_t *kept)
+gmv_status gmv_genes_top(const gmv_packed *packed, const gmv_comm *comm, const gmv_split *split, int64_t n_top,
+                         int32_t *map, int32_t *kept)
 {
     int64_t genes = packed->genes, *sum = NULL, rows = 0;
     ranked *order = NULL;
@@ -224,7 +223,7 @@ gmv_status gmv_genes_top(const gmv_packed *packed, const gmv_comm *comm, const g
         status = GMV_NEW(order, genes, "variances of genes");
     }
     GMV_GO(gmv_comm_agree(comm, status));
-    add_logs(packed, request, sum, sum + genes, &rows);
+    add_logs(packed, split, sum, sum + genes, &rows);
     sum[2 * genes] = rows;
     gmv_comm_sum_i64(comm, sum, 2 * genes + 1);
     double n = (double)sum[2 * genes], scale = 16777216.0;
@@ -235,7 +234,7 @@ gmv_status gmv_genes_top(const gmv_packed *packed, const gmv_comm *comm, const g
         map[g] = -1;
     }
     qsort(order, (size_t)genes, sizeof *order, compare_ranked);
-    *kept = (int32_t)(request->n_top < genes ? request->n_top : genes);
+    *kept = (int32_t)(n_top < genes ? n_top : genes);
     for (int32_t k = 0; k < *kept; k++) {
         map[order[k].gene] = 0;
     }

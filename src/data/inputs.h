@@ -41,6 +41,19 @@ gmv_status gmv_walk_rows(const gmv_cells *cells, const gmv_source *source, int32
 
 /* Makes cells->stream, which takes the open stores of the sources. Not collective. */
 gmv_status gmv_cells_to_stream(gmv_cells *cells, const gmv_cells_request *request, gmv_source *source);
+/* Marks what request->validation holds out, in cells->split, and logs it. Collective.
+ * Errors: GMV_ERR_CONFIG for files or levels that are not there, and when no cell or every cell is held out. */
+gmv_status gmv_split_load(gmv_cells *cells, const gmv_comm *comm, const gmv_cells_request *request,
+                          const gmv_source *source);
+
+/* Warns of levels of covariates that are in held-out cells only. Collective. */
+gmv_status gmv_split_check_levels(const gmv_cells *cells, const gmv_comm *comm);
+
+/* Reads the obs column `name` of the local rows, as data.validation's key: code -1 where it has no value.
+ * Collective. Ownership: gmv_factor_fini, also after an error. */
+gmv_status gmv_factor_read(gmv_factor *factor, const gmv_cells *cells, const gmv_comm *comm, const gmv_source *source,
+                           const char *name);
+void gmv_factor_fini(gmv_factor *factor);
 
 /* Reads the covariates and the label of the local rows into cells. Collective. */
 gmv_status gmv_factors_load(gmv_cells *cells, const gmv_comm *comm, const gmv_cells_request *request,

@@ -98,8 +98,7 @@ static void count_row(gmv_stream *stream, const gmv_packed *packed, int64_t i, i
     }
 }
 
-void gmv_stream_count(gmv_stream *stream, const gmv_cells *cells, const gmv_packed *packed,
-                      const gmv_cells_request *request)
+void gmv_stream_count(gmv_stream *stream, const gmv_cells *cells, const gmv_packed *packed)
 {
     int shard = cells->first_shard;
     for (int64_t i = 0; i < packed->rows; i++) {
@@ -110,7 +109,7 @@ void gmv_stream_count(gmv_stream *stream, const gmv_cells *cells, const gmv_pack
         int64_t block = stream->block_start[shard - cells->first_shard] +
                         (row - cells->shard_start[shard]) / stream->block_rows;
         double *sums = NULL;
-        if (!gmv_is_held_out(request->seed, row, request->held_out)) {
+        if (!gmv_split_holds_out(&cells->split, row)) {
             sums = stream->shard_sums + (int64_t)3 * shard;
             sums[0] += 1.0;
         }

@@ -54,8 +54,6 @@ static void finish(const int64_t *table, int labels, int clusters, const int64_t
 typedef struct contingency {
     const gmv_cells *cells;
     gmv_which_cells which;
-    uint64_t seed;
-    double held_out;
     int clusters;
     int64_t *table, *of_label, *of_cluster;
 } contingency;
@@ -66,7 +64,7 @@ static gmv_status add_rows(void *context, const gmv_row_results *results)
     for (int i = 0; i < results->n; i++) {
         const float *probability = results->probability + (int64_t)i * c->clusters;
         int label = gmv_factor_code(c->cells->label, results->row[i] - c->cells->first), best = 0;
-        bool wanted = c->which == GMV_CELLS_ALL || gmv_is_held_out(c->seed, results->row[i], c->held_out);
+        bool wanted = c->which == GMV_CELLS_ALL || gmv_split_holds_out(&c->cells->split, results->row[i]);
         if (label < 0 || !wanted) {
             continue;
         }
@@ -81,7 +79,7 @@ static gmv_status add_rows(void *context, const gmv_row_results *results)
 }
 
 gmv_status gmv_label_agreement(gmv_model *model, gmv_feed *feed, const gmv_cells *cells, const gmv_comm *comm,
-                               gmv_which_cells which, uint64_t seed, double held_out, gmv_agreement *agreement)
+                               gmv_which_cells which, gmv_agreement *agreement)
 {
     memset(agreement, 0, sizeof *agreement);
     agreement->ari = agreement->nmi = NAN;
@@ -89,7 +87,7 @@ gmv_status gmv_label_agreement(gmv_model *model, gmv_feed *feed, const gmv_cells
         return GMV_OK;
     }
     int labels = cells->label->levels;
-    contingency c = {cells, which, seed, held_out, model->clusters, NULL, NULL, NULL};
+    contingency c = {cells, which, model->clusters, NULL, NULL, NULL};
     int64_t entries = (int64_t)labels * c.clusters + labels + c.clusters;
     gmv_row_sink sink = {add_rows, &c};
     gmv_status status;

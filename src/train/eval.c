@@ -30,15 +30,13 @@ typedef struct evaluator {
 typedef struct choice {
     const gmv_cells *cells;
     gmv_which_cells which;
-    uint64_t seed;
-    double held_out;
 } choice;
 
 static bool is_chosen(const void *context, gmv_gidx row)
 {
     const choice *c = context;
     return gmv_cells_has_counts(c->cells, row) &&
-           (c->which == GMV_CELLS_ALL || gmv_is_held_out(c->seed, row, c->held_out));
+           (c->which == GMV_CELLS_ALL || gmv_split_holds_out(&c->cells->split, row));
 }
 
 static bool is_any(const void *context, gmv_gidx row)
@@ -157,11 +155,10 @@ static void finish(gmv_evaluation *evaluation, const shard_sums *all, int shards
 }
 
 gmv_status gmv_evaluate(gmv_model *model, gmv_feed *feed, const gmv_cells *cells, const gmv_comm *comm,
-                        gmv_which_cells which, uint64_t seed, double held_out, int samples,
-                        const gmv_row_sink *sink, gmv_evaluation *evaluation)
+                        gmv_which_cells which, int samples, const gmv_row_sink *sink, gmv_evaluation *evaluation)
 {
     evaluator e = {.model = model, .feed = feed, .cells = cells, .sink = sink, .samples = samples};
-    choice chosen = {cells, which, seed, held_out};
+    choice chosen = {cells, which};
     shard_sums *sums = NULL;
     gmv_status status;
     memset(evaluation, 0, sizeof *evaluation);

@@ -107,7 +107,6 @@ typedef struct held_out {
     const gmv_cells *cells; /* NULL: no held-out cells */
     gmv_feed *feed;
     gmv_which_cells which;
-    double fraction;
 } held_out;
 
 /* Evaluates the held-out cells when it is time; *better tells whether this is the best so far. */
@@ -120,8 +119,8 @@ static gmv_status evaluate_held_out(gmv_trainer *trainer, const held_out *held, 
     if (held->cells == NULL || (!last && trainer->progress.epoch % config->eval_every != 0)) {
         return GMV_OK;
     }
-    GMV_TRY(gmv_evaluate(trainer->model, held->feed, held->cells, trainer->comm, held->which, (uint64_t)config->seed,
-                         held->fraction, (int)config->eval_epoch_samples, NULL, e));
+    GMV_TRY(gmv_evaluate(trainer->model, held->feed, held->cells, trainer->comm, held->which,
+                         (int)config->eval_epoch_samples, NULL, e));
     if (e->cells > 0 && e->neg_elbo < trainer->progress.best) {
         trainer->progress.best = e->neg_elbo;
         *better = true;
@@ -181,9 +180,8 @@ static gmv_status train_epochs(gmv_trainer *trainer, const held_out *held)
 
 gmv_status gmv_train_loop(gmv_trainer *trainer, const gmv_cells *validation)
 {
-    const gmv_config *config = trainer->config;
     gmv_feed feed = {0};
-    held_out held = {.fraction = config->data_validation.fraction};
+    held_out held = {0};
     gmv_status status = GMV_OK;
     if (trainer->warmup_steps > trainer->planned_steps) {
         gmv_warn("the KL warm-up of %" PRId64 " steps cannot finish: only %" PRId64 " steps are planned, so the KL terms "
@@ -191,7 +189,7 @@ gmv_status gmv_train_loop(gmv_trainer *trainer, const gmv_cells *validation)
                  trainer->warmup_steps, trainer->planned_steps,
                  (double)trainer->planned_steps / (double)trainer->warmup_steps);
     }
-    if (validation != NULL || held.fraction > 0.0) {
+    if (validation != NULL || trainer->cells->split.rows > 0) {
         held.cells = validation != NULL ? validation : trainer->cells;
         held.which = validation != NULL ? GMV_CELLS_ALL : GMV_CELLS_HELD_OUT;
         held.feed = validation != NULL ? &feed : &trainer->feed;

@@ -66,7 +66,7 @@ void gmv_apportion(const int64_t *count, int shards, int64_t total, int64_t cell
 
 bool gmv_sampler_wants(const gmv_sampler *sampler, gmv_gidx row)
 {
-    return gmv_cells_has_counts(sampler->cells, row) && !gmv_is_held_out(sampler->seed, row, sampler->held_out);
+    return gmv_cells_has_counts(sampler->cells, row) && !gmv_split_holds_out(&sampler->cells->split, row);
 }
 
 /* Eligible rows of cells in memory: each hosted shard's in a list. */
@@ -95,14 +95,13 @@ done:
 }
 
 gmv_status gmv_sampler_init(gmv_sampler *sampler, const gmv_comm *comm, const gmv_cells *cells, uint64_t seed,
-                            double held_out, int64_t batch_size, int64_t window)
+                            int64_t batch_size, int64_t window)
 {
     *sampler = (gmv_sampler){.cells = cells,
                              .shards = cells->shards,
                              .first_shard = cells->first_shard,
                              .end_shard = cells->end_shard,
                              .seed = seed,
-                             .held_out = held_out,
                              .batch_size = batch_size,
                              .windows = 1};
     gmv_status status;

@@ -309,8 +309,8 @@ gmv_status gmv_trainer_init(gmv_trainer *trainer, const gmv_config *config, cons
     trainer->progress.best = INFINITY;
     trainer->order.epoch = -1;
     gmv_backend *b = model->backend;
-    GMV_TRY(gmv_sampler_init(&trainer->sampler, comm, cells, (uint64_t)config->seed, config->data_validation.fraction,
-                             config->train_batch_size, config->data_window));
+    GMV_TRY(gmv_sampler_init(&trainer->sampler, comm, cells, (uint64_t)config->seed, config->train_batch_size,
+                             config->data_window));
     trainer->progress.cells = trainer->sampler.total;
     trainer->progress.window = cells->stream != NULL ? config->data_window : 0;
     bool exact = config->train_reduction == GMV_REDUCTION_EXACT;

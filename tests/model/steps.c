@@ -39,7 +39,8 @@ static gmv_packed pack_on_host(const t_dataset *data)
 static gmv_cells make_cells(const t_dataset *data)
 {
     gmv_cells cells = {.total = CELLS, .count = CELLS, .shards = SHARDS, .end_shard = SHARDS, .genes = GENES,
-                       .packed = pack_on_host(data), .covariates = data->covariates, .levels = data->levels};
+                       .split = {.seed = 1, .fraction = 0.1}, .packed = pack_on_host(data),
+                       .covariates = data->covariates, .levels = data->levels};
     cells.shard_start = t_alloc(SHARDS + 1, sizeof *cells.shard_start);
     for (int s = 0; s <= SHARDS; s++) {
         cells.shard_start[s] = CELLS * s / SHARDS;
@@ -85,7 +86,7 @@ static void train(const char *reduction)
 
     /* neither does evaluation change what a step finds ready */
     gmv_evaluation evaluation;
-    t_ok(gmv_evaluate(model, &trainer.feed, &cells, &t_comm, GMV_CELLS_HELD_OUT, 1, 0.1, 3, NULL, &evaluation),
+    t_ok(gmv_evaluate(model, &trainer.feed, &cells, &t_comm, GMV_CELLS_HELD_OUT, 3, NULL, &evaluation),
          "gmv_evaluate");
     assert_true(evaluation.cells > 0 && isfinite(evaluation.neg_elbo));
     int64_t before = gmv_alloc_count();

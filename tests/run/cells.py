@@ -2,8 +2,8 @@
 from support import CELLS, h5py, np
 
 
-def rewrite(path, rows=None, empty=(), columns=None):
-    """A copy with its first `rows` cells, without the counts of the rows in `empty`, and with more obs columns.
+def rewrite(path, rows=None, empty=(), columns=None, first=0):
+    """A copy with `rows` cells from `first` on, without the counts of the rows in `empty`, and with more obs columns.
 
     columns: name to a list of level numbers, one for each cell, or one number for all.
     """
@@ -12,8 +12,9 @@ def rewrite(path, rows=None, empty=(), columns=None):
             old.copy(name, new)
         new.attrs.update(old.attrs.items())
         genes = old["X"].attrs["shape"][1]
-        starts = old["X/indptr"][()]
+        starts = old["X/indptr"][first:]
         rows = len(starts) - 1 if rows is None else rows
+        values, starts = slice(starts[0], starts[rows]), starts - starts[0]
         kept = np.ones(starts[rows], bool)
         for i in empty:
             kept[starts[i]:starts[i + 1]] = False
@@ -23,10 +24,10 @@ def rewrite(path, rows=None, empty=(), columns=None):
         matrix.attrs["shape"] = np.array([rows, genes])
         matrix["indptr"] = np.concatenate([[0], np.cumsum(sizes)]).astype(starts.dtype)
         for name in ("indices", "data"):
-            matrix[name] = old[f"X/{name}"][:len(kept)][kept]
-        replace(new["obs"], "_index", new["obs/_index"][:rows])
+            matrix[name] = old[f"X/{name}"][values][kept]
+        replace(new["obs"], "_index", new["obs/_index"][first:first + rows])
         for key in ("batch", "cell_type", "condition"):
-            replace(new[f"obs/{key}"], "codes", new[f"obs/{key}/codes"][:rows])
+            replace(new[f"obs/{key}"], "codes", new[f"obs/{key}/codes"][first:first + rows])
         for key, codes in (columns or {}).items():
             new.copy("obs/batch", new["obs"], key)
             codes = np.broadcast_to(np.asarray(codes, np.int8), rows)

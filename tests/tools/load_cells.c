@@ -23,6 +23,7 @@ enum { most = 64 };
 
 typedef struct options {
     gmv_cells_request request;
+    gmv_validation validation;
     gmv_texts paths, batch;
     char *path[most], *key[most];
     char *known_from, *embed;
@@ -52,7 +53,8 @@ static void set_option(options *o, const char *name, char *value)
     } else if (strcmp(name, "shards") == 0) {
         o->request.shards = atoi(value);
     } else if (strcmp(name, "held_out") == 0) {
-        o->request.held_out = atof(value);
+        o->validation.fraction = atof(value);
+        o->request.validation = &o->validation;
     } else if (strcmp(name, "batch_size") == 0) {
         o->batch_size = atoll(value);
     } else if (strcmp(name, "epoch") == 0) {
@@ -187,8 +189,7 @@ static gmv_status trace_epoch(const options *o, const gmv_cells *cells, const gm
     gmv_order order = {0};
     int64_t *of_batch = NULL, *seen = NULL, count[2] = {0, 0};
     gmv_status status;
-    GMV_GO(gmv_sampler_init(&sampler, comm, cells, o->request.seed, o->request.held_out, o->batch_size,
-                            o->request.window));
+    GMV_GO(gmv_sampler_init(&sampler, comm, cells, o->request.seed, o->batch_size, o->request.window));
     int shard[2] = {sampler.first_shard, sampler.end_shard};
     GMV_GO(gmv_order_init(&order, &sampler, shard, 1));
     GMV_GO(GMV_NEW(of_batch, sampler.batches, "batches"));
@@ -305,7 +306,7 @@ static gmv_status run(options *o, const gmv_comm *comm)
     gmv_comm_sum_i64(comm, sums, SUMS);
     gmv_comm_max_i64(comm, &largest, 1);
     sums[LARGEST] = largest;
-    GMV_GO(gmv_cells_scalar_statistics(cells, comm, o->request.seed, o->request.held_out, &mean, &std));
+    GMV_GO(gmv_cells_scalar_statistics(cells, comm, &mean, &std));
     if (o->embed != NULL) {
         GMV_GO(embed(o, cells, comm));
     }

@@ -132,6 +132,40 @@ static void test_overrides(void **state)
     gmv_config_fini(&c);
 }
 
+static void test_validation(void **state)
+{
+    (void)state;
+    gmv_config c;
+    parse(&c, "data: {validation: {key: 'the donor', levels: [d3, 7, 'true']}}", NULL);
+    assert_string_equal(c.data_validation.key, "the donor");
+    assert_int_equal(c.data_validation.levels.n, 3);
+    assert_string_equal(c.data_validation.levels.at[1], "7");
+    assert_string_equal(c.data_validation.levels.at[2], "true");
+    assert_true(gmv_validation_splits(&c.data_validation));
+    check_round_trip(&c);
+    gmv_config_fini(&c);
+    /* each form replaces what was there before */
+    parse(&c, "data: {validation: {key: a, levels: b}}", OVERRIDES("data.validation={files: [x, 'y*.h5ad']}"));
+    assert_null(c.data_validation.key);
+    assert_int_equal(c.data_validation.levels.n, 0);
+    assert_int_equal(c.data_validation.files.n, 2);
+    assert_string_equal(c.data_validation.files.at[1], "y*.h5ad");
+    assert_float_equal(c.data_validation.fraction, 0, 0);
+    char *text = written(&c);
+    assert_non_null(strstr(text, "validation: {files: [x, "));
+    gmv_free(text);
+    check_round_trip(&c);
+    gmv_config_fini(&c);
+    parse(&c, "data: {validation: {files: a}}", OVERRIDES("data.validation=other.h5ad"));
+    assert_int_equal(c.data_validation.files.n, 0);
+    assert_int_equal(c.data_validation.paths.n, 1);
+    assert_false(gmv_validation_splits(&c.data_validation));
+    gmv_config_fini(&c);
+    parse(&c, "data: {validation: {files: a}}", OVERRIDES("data.validation=0"));
+    assert_false(gmv_validation_splits(&c.data_validation));
+    gmv_config_fini(&c);
+}
+
 static void check_genes(const char *text, const char *override, int choice, int64_t n_top, const char *file)
 {
     gmv_config c;
@@ -327,6 +361,9 @@ static void test_differences(void **state)
                       "data.batch_keys: [], here [donor]\nmodel.encoder: [3], here [300, 250]\n");
     check_differences("data: {validation: a}", "data: {validation: b}", "");
     check_differences("data: {validation: a}", "data: {validation: 0.5}", "data.validation: [a], here 0.5\n");
+    check_differences("data: {validation: {files: a}}", "data: {validation: {key: a, levels: b}}",
+                      "data.validation: {files: [a]}, here {key: a, levels: [b]}\n");
+    check_differences("data: {validation: {files: a}}", "data: {validation: {files: [a]}}", "");
     check_differences("train: {micro_batches: 4}", "", "");
     check_differences("train: {micro_batches: 4, reduction: exact}", "train: {reduction: exact}",
                       "train.micro_batches: 4, here 8\n");
@@ -421,6 +458,7 @@ int main(void)
         cmocka_unit_test(test_defaults),
         cmocka_unit_test(test_values),
         cmocka_unit_test(test_overrides),
+        cmocka_unit_test(test_validation),
         cmocka_unit_test(test_genes),
         cmocka_unit_test(test_warmup_and_schedule),
         cmocka_unit_test(test_texts_survive_writing),

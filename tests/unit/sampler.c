@@ -29,9 +29,9 @@ static bool is_empty(int64_t row)
 }
 
 /* Shards [first, end) of a layout, as a rank has them after loading. */
-static gmv_cells cells_of(const layout *l, int first, int end)
+static gmv_cells cells_of(const layout *l, int first, int end, double held_out)
 {
-    gmv_cells cells = {.total = rows_of(l), .shards = l->shards, .first_shard = first, .end_shard = end, .genes = 1};
+    gmv_cells cells = {.total = rows_of(l), .split = {.seed = SEED, .fraction = held_out}, .shards = l->shards, .first_shard = first, .end_shard = end, .genes = 1};
     cells.shard_start = t_alloc((size_t)l->shards + 1, sizeof *cells.shard_start);
     for (int s = 0; s < l->shards; s++) {
         cells.shard_start[s + 1] = cells.shard_start[s] + l->size[s];
@@ -54,8 +54,8 @@ typedef struct host {
 static host open_host(const layout *l, int first, int end, double held_out, int64_t batch)
 {
     host h = {.cells = t_alloc(1, sizeof *h.cells)};
-    *h.cells = cells_of(l, first, end);
-    gmv_status status = gmv_sampler_init(&h.sampler, &t_comm, h.cells, SEED, held_out, batch, 0);
+    *h.cells = cells_of(l, first, end, held_out);
+    gmv_status status = gmv_sampler_init(&h.sampler, &t_comm, h.cells, SEED, batch, 0);
     gmv_error_clear();
     /* alone in its communicator, a host of empty shards has no cell; it learns of the others' in join() */
     assert_true(status == GMV_OK || status == GMV_ERR_DATA);
@@ -80,7 +80,7 @@ static int64_t global_rows(host *h, int64_t epoch, int64_t t, int first, int end
     return n;
 }
 
-static void check_every_cell_once(host *h, const layout *l, double held_out, int64_t epoch)
+static void check_every_cell_once(host *h, const layout *l, int64_t epoch)
 {
     int64_t n = rows_of(l), done = 0;
     int *seen = t_alloc((size_t)n, sizeof *seen);
@@ -97,7 +97,7 @@ static void check_every_cell_once(host *h, const layout *l, double held_out, int
     }
     assert_int_equal(done, h->sampler.total);
     for (int64_t i = 0; i < n; i++) {
-        assert_int_equal(seen[i], is_empty(i) || gmv_is_held_out(SEED, i, held_out) ? 0 : 1);
+        assert_int_equal(seen[i], is_empty(i) || gmv_split_holds_out(&h->cells->split, i) ? 0 : 1);
     }
 }
 
@@ -167,8 +167,8 @@ static void check_layout(const layout *l, int64_t batch, double held_out, bool e
 {
     host whole = open_host(l, 0, l->shards, held_out, batch);
     if (whole.sampler.total > 0) {
-        check_every_cell_once(&whole, l, held_out, 0);
-        check_every_cell_once(&whole, l, held_out, 41);
+        check_every_cell_once(&whole, l, 0);
+        check_every_cell_once(&whole, l, 41);
         check_hosting(&whole, l, held_out, l->shards, even);
         check_hosting(&whole, l, held_out, (l->shards + 2) / 3, even);
         check_hosting(&whole, l, held_out, (l->shards + 1) / 2, even);
@@ -294,9 +294,9 @@ static void nothing_to_train_on_is_an_error(void **state)
 {
     (void)state;
     layout l = {.name = "nothing", .shards = 3};
-    gmv_cells cells = cells_of(&l, 0, 3);
+    gmv_cells cells = cells_of(&l, 0, 3, 0.0);
     gmv_sampler sampler;
-    assert_int_equal(gmv_sampler_init(&sampler, &t_comm, &cells, SEED, 0.0, 8, 0), GMV_ERR_DATA);
+    assert_int_equal(gmv_sampler_init(&sampler, &t_comm, &cells, SEED, 8, 0), GMV_ERR_DATA);
     assert_non_null(strstr(gmv_error_message(), "no cell is left"));
     gmv_error_clear();
     gmv_sampler_fini(&sampler);
