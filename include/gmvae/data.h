@@ -56,6 +56,7 @@ typedef struct gmv_cells_request {
     int driver;               /* GMV_DRIVER_* */
     uint64_t seed;
     double held_out;          /* fraction kept out of the choice of genes */
+    double check_seconds;     /* as data.check_seconds; 0 opens files without another process's look at them */
     /* From a checkpoint: take exactly these genes in this order (NULL: by genes_mode), and these levels
      * of the batch keys (an unknown level in the files is an error naming it). */
     int known_genes;
@@ -104,5 +105,13 @@ gmv_status gmv_embedding_write(const char *path, const gmv_cells *cells, const g
 /* ---- inspect ---- */
 
 /* Prints what is in an input file (or a checkpoint) on stdout, as a screenful or as one JSON object.
- * Not collective: call on rank 0. */
-gmv_status gmv_inspect(const char *path, bool json);
+ * Not collective: call on rank 0.
+ * @param[in] check_seconds  as data.check_seconds */
+gmv_status gmv_inspect(const char *path, bool json, double check_seconds);
+
+/* ---- checking files in another process ---- */
+
+/* Call first in main, before MPI starts. A program that does can be started by itself as the process that looks at input
+ * files before they are opened: then this does that work and does not return. In other programs check_seconds counts
+ * as 0. */
+void gmv_checker_main(int argc, char **argv);

@@ -17,6 +17,7 @@ gmv_status gmv_read_cells(gmv_cells **cells, const gmv_config *config, const gmv
                                  .genes_file = config->data_genes_file,
                                  .shards = (int)config->data_shards,
                                  .driver = config->data_driver,
+                                 .check_seconds = config->data_check_seconds,
                                  .seed = (uint64_t)config->seed,
                                  .held_out = held_out};
     if (like != NULL) {
