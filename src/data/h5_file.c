@@ -79,8 +79,8 @@ static gmv_status look_at_file(const char *path)
                         path, path);
     }
     if (!S_ISREG(info.st_mode)) {
-        return GMV_FAIL(GMV_ERR_DATA, "%s: %s, not a file; HDF5 has to jump about in it: write it to a file first", path,
-                        S_ISFIFO(info.st_mode) ? "a pipe" : "a device or socket");
+        return GMV_FAIL(GMV_ERR_DATA, "%s: %s, not a file; HDF5 has to jump about in it: write it to a file first",
+                        path, S_ISFIFO(info.st_mode) ? "a pipe" : "a device or socket");
     }
     FILE *in = fopen(path, "rb");
     if (in == NULL) {
