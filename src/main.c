@@ -1,5 +1,6 @@
 #include "app/cli.h"
 
+#include "gmvae/data.h"
 #include "gmvae/log.h"
 
 #include <omp.h>
@@ -115,6 +116,7 @@ static gmv_status run_ranks(const gmv_cli *cli, gmv_status status, launch launch
 
 int main(int argc, char **argv)
 {
+    gmv_checker_main(argc, argv);
     signal(SIGPIPE, SIG_IGN);
     signal(SIGXFSZ, SIG_IGN); /* a file beyond `ulimit -f` is an error of writing */
     launch launched = read_launch();

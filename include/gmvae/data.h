@@ -82,6 +82,7 @@ typedef struct gmv_cells_request {
     int residence;            /* GMV_RESIDENCE_*: stream leaves the cells on disk, auto where they do not fit */
     int64_t window;           /* cells of all ranks that are read together when they are streamed */
     int64_t memory;           /* bytes for the packed matrix under auto; 0: most of what is available */
+    double check_seconds;     /* as data.check_seconds; 0 opens files without another process's look at them */
     uint64_t seed;            /* of a fraction */
     const gmv_validation *validation; /* which rows to hold out; NULL: none */
     /* From a checkpoint: take exactly these genes in this order (NULL: by genes_mode), and these levels
@@ -141,5 +142,13 @@ gmv_status gmv_embedding_end(gmv_embedding_file **file, const gmv_comm *comm, gm
 /* ---- inspect ---- */
 
 /* Prints what is in an input file (or a checkpoint) on stdout, as a screenful or as one JSON object.
- * Not collective: call on rank 0. */
-gmv_status gmv_inspect(const char *path, bool json);
+ * Not collective: call on rank 0.
+ * @param[in] check_seconds  as data.check_seconds */
+gmv_status gmv_inspect(const char *path, bool json, double check_seconds);
+
+/* ---- checking files in another process ---- */
+
+/* Call first in main, before MPI starts. A program that does can be started by itself as the process that looks at input
+ * files before they are opened: then this does that work and does not return. In other programs check_seconds counts
+ * as 0. */
+void gmv_checker_main(int argc, char **argv);

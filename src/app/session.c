@@ -20,6 +20,7 @@ gmv_status gmv_read_cells(gmv_cells **cells, const gmv_config *config, const gmv
                                  .residence = (int)config->data_residence,
                                  .window = config->data_window,
                                  .memory = config->data_memory_mb * 1000000,
+                                 .check_seconds = config->data_check_seconds,
                                  .seed = (uint64_t)config->seed,
                                  .validation = held_out};
     if (like != NULL) {

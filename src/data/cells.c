@@ -1,6 +1,7 @@
 #include "gmvae/data.h"
 
 #include "genes.h"
+#include "h5_check.h"
 #include "inputs.h"
 #include "pack.h"
 
@@ -71,6 +72,7 @@ static gmv_status open_sources(loader *load)
         status = GMV_NEW(cells->obs, files.n, "input files");
     }
     GMV_TRY(gmv_comm_agree(load->comm, status));
+    GMV_TRY(gmv_h5_check_shared(&files, load->comm, load->request->check_seconds));
     for (int f = 0; f < cells->files; f++) {
         gmv_source *source = &load->source[f];
         GMV_TRY(gmv_comm_agree(load->comm, open_source(load, source, cells->file[f])));

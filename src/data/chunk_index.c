@@ -60,10 +60,16 @@ static uint64_t number(const unsigned char *at, int size)
     return value;
 }
 
+/* An address in a damaged file may be anything: those beyond any disk must not be added to. */
+static bool is_address(int64_t at)
+{
+    return at >= 0 && at < INT64_MAX / 4;
+}
+
 static bool read_at(int fd, int64_t at, void *to, int64_t n)
 {
     for (int64_t done = 0; done < n;) {
-        ssize_t got = at >= 0 ? pread(fd, (char *)to + done, (size_t)(n - done), at + done) : -1;
+        ssize_t got = is_address(at) ? pread(fd, (char *)to + done, (size_t)(n - done), at + done) : -1;
         if (got <= 0) {
             return false;
         }
@@ -104,7 +110,7 @@ static void walk_messages(header_walk *walk, const unsigned char *at, int64_t n)
         }
         if (type == 8) {
             take_layout(walk, data, size);
-        } else if (type == 16 && size >= 16 && walk->blocks < most_blocks) {
+        } else if (type == 16 && size >= 16 && walk->blocks < most_blocks && is_address((int64_t)number(data, 8))) {
             walk->next[walk->blocks] = (int64_t)number(data, 8);
             walk->length[walk->blocks++] = (int64_t)number(data + 8, 8);
         }
@@ -169,7 +175,7 @@ static int64_t find_tree(int fd, int64_t base, int64_t header)
 static bool read_node(int fd, chunk_range *range, int64_t address, int level)
 {
     unsigned char head[node_head];
-    if (range->nodes-- <= 0 || address < 0 || !read_at(fd, range->base + address, head, node_head) ||
+    if (range->nodes-- <= 0 || !is_address(address) || !read_at(fd, range->base + address, head, node_head) ||
         memcmp(head, "TREE", 4) != 0 || head[4] != 1 || (level >= 0 && head[5] != level) || head[5] > most_levels) {
         return false;
     }
@@ -183,9 +189,10 @@ static bool read_node(int fd, chunk_range *range, int64_t address, int level)
         const unsigned char *key = body + (int64_t)i * node_entry;
         int64_t element = (int64_t)number(key + 8, 8), next = (int64_t)number(key + node_entry + 8, 8);
         int64_t child = (int64_t)number(key + node_entry - 8, 8);
-        if (level == 0) {
+        good = is_address(child);
+        if (level == 0 && good) {
             put(range, element, range->base + child, (uint32_t)number(key, 4), (uint32_t)number(key + 4, 4));
-        } else if (element / range->chunk < range->end && next / range->chunk >= range->first) {
+        } else if (good && element / range->chunk < range->end && next / range->chunk >= range->first) {
             good = read_node(fd, range, child, level - 1);
         }
     }

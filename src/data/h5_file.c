@@ -34,6 +34,7 @@ void gmv_h5_prepare(void)
         H5dont_atexit(); /* after a failed write HDF5's own exit handler crashes */
         H5open();
         gmv_lzf_register();
+        H5Lunregister(H5L_TYPE_EXTERNAL); /* an input file does not choose what other files are opened */
     }
     H5Eset_auto2(H5E_DEFAULT, NULL, NULL);
 }
@@ -76,6 +77,10 @@ static gmv_status look_at_file(const char *path)
                         "%s: a directory, not a file; if it is a Zarr store, convert it: python -c \"import anndata; "
                         "anndata.read_zarr('%s').write_h5ad('cells.h5ad')\"",
                         path, path);
+    }
+    if (!S_ISREG(info.st_mode)) {
+        return GMV_FAIL(GMV_ERR_DATA, "%s: %s, not a file; HDF5 has to jump about in it: write it to a file first",
+                        path, S_ISFIFO(info.st_mode) ? "a pipe" : "a device or socket");
     }
     FILE *in = fopen(path, "rb");
     if (in == NULL) {

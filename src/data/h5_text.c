@@ -42,12 +42,12 @@ static gmv_status read_strings(const gmv_h5 *file, hid_t dataset, hid_t stored, 
     }
     if (status == GMV_OK) {
         status = take_strings(buffer, size, variable, count, out);
-        if (variable) {
-            hsize_t n = (hsize_t)count;
-            hid_t space = H5Screate_simple(1, &n, NULL);
-            H5Dvlen_reclaim(text, space, H5P_DEFAULT, buffer);
-            H5Sclose(space);
-        }
+    }
+    if (variable && buffer != NULL) { /* also those that were read before one could not be */
+        hsize_t n = (hsize_t)count;
+        hid_t space = H5Screate_simple(1, &n, NULL);
+        H5Dvlen_reclaim(text, space, H5P_DEFAULT, buffer);
+        H5Sclose(space);
     }
     GMV_FREE(buffer);
     H5Tclose(text);

@@ -1,5 +1,6 @@
 #include "inspect.h"
 
+#include "h5_check.h"
 #include "names.h"
 
 #include "gmvae/data.h"
@@ -287,11 +288,13 @@ static void free_found(gmv_inspected *found)
     gmv_texts_free(&found->obsm);
 }
 
-gmv_status gmv_inspect(const char *path, bool json)
+gmv_status gmv_inspect(const char *path, bool json, double check_seconds)
 {
     gmv_h5 file;
     gmv_inspected found = {.path = path, .main = -1, .automatic = -1};
+    char *checked = (char *)(uintptr_t)path;
     bool checkpoint = false;
+    GMV_TRY(gmv_h5_check(&checked, 1, check_seconds));
     GMV_TRY(gmv_h5_open(&file, path, NULL));
     gmv_status status = gmv_h5_attribute_is(&file, "/", "format", "gmvae_dist checkpoint", &checkpoint);
     if (status == GMV_OK && checkpoint) {

@@ -72,7 +72,7 @@ static bool take_layout(gmv_stored *stored, hid_t dataset)
         haddr_t at = H5Dget_offset(dataset);
         stored->chunk = plain_bytes / stored->size;
         stored->contiguous_at = (int64_t)at;
-        can = at != HADDR_UNDEF || length == 0;
+        can = at < INT64_MAX / 4 || length == 0; /* also the address of what was never written is larger */
     } else {
         can = false;
     }
@@ -140,11 +140,21 @@ void gmv_stored_cursor_fini(gmv_stored_cursor *cursor)
     cursor->inflate = NULL;
 }
 
+/* Whether a chunk can lie there: what does not become smaller is stored with few bytes more. */
+static bool is_plausible(const gmv_stored *stored, gmv_chunk_place place)
+{
+    int64_t plain = stored->chunk * stored->size;
+    return place.bytes <= plain + plain / 8 + 1024 && place.at < INT64_MAX / 2;
+}
+
 /* The bytes of a chunk, and of the chunks behind it as far as they follow in the file and lie before element `end`. */
 static const unsigned char *read_chunk(gmv_stored_cursor *cursor, int64_t chunk, int64_t end)
 {
     const gmv_stored *stored = cursor->stored;
     gmv_chunk_place place = place_of(stored, chunk);
+    if (!is_plausible(stored, place)) {
+        return NULL;
+    }
     if (place.at >= cursor->at && place.at + place.bytes <= cursor->at + cursor->held) {
         return cursor->bytes + (place.at - cursor->at);
     }
@@ -204,7 +214,9 @@ static bool undo(gmv_stored_cursor *cursor, int filter, const unsigned char *fro
     case H5Z_FILTER_DEFLATE:
         return libdeflate_zlib_decompress(cursor->inflate, from, length, to, bytes, NULL) == LIBDEFLATE_SUCCESS;
     case H5Z_FILTER_SHUFFLE:
-        unshuffle(from, to, bytes / (size_t)cursor->stored->size, (size_t)cursor->stored->size);
+        if (length == bytes) {
+            unshuffle(from, to, bytes / (size_t)cursor->stored->size, (size_t)cursor->stored->size);
+        }
         return length == bytes;
     default:
         return lzf_decompress(from, (unsigned)length, to, (unsigned)bytes) == bytes;

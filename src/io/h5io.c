@@ -79,9 +79,10 @@ static gmv_status open_attribute(hid_t object, const char *name, hid_t *attribut
         return GMV_FAIL(GMV_ERR_DATA, "attribute %s is missing", name);
     }
     hid_t space = H5Aget_space(*attribute);
-    *n = (int)H5Sget_simple_extent_npoints(space);
+    hssize_t points = H5Sget_simple_extent_npoints(space);
     H5Sclose(space);
-    return GMV_OK;
+    *n = (int)points;
+    return points >= 0 && points <= INT32_MAX ? GMV_OK : GMV_FAIL(GMV_ERR_DATA, "attribute %s has an impossible size", name);
 }
 
 /* Copies HDF5's strings to ours and gives HDF5's back. */
@@ -127,12 +128,13 @@ gmv_status gmv_h5io_get_text(hid_t object, const char *name, char **text)
     char **list;
     int n;
     GMV_TRY(gmv_h5io_get_texts(object, name, &n, &list));
-    if (n != 1) {
-        return GMV_FAIL(GMV_ERR_DATA, "attribute %s is not one text", name);
+    gmv_status status = n == 1 ? GMV_OK : GMV_FAIL(GMV_ERR_DATA, "attribute %s is not one text", name);
+    *text = n == 1 ? list[0] : NULL;
+    for (int i = 0; i < n && status != GMV_OK; i++) {
+        gmv_free(list[i]);
     }
-    *text = list[0];
     gmv_free(list);
-    return GMV_OK;
+    return status;
 }
 
 static gmv_status get(hid_t object, const char *name, hid_t type, int n, void *value)
@@ -225,7 +227,7 @@ gmv_status gmv_h5io_shape(hid_t group, const char *name, int *dims, int64_t shap
 {
     gmv_status status = GMV_OK;
     hsize_t extent[2] = {1, 1};
-    hid_t space = -1, dataset = H5Dopen2(group, name, H5P_DEFAULT);
+    hid_t space = -1, type = -1, dataset = H5Dopen2(group, name, H5P_DEFAULT);
     H5IO_CHECK(dataset >= 0, "dataset %s is missing", name);
     space = H5Dget_space(dataset);
     *dims = H5Sget_simple_extent_ndims(space);
@@ -233,7 +235,13 @@ gmv_status gmv_h5io_shape(hid_t group, const char *name, int *dims, int64_t shap
     H5Sget_simple_extent_dims(space, extent, NULL);
     shape[0] = (int64_t)extent[0];
     shape[1] = *dims > 1 ? (int64_t)extent[1] : 1;
+    type = H5Dget_type(dataset);
+    double bytes = (double)extent[0] * (double)extent[1] * (double)H5Tget_size(type);
+    H5IO_CHECK(bytes <= (double)H5Dget_storage_size(dataset), "dataset %s declares more than the file holds", name);
 done:
+    if (type >= 0) {
+        H5Tclose(type);
+    }
     if (space >= 0) {
         H5Sclose(space);
     }
@@ -267,6 +275,9 @@ gmv_status gmv_h5io_read_texts(hid_t group, const char *name, int *n, char ***te
     int dims;
     int64_t shape[2];
     GMV_TRY(gmv_h5io_shape(group, name, &dims, shape));
+    if (dims != 1 || shape[0] > INT32_MAX) {
+        return GMV_FAIL(GMV_ERR_DATA, "%s is no list of texts", name);
+    }
     gmv_status status;
     char **raw = NULL;
     hid_t type = text_type(), dataset = H5Dopen2(group, name, H5P_DEFAULT), space = H5Dget_space(dataset);

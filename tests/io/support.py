@@ -143,8 +143,11 @@ class IoTest(unittest.TestCase):
     def fails(self, words, *arguments, **how):
         self.fails_each([(words, *arguments)], **how)
 
+    def run_program(self, *arguments):
+        return self.run_command([os.path.join(_tools[0], "gmvae_dist"), *arguments])
+
     def inspect(self, path):
-        done = self.run_command([os.path.join(_tools[0], "gmvae_dist"), "inspect", path, "--json"])
+        done = self.run_program("inspect", path, "--json")
         self.assertEqual(done.returncode, 0, done.stderr)
         return json.loads(done.stdout)
 

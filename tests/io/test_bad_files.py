@@ -1,5 +1,7 @@
 """Damaged and unsuitable files: one line that says where and what, the right exit code, and no rank left hanging."""
 import os
+import re
+import struct
 
 from support import DATA, IoTest, h5py, main, np, small_counts
 
@@ -177,6 +179,35 @@ class BadFiles(IoTest):
             with open(self.path(name), "wb") as out:
                 out.write(content)
         self.fails_each([([name, word], name) for name, _, word in files])
+
+    def damaged_heap(self, size):
+        """The first text in the file says that it has so many bytes."""
+        path = self.make(f"heap{size:x}.h5ad", obs={"b": ["x", "y"] * 20})
+        with open(path, "r+b") as f:
+            at = f.read().index(b"GCOL")
+            f.seek(at + 24)
+            f.write(struct.pack("<Q", size))
+        return path
+
+    def test_damage_that_ends_hdf5(self):
+        """HDF5 1.10 loops for ever on the first, and reads outside its memory on the second."""
+        old = re.search(r"HDF5 +1\.10\.", self.run_program("--version").stdout)
+        endless, crash = self.damaged_heap(2**64 - 16), self.damaged_heap(2**63)
+        cases = [(endless, "HDF5 is not done with / after 2 s" if old else "cannot be read"),
+                 (crash, "HDF5 crashes on /" if old else "cannot be read")]
+        self.fails_each([([os.path.basename(path), word], "check=2", path) for path, word in cases])
+        for path, word in cases:
+            done = self.run_program("inspect", path, "data.check_seconds=2")
+            self.assertEqual((done.returncode, done.stdout, done.stderr.count("\n")), (3, "", 1), done.stderr)
+            self.assertIn(word, done.stderr)
+
+    def test_first_of_several_damaged_files(self):
+        """Whatever the number of ranks that they are divided among."""
+        good = [self.make(f"good{i}.h5ad") for i in range(3)]
+        crash, cut = self.damaged_heap(2**63), self.path("cut.h5ad")
+        with open(good[0], "rb") as whole, open(cut, "wb") as out:
+            out.write(whole.read()[:3000])
+        self.fails(["heap8000000000000000.h5ad"], good[0], good[1], crash, good[2], cut, ranks=(1, 3, 4))
 
     def test_directory(self):
         os.mkdir(self.path("store.zarr"))

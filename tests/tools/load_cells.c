@@ -4,9 +4,9 @@
  *   load_cells [OPTION=VALUE ...] PATH ... [-- [OPTION=VALUE ...] PATH ... ]...
  * Requests behind "--" are served by the same processes, whatever became of those before; all must end alike.
  * Options: matrix, batch (comma-separated), label, n_top, genes_file, known_from (a file whose genes and levels
- * must be matched, as from a checkpoint), driver (auto, mpio, posix), shards, held_out, embed (a path to write), residence
- * (auto, host, stream), window, memory. With batch_size (and epoch, first_batch) it prints what the batches of an epoch
- * hold instead. */
+ * must be matched, as from a checkpoint), driver (auto, mpio, posix), shards, held_out, check (seconds), embed (a path
+ * to write), residence (auto, host, stream), window, memory. With batch_size (and epoch, first_batch) it prints what the
+ * batches of an epoch hold instead. */
 #include "gmvae/data.h"
 #include "gmvae/log.h"
 #include "gmvae/mem.h"
@@ -52,6 +52,8 @@ static void set_option(options *o, const char *name, char *value)
         o->embed = value;
     } else if (strcmp(name, "shards") == 0) {
         o->request.shards = atoi(value);
+    } else if (strcmp(name, "check") == 0) {
+        o->request.check_seconds = atof(value);
     } else if (strcmp(name, "held_out") == 0) {
         o->validation.fraction = atof(value);
         o->request.validation = &o->validation;
@@ -79,7 +81,7 @@ static void set_option(options *o, const char *name, char *value)
 static void parse(options *o, int argc, char **argv)
 {
     memset(o, 0, sizeof *o);
-    o->request = (gmv_cells_request){.matrix = "auto", .label_key = "", .shards = 16, .seed = 1};
+    o->request = (gmv_cells_request){.matrix = "auto", .label_key = "", .shards = 16, .seed = 1, .check_seconds = 60};
     for (int i = 0; i < argc; i++) {
         char *equals = strchr(argv[i], '=');
         if (equals == NULL) {
@@ -340,6 +342,7 @@ static gmv_status serve(int argc, char **argv, const gmv_comm *comm)
 
 int main(int argc, char **argv)
 {
+    gmv_checker_main(argc, argv);
     gmv_comm comm;
     gmv_status status = GMV_OK;
     if (gmv_comm_init(&comm, &argc, &argv) != GMV_OK) {

@@ -236,10 +236,44 @@ static void damage_is_not_read_as_values(void **state)
     unlink(path);
 }
 
+/* Of a damaged index: more bytes than a chunk can take, fewer than a filter that was skipped leaves, and addresses beyond any
+ * disk. Nothing outside the buffers may be read, nor gigabytes reserved. */
+static void places_that_cannot_be_are_not_read(void **state)
+{
+    (void)state;
+    gmv_h5_prepare();
+    const dataset_case c = {"places",        5000,       50, H5T_STD_I32LE, EARLY, .shuffle = true, .deflate = true,
+                            .written = 5000, .can = true};
+    const unsigned deflate_skipped = 2, both_skipped = 3;
+    const gmv_chunk_place bad[] = {
+        {2000, 4000000000u, 0}, {2000, 40, deflate_skipped}, {2000, 40, both_skipped}, {INT64_MAX, 200, 0}};
+    gmv_h5 file;
+    gmv_stored stored;
+    gmv_stored_cursor cursor;
+    bool can = false;
+    write_file(&c);
+    assert_int_equal(gmv_h5_open(&file, path, NULL), GMV_OK);
+    hid_t dataset = H5Dopen2(file.id, "x", H5P_DEFAULT);
+    assert_int_equal(gmv_stored_open(&stored, &file, dataset, 0, c.length, &can), GMV_OK);
+    assert_true(can);
+    assert_int_equal(gmv_stored_cursor_init(&cursor, &stored), GMV_OK);
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        stored.place[7] = bad[i];
+        assert_null(gmv_stored_span(&cursor, 7 * 50, 50, 8 * 50));
+        assert_true(cursor.room < 1 << 20);
+    }
+    gmv_stored_cursor_fini(&cursor);
+    gmv_stored_close(&stored);
+    H5Dclose(dataset);
+    gmv_h5_close(&file);
+    unlink(path);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         T_TEST(layouts_and_filters_are_read_as_hdf5_reads_them),
+        T_TEST(places_that_cannot_be_are_not_read),
         T_TEST(damage_is_not_read_as_values),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

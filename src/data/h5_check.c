@@ -1,0 +1,292 @@
+#define _GNU_SOURCE /* pipe2 */
+#include "h5_check.h"
+
+#include "h5.h"
+
+#include "gmvae/data.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <spawn.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+/* argv[1] of the process; argv[2] is the time it may take for a file, in whole seconds. */
+static const char checker_word[] = "--check-input-files";
+static bool has_main;
+
+/* ---- the other process ---- */
+
+static void say(const char *object)
+{
+    size_t n = strlen(object) + 1;
+    if (write(STDOUT_FILENO, object, n) != (ssize_t)n) {
+        _exit(1); /* nobody listens */
+    }
+}
+
+static void name_object(const char *object)
+{
+    say(gmv_shown(object).at);
+}
+
+/* Should the run itself be gone, nobody stops a loop but these limits. */
+static void limit_cpu(long seconds)
+{
+    struct rusage used;
+    getrusage(RUSAGE_SELF, &used);
+    rlim_t most = (rlim_t)(used.ru_utime.tv_sec + used.ru_stime.tv_sec + seconds + 1);
+    setrlimit(RLIMIT_CPU, &(struct rlimit){most, RLIM_INFINITY});
+}
+
+static void limit_rest(void)
+{
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    setrlimit(RLIMIT_CORE, &(struct rlimit){0, 0});
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__) /* these reserve terabytes of addresses */
+    const rlim_t most = (rlim_t)4 << 30; /* bytes of addresses; an honest file takes a tenth */
+    setrlimit(RLIMIT_AS, &(struct rlimit){most, most});
+#endif
+}
+
+void gmv_checker_main(int argc, char **argv)
+{
+    char *path = NULL;
+    size_t room = 0;
+    has_main = true;
+    if (argc != 3 || strcmp(argv[1], checker_word) != 0) {
+        return;
+    }
+    limit_rest();
+    say(""); /* started */
+    while (getdelim(&path, &room, '\0', stdin) > 0) {
+        limit_cpu(strtol(argv[2], NULL, 10));
+        gmv_h5_walk(path, name_object);
+        say("");
+    }
+    _exit(0);
+}
+
+/* ---- this one ---- */
+
+typedef struct checker {
+    pid_t pid;
+    int to, from;                        /* pipes; texts end with a zero byte, an empty one means done */
+    char object[sizeof(gmv_shown_text)]; /* last one named */
+    size_t length;
+} checker;
+
+/* Only what the loader and HDF5 look at: the process must not take part in MPI, nor start threads. */
+static int take_environment(char **variable, int room)
+{
+    static const char *const kept[] = {"LD_LIBRARY_PATH", "LD_PRELOAD", "HDF5_PLUGIN_PATH", "HDF5_USE_FILE_LOCKING"};
+    static char alone[] = "OPENBLAS_NUM_THREADS=1", one[] = "OMP_NUM_THREADS=1";
+    static char sanitizer[] = "ASAN_OPTIONS=hard_rss_limit_mb=2048:detect_leaks=0";
+    extern char **environ;
+    int n = 0;
+    variable[n++] = alone;
+    variable[n++] = one;
+    variable[n++] = sanitizer;
+    for (char **at = environ; *at != NULL; at++) {
+        for (size_t i = 0; i < sizeof kept / sizeof *kept; i++) {
+            size_t length = strlen(kept[i]);
+            if (n < room - 1 && strncmp(*at, kept[i], length) == 0 && (*at)[length] == '=') {
+                variable[n++] = *at;
+            }
+        }
+    }
+    variable[n] = NULL;
+    return n;
+}
+
+static int spawn(checker *c, double seconds, const int *in, const int *out)
+{
+    char word[sizeof checker_word], most[32], *variable[8];
+    posix_spawn_file_actions_t files;
+    posix_spawnattr_t attributes;
+    memcpy(word, checker_word, sizeof word);
+    snprintf(most, sizeof most, "%.0f", seconds);
+    char name[] = "gmvae_dist", *argv[] = {name, word, most, NULL};
+    take_environment(variable, sizeof variable / sizeof *variable);
+    posix_spawn_file_actions_init(&files);
+    posix_spawn_file_actions_adddup2(&files, in[0], STDIN_FILENO);
+    posix_spawn_file_actions_adddup2(&files, out[1], STDOUT_FILENO);
+    posix_spawn_file_actions_addopen(&files, STDERR_FILENO, "/dev/null", O_WRONLY, 0); /* "free(): invalid pointer" */
+    posix_spawnattr_init(&attributes);
+    posix_spawnattr_setpgroup(&attributes, 0); /* Ctrl-C is for the run */
+    posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETPGROUP);
+    int result = posix_spawn(&c->pid, "/proc/self/exe", &files, &attributes, argv, variable);
+    posix_spawnattr_destroy(&attributes);
+    posix_spawn_file_actions_destroy(&files);
+    return result;
+}
+
+static gmv_status start(checker *c, double seconds)
+{
+    int in[2], out[2];
+    if (pipe2(in, O_CLOEXEC) != 0) {
+        return GMV_FAIL(GMV_ERR_ENVIRONMENT, "no pipe to a process that looks at input files: %s", strerror(errno));
+    }
+    if (pipe2(out, O_CLOEXEC) != 0) {
+        close(in[0]);
+        close(in[1]);
+        return GMV_FAIL(GMV_ERR_ENVIRONMENT, "no pipe to a process that looks at input files: %s", strerror(errno));
+    }
+    int result = spawn(c, seconds, in, out);
+    close(in[0]);
+    close(out[1]);
+    c->to = in[1];
+    c->from = out[0];
+    if (result != 0) {
+        c->pid = -1;
+        return GMV_FAIL(GMV_ERR_ENVIRONMENT,
+                        "the process that looks at input files cannot be started: %s; data.check_seconds=0 does "
+                        "without it",
+                        strerror(result));
+    }
+    return GMV_OK;
+}
+
+/* How the process ended, in words. */
+static void take_end(checker *c, char *text, size_t size)
+{
+    int status = 0;
+    pid_t ended;
+    do {
+        ended = waitpid(c->pid, &status, 0);
+    } while (ended < 0 && errno == EINTR);
+    c->pid = -1;
+    if (ended > 0 && WIFSIGNALED(status)) {
+        snprintf(text, size, "%s", strsignal(WTERMSIG(status)));
+    } else {
+        snprintf(text, size, "exit status %d", ended > 0 && WIFEXITED(status) ? WEXITSTATUS(status) : -1);
+    }
+}
+
+static void stop(checker *c)
+{
+    char text[64];
+    if (c->pid > 0) {
+        kill(c->pid, SIGKILL);
+        take_end(c, text, sizeof text);
+    }
+    close(c->to);
+    close(c->from);
+}
+
+/* Takes texts apart; the last one that is not empty is the object at hand. @return an empty one was among them */
+static bool take_texts(checker *c, char *next, const char *bytes, ssize_t n)
+{
+    for (ssize_t i = 0; i < n; i++) {
+        next[c->length] = bytes[i];
+        if (bytes[i] != '\0') {
+            c->length += c->length + 1 < sizeof c->object;
+        } else if (c->length == 0) {
+            return true;
+        } else {
+            memcpy(c->object, next, c->length + 1);
+            c->length = 0;
+        }
+    }
+    return false;
+}
+
+static double now(void)
+{
+    struct timespec at;
+    clock_gettime(CLOCK_MONOTONIC, &at);
+    return (double)at.tv_sec + 1e-9 * (double)at.tv_nsec;
+}
+
+/* Until the process is done (1), has ended (0), or the time is over (-1). */
+static int listen_to(checker *c, double seconds)
+{
+    char bytes[4096], next[sizeof c->object];
+    double end = now() + seconds;
+    for (double left = seconds; left > 0; left = end - now()) {
+        struct pollfd pipe_end = {.fd = c->from, .events = POLLIN};
+        int ready = poll(&pipe_end, 1, left < 1e6 ? (int)(1000 * left) + 1 : 1000000000);
+        if (ready <= 0) {
+            continue; /* a signal, or the time */
+        }
+        ssize_t n = read(c->from, bytes, sizeof bytes);
+        if (n <= 0) {
+            return 0;
+        }
+        if (take_texts(c, next, bytes, n)) {
+            return 1;
+        }
+    }
+    return -1;
+}
+
+static bool send_path(const checker *c, const char *path)
+{
+    size_t n = strlen(path) + 1;
+    for (size_t done = 0; done < n;) {
+        ssize_t put = write(c->to, path + done, n - done);
+        if (put < 0 && errno != EINTR) {
+            return false;
+        }
+        done += put > 0 ? (size_t)put : 0;
+    }
+    return true;
+}
+
+static gmv_status check_one(checker *c, const char *path, double seconds)
+{
+    char end[64];
+    c->object[0] = '\0';
+    int how = send_path(c, path) ? listen_to(c, seconds) : 0;
+    if (how == 1) {
+        return GMV_OK;
+    }
+    if (how == 0) {
+        take_end(c, end, sizeof end);
+        return GMV_FAIL(GMV_ERR_DATA, "%s: HDF5 crashes on %s (%s); the file is damaged, copy it again", path,
+                        c->object, end);
+    }
+    return GMV_FAIL(GMV_ERR_DATA,
+                    "%s: HDF5 is not done with %s after %g s; the file is damaged, copy it again, or set "
+                    "data.check_seconds higher if the disk is that slow",
+                    path, c->object, seconds);
+}
+
+gmv_status gmv_h5_check(char *const *path, int n, double seconds)
+{
+    checker c = {.pid = -1};
+    char end[64];
+    if (!has_main || seconds <= 0 || n == 0) {
+        return GMV_OK;
+    }
+    GMV_TRY(start(&c, seconds));
+    gmv_status status = GMV_OK;
+    if (listen_to(&c, seconds) != 1) {
+        kill(c.pid, SIGKILL);
+        take_end(&c, end, sizeof end);
+        status = GMV_FAIL(GMV_ERR_ENVIRONMENT,
+                          "the process that looks at input files does not start (%s); data.check_seconds=0 does "
+                          "without it",
+                          end);
+    }
+    for (int f = 0; f < n && status == GMV_OK; f++) {
+        status = check_one(&c, path[f], seconds);
+    }
+    stop(&c);
+    return status;
+}
+
+gmv_status gmv_h5_check_shared(const gmv_texts *paths, const gmv_comm *comm, double seconds)
+{
+    int64_t n = paths->n, rank = comm->rank, size = comm->size;
+    int first = (int)(n * rank / size), end = (int)(n * (rank + 1) / size);
+    return gmv_comm_agree(comm, gmv_h5_check(paths->at + first, end - first, seconds));
+}
