@@ -1,5 +1,7 @@
 """Many files as one matrix: genes joined by name, levels of covariates united."""
-from support import FormatTest, h5py, main, np, texts
+import os
+
+from support import FormatTest, anndata, h5py, main, np, texts
 
 
 def small_counts(cells=40, genes=12, seed=0):
@@ -127,6 +129,36 @@ class Levels(FormatTest):
         self.make("a.h5ad", obs={"b": ["x"] * 40})
         self.make("b.h5ad", obs={"donor": ["x"] * 40})
         self.fails(["b.h5ad", "obs has no column 'b'", "donor"], "a.h5ad", "b.h5ad", "batch=b", code=2)
+
+    def test_files_are_levels(self):
+        paths = ["one/a.h5ad", "two/a.h5ad", "two/b.h5ad"]
+        for folder in ("one", "two", "new"):
+            os.mkdir(self.path(folder))
+        for path in paths:
+            self.make(path, counts=small_counts(cells=10), obs={"b": ["x", "y"] * 5})
+        self.make("new/b.h5ad", counts=small_counts(cells=10), obs={"b": ["y"] * 10})
+        loaded = self.load_everywhere(*paths, "batch=b,@file")
+        self.assertEqual(loaded["@file"], ["one/a.h5ad", "two/a.h5ad", "b.h5ad"])
+        codes = np.array([0, 1] * 15) + np.repeat([2, 3, 4], 10) + 2
+        self.assertEqual(loaded["level_checksum"], int(np.arange(1, 31) @ codes))
+        self.assertEqual(self.load(*paths, "label=@file")["label"], ["one/a.h5ad", "two/a.h5ad", "b.h5ad"])
+
+    def test_files_of_a_checkpoint(self):
+        os.mkdir(self.path("new"))
+        for path in ("a.h5ad", "new/a.h5ad", "c.h5ad"):
+            self.make(path, counts=small_counts(cells=10))
+        loaded = self.load_everywhere("new/a.h5ad", "batch=@file", "known_from=a.h5ad")
+        self.assertEqual((loaded["@file"], loaded["level_checksum"]), (["a.h5ad"], 55))
+        self.fails(["c.h5ad: the model knows no file of this name", "a.h5ad", "link"], "c.h5ad", "batch=@file", "known_from=a.h5ad")
+
+    def test_files_in_the_embedding(self):
+        self.make("a.h5ad", counts=small_counts(cells=10))
+        self.make("b.h5ad", counts=small_counts(cells=7))
+        self.load("a.h5ad", "b.h5ad", "batch=@file", "embed=out.h5ad")
+        data = anndata.read_h5ad(self.path("out.h5ad"))
+        self.assertEqual(list(data.obs["gmvae_file"]), ["a.h5ad"] * 10 + ["b.h5ad"] * 7)
+        self.load("a.h5ad", "b.h5ad", "embed=out.h5ad")
+        self.assertNotIn("gmvae_file", anndata.read_h5ad(self.path("out.h5ad")).obs)
 
 
 if __name__ == "__main__":
