@@ -72,6 +72,7 @@ typedef struct gmv_cells {
 typedef struct gmv_cells_request {
     const gmv_texts *paths;   /* paths, globs */
     const char *matrix;       /* as data.matrix */
+    const gmv_texts *gene_column; /* as data.gene_column; NULL: the index */
     const gmv_texts *batch_keys;
     const char *label_key;    /* "" for none */
     int genes_mode;           /* GMV_GENES_*; N_TOP counts only rows that are not held out */
@@ -85,8 +86,8 @@ typedef struct gmv_cells_request {
     double check_seconds;     /* as data.check_seconds; 0 opens files without another process's look at them */
     uint64_t seed;            /* of a fraction */
     const gmv_validation *validation; /* which rows to hold out; NULL: none */
-    /* From a checkpoint: take exactly these genes in this order (NULL: by genes_mode), and these levels
-     * of the batch keys (an unknown level in the files is an error naming it). */
+    /* From a checkpoint: take exactly these genes in this order (NULL: by genes_mode), where files may lack some, and
+     * these levels of the batch keys (an unknown level in the files is an error naming it). */
     int known_genes;
     char *const *known_gene;
     int known_factors;

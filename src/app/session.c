@@ -10,6 +10,7 @@ gmv_status gmv_read_cells(gmv_cells **cells, const gmv_config *config, const gmv
 {
     gmv_cells_request request = {.paths = paths,
                                  .matrix = config->data_matrix,
+                                 .gene_column = &config->data_gene_column,
                                  .batch_keys = &config->data_batch_keys,
                                  .label_key = config->data_label_key,
                                  .genes_mode = config->data_genes,

@@ -51,7 +51,7 @@ static gmv_status apply_override(gmv_config *config, const char *override)
     source.length = strlen(source.text);
     gmv_tree tree;
     /* A glob at the start is a text here: in YAML it would be an alias, which can never be meant. */
-    bool literal = source.text[0] == '\0' || source.text[0] == '*';
+    bool literal = source.text[0] == '\0' || source.text[0] == '*' || source.text[0] == '@';
     gmv_status status = literal ? gmv_tree_from_scalar(&tree, source.text) : gmv_tree_parse(&tree, &source);
     if (status == GMV_OK && tree.n == 0) {
         gmv_tree_fini(&tree);

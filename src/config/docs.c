@@ -15,10 +15,10 @@ static const char intro[] =
     "- On the command line `KEY=VALUE` sets any key by its dotted path, with the value in YAML flow form:\n"
     "  `train.epochs=10`, `model.encoder=[300, 250]`, `data.genes={n_top: 2000}`. Overrides are applied in order, "
     "after\n"
-    "  the file. A value that starts with `*` is taken as text, so that globs need no YAML quotes.\n"
+    "  the file. A value that starts with `*` or `@` is taken as text, so that globs need no YAML quotes.\n"
     "- A list of one element may be written without brackets.\n"
     "- Relative paths are relative to the folder the program is started in. Globs are `*`, `?` and `[...]`.\n"
-    "- In the file a glob that starts with `*` must be quoted: without quotes it is an alias in YAML.\n"
+    "- In the file a text that starts with `*` or `@` must be quoted: `\"*.h5ad\"`, `[donor, \"@file\"]`.\n"
     "- The file is UTF-8, at most 1 MiB, one document, without anchors, aliases and tags.\n";
 
 static const struct {

@@ -3,6 +3,7 @@
 #include "genes.h"
 #include "h5_check.h"
 #include "inputs.h"
+#include "join.h"
 #include "pack.h"
 
 #include "gmvae/log.h"
@@ -31,7 +32,7 @@ static gmv_status open_source(loader *load, gmv_source *source, const char *path
     source->index = -1;
     GMV_TRY(gmv_h5_open(&source->file, path, load->mpio ? load->comm : NULL));
     GMV_TRY(gmv_matrix_choose(&source->matrix, &source->file, load->request->matrix));
-    GMV_GO(gmv_matrix_genes(&source->matrix, &raw));
+    GMV_GO(gmv_matrix_genes(&source->matrix, load->request->gene_column, &raw));
     GMV_GO(gmv_genes_read(&source->genes, path, &raw));
     source->index = H5Dopen2(source->file.id, source->matrix.obs.index, H5P_DEFAULT);
     if (source->matrix.cols == 0 || (source->matrix.rows == 0 && load->cells->files == 1)) {
@@ -99,67 +100,15 @@ static gmv_status open_sources(loader *load)
     return gmv_comm_agree(load->comm, gmv_copy_text(&cells->matrix, load->source[0].matrix.name));
 }
 
-/* Every file must have the genes of the first one, in any order. */
-static gmv_status check_same_genes(const loader *load)
-{
-    const gmv_names *first = &load->source[0].genes;
-    for (int f = 1; f < load->cells->files; f++) {
-        const gmv_names *genes = &load->source[f].genes;
-        for (int64_t j = 0; j < genes->n; j++) {
-            if (gmv_names_find(first, genes->at[j]) < 0) {
-                return GMV_FAIL(GMV_ERR_DATA,
-                                "%s: its %" PRId64 " genes are not the %" PRId64
-                                " of %s, which has no '%s'; write the files with the same genes",
-                                load->cells->file[f], genes->n, first->n, load->cells->file[0],
-                                gmv_shown(genes->at[j]).at);
-            }
-        }
-        for (int64_t j = 0; j < first->n && genes->n != first->n; j++) {
-            if (gmv_names_find(genes, first->at[j]) < 0) {
-                return GMV_FAIL(GMV_ERR_DATA, "%s: has no gene '%s', unlike %s; write the files with the same genes",
-                                load->cells->file[f], gmv_shown(first->at[j]).at, load->cells->file[0]);
-            }
-        }
-    }
-    return GMV_OK;
-}
-
-static gmv_status map_sources(const loader *load, const gmv_names *used)
-{
-    for (int f = 0; f < load->cells->files; f++) {
-        gmv_source *source = &load->source[f];
-        bool same = false;
-        GMV_TRY(GMV_NEW(source->map, source->genes.n, "the map of genes"));
-        GMV_TRY(gmv_genes_map(&source->genes, used, source->map, &same));
-        if (same) {
-            GMV_FREE(source->map);
-        }
-    }
-    return GMV_OK;
-}
-
 /* The genes in use before n_top has chosen, and every file's map to them. Collective. */
 static gmv_status choose_genes(loader *load)
 {
     gmv_cells *cells = load->cells;
-    const gmv_cells_request *request = load->request;
     gmv_names used = {0};
-    gmv_status status = gmv_comm_agree(load->comm, check_same_genes(load));
-    if (status == GMV_OK && request->known_gene != NULL) {
-        status = gmv_genes_known(&used, request, &load->source[0].genes, cells->file[0]);
-    } else if (status == GMV_OK && request->genes_mode == GMV_GENES_FILE) {
-        status = gmv_genes_from_file(&used, load->comm, request->genes_file, &load->source[0].genes, cells->file[0]);
-    } else {
-        for (int64_t j = 0; j < load->source[0].genes.n && status == GMV_OK; j++) {
-            status = gmv_names_add(&used, load->source[0].genes.at[j], NULL, NULL);
-        }
-    }
-    if (status == GMV_OK) {
-        status = map_sources(load, &used);
-    }
+    gmv_status status = gmv_genes_join(&used, load->source, cells->files, load->comm, load->request);
     cells->genes = (int32_t)used.n;
     cells->gene = gmv_names_take(&used);
-    return gmv_comm_agree(load->comm, status);
+    return status;
 }
 
 /* Rows of this rank: whole logical shards. */

@@ -1,5 +1,6 @@
 /* Covariates and labels: categorical columns of all files on one table of levels. */
 #include "column.h"
+#include "file_levels.h"
 #include "inputs.h"
 
 #include "gmvae/log.h"
@@ -189,15 +190,44 @@ static gmv_status prepare(factor_reader *reader, const gmv_cells *cells, const g
     return GMV_OK;
 }
 
+/* The file of every local row. */
+static gmv_status read_file_codes(factor_reader *reader, const gmv_cells *cells)
+{
+    int32_t *code = NULL;
+    gmv_status status = GMV_OK;
+    GMV_GO(GMV_NEW(code, cells->files, "levels"));
+    GMV_GO(gmv_file_levels(&reader->level, reader->fixed, cells->file, cells->files, code));
+    for (int f = 0; f < cells->files; f++) {
+        for (gmv_gidx row = cells->file_start[f]; row < cells->file_start[f + 1]; row++) {
+            if (row >= cells->first && row < cells->first + cells->count) {
+                reader->factor->code[row - cells->first] = code[f];
+            }
+        }
+    }
+done:
+    GMV_FREE(code);
+    return status;
+}
+
+static gmv_status read_codes(factor_reader *reader, const gmv_cells *cells, const gmv_comm *comm,
+                             const gmv_source *source)
+{
+    if (strcmp(reader->factor->key, GMV_FILE_KEY) == 0) {
+        return gmv_comm_agree(comm, read_file_codes(reader, cells));
+    }
+    for (int f = 0; f < cells->files; f++) { /* opening the next file's column may be collective: agree first */
+        GMV_TRY(gmv_comm_agree(comm, read_file(reader, cells, &source[f])));
+    }
+    return GMV_OK;
+}
+
 static gmv_status load_factor(gmv_factor *factor, const gmv_cells *cells, const gmv_comm *comm,
                               const gmv_source *source, const gmv_factor *known, const char *name, column_use use)
 {
     factor_reader reader = {.factor = factor, .key = use_key[use]};
     gmv_status status = GMV_OK;
     GMV_GO(gmv_comm_agree(comm, prepare(&reader, cells, known, name)));
-    for (int f = 0; f < cells->files; f++) { /* opening the next file's column may be collective: agree first */
-        GMV_GO(gmv_comm_agree(comm, read_file(&reader, cells, &source[f])));
-    }
+    GMV_GO(read_codes(&reader, cells, comm, source));
     for (int64_t i = 0; i < cells->count; i++) {
         reader.missing += factor->code[i] < 0;
     }

@@ -78,30 +78,20 @@ done:
     return status;
 }
 
-/* Adds every name to `wanted`; those that `all` lacks are counted and the first few noted. */
-static gmv_status collect(gmv_names *wanted, const char *name, const gmv_names *all, int64_t *missing, char *few,
-                          size_t size)
+/* Adds a name that must be new. */
+static gmv_status add_once(gmv_names *wanted, const char *name)
 {
     bool is_new = true;
     GMV_TRY(gmv_names_add(wanted, name, NULL, &is_new));
     if (!is_new) {
         return GMV_FAIL(GMV_ERR_CONFIG, "gene '%s' is named twice", gmv_shown(name).at);
     }
-    if (gmv_names_find(all, name) < 0) {
-        (*missing)++;
-        if (*missing <= 5) {
-            size_t used = strlen(few);
-            snprintf(few + used, size - used, "%s'%s'", used > 0 ? ", " : "", gmv_shown(name).at);
-        }
-    }
     return GMV_OK;
 }
 
-static gmv_status parse_genes(gmv_names *wanted, char *text, const char *genes_file, const gmv_names *all,
-                              const char *path)
+static gmv_status parse_genes(gmv_names *wanted, char *text, const char *genes_file)
 {
-    char few[600] = "", *rest = text;
-    int64_t missing = 0;
+    char *rest = text;
     if (strncmp(rest, "\xEF\xBB\xBF", 3) == 0) {
         rest += 3;
     }
@@ -114,12 +104,8 @@ static gmv_status parse_genes(gmv_names *wanted, char *text, const char *genes_f
             line[--length] = '\0';
         }
         if (length > 0) {
-            GMV_TRY(collect(wanted, line, all, &missing, few, sizeof few));
+            GMV_TRY(add_once(wanted, line));
         }
-    }
-    if (missing > 0) {
-        return GMV_FAIL(GMV_ERR_CONFIG, "%s: %" PRId64 " of %" PRId64 " genes are not in %s: %s%s", genes_file, missing,
-                        wanted->n, path, few, missing > 5 ? " ..." : "");
     }
     if (wanted->n == 0) {
         return GMV_FAIL(GMV_ERR_CONFIG, "%s: names no gene (data.genes.file)", genes_file);
@@ -127,8 +113,7 @@ static gmv_status parse_genes(gmv_names *wanted, char *text, const char *genes_f
     return GMV_OK;
 }
 
-gmv_status gmv_genes_from_file(gmv_names *wanted, const gmv_comm *comm, const char *genes_file, const gmv_names *all,
-                               const char *path)
+gmv_status gmv_genes_from_file(gmv_names *wanted, const gmv_comm *comm, const char *genes_file)
 {
     char *text = NULL;
     memset(wanted, 0, sizeof *wanted);
@@ -138,37 +123,18 @@ gmv_status gmv_genes_from_file(gmv_names *wanted, const gmv_comm *comm, const ch
         status = gmv_comm_broadcast_text(comm, &text, 0);
     }
     if (status == GMV_OK) {
-        status = parse_genes(wanted, text, genes_file, all, path);
+        status = parse_genes(wanted, text, genes_file);
     }
     gmv_free(text);
     return gmv_comm_agree(comm, status);
 }
 
-gmv_status gmv_genes_known(gmv_names *wanted, const gmv_cells_request *request, const gmv_names *all, const char *path)
+gmv_status gmv_genes_known(gmv_names *wanted, const gmv_cells_request *request)
 {
-    char few[600] = "";
-    int64_t missing = 0;
     memset(wanted, 0, sizeof *wanted);
     for (int i = 0; i < request->known_genes; i++) {
-        GMV_TRY(collect(wanted, request->known_gene[i], all, &missing, few, sizeof few));
+        GMV_TRY(add_once(wanted, request->known_gene[i]));
     }
-    if (missing > 0) {
-        return GMV_FAIL(GMV_ERR_DATA, "%s: %" PRId64 " of the checkpoint's %d genes are missing: %s%s", path, missing,
-                        request->known_genes, few, missing > 5 ? " ..." : "");
-    }
-    return GMV_OK;
-}
-
-gmv_status gmv_genes_map(const gmv_names *file_genes, const gmv_names *used, int32_t *map, bool *same)
-{
-    int64_t found = 0;
-    *same = file_genes->n == used->n;
-    for (int64_t j = 0; j < file_genes->n; j++) {
-        map[j] = (int32_t)gmv_names_find(used, file_genes->at[j]);
-        found += map[j] >= 0;
-        *same = *same && map[j] == (int32_t)j;
-    }
-    GMV_CHECK(found == used->n);
     return GMV_OK;
 }
 

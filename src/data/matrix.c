@@ -222,24 +222,6 @@ void gmv_matrix_close(gmv_matrix *matrix)
     GMV_FREE(matrix->select);
 }
 
-gmv_status gmv_matrix_genes(const gmv_matrix *matrix, gmv_texts *names)
-{
-    GMV_TRY(gmv_h5_texts_at(matrix->file, matrix->var.index, NULL, names));
-    if (matrix->select == NULL) {
-        return GMV_OK;
-    }
-    int kept = 0;
-    for (int i = 0; i < names->n; i++) {
-        if (matrix->select[i] >= 0) {
-            names->at[kept++] = names->at[i];
-        } else {
-            gmv_free(names->at[i]);
-        }
-    }
-    names->n = kept;
-    return GMV_OK;
-}
-
 gmv_status gmv_matrix_probe(const gmv_matrix *m, bool *is_count, double *culprit)
 {
     bool dense = m->kind == GMV_MATRIX_DENSE;

@@ -50,8 +50,9 @@ gmv_status gmv_matrix_choose(gmv_matrix *matrix, const gmv_h5 *file, const char 
  * @param[out] is_count  true when none was found */
 gmv_status gmv_matrix_probe(const gmv_matrix *matrix, bool *is_count, double *culprit);
 
-/* Names of its columns. Ownership: gmv_texts_free. */
-gmv_status gmv_matrix_genes(const gmv_matrix *matrix, gmv_texts *names);
+/* Names of its columns: the first of `columns` (as data.gene_column; NULL or empty: the index) that the table of genes
+ * has. Ownership: gmv_texts_free. Errors: GMV_ERR_CONFIG with the columns there are. */
+gmv_status gmv_matrix_genes(const gmv_matrix *matrix, const gmv_texts *columns, gmv_texts *names);
 
 /* CSR: where rows [first, end) start, and where the last ends, checked. Independent.
  * Ownership: caller frees *indptr ([end - first + 1]) with gmv_free, also after an error. */

@@ -3,6 +3,7 @@
 #include "h5ad_file.h"
 #include "h5ad_write.h"
 
+#include "../data/file_levels.h"
 #include "../data/h5.h"
 
 #include "gmvae/data.h"
@@ -16,7 +17,8 @@
 
 static const char latent_path[] = "obsm/X_gmvae", probability_path[] = "obsm/gmvae_cluster_prob",
                   cluster_path[] = "obs/gmvae_cluster", code_path[] = "obs/gmvae_cluster/codes",
-                  elbo_path[] = "obs/gmvae_neg_elbo";
+                  elbo_path[] = "obs/gmvae_neg_elbo", file_path[] = "obs/gmvae_file";
+enum { file_rows = 1 << 16 };
 
 /* All K clusters are categories, also those without a cell. */
 static gmv_status write_clusters(const gmv_h5ad *out, int clusters, gmv_gidx cells)
@@ -55,13 +57,57 @@ static gmv_status write_var(const gmv_h5ad *out)
     return gmv_h5ad_strings(out, "var/_index", 0);
 }
 
+/* The model or its evaluation distinguishes cells by their file. */
+static bool has_files(const gmv_cells *cells)
+{
+    bool found = cells->label != NULL && strcmp(cells->label->key, GMV_FILE_KEY) == 0;
+    for (int c = 0; c < cells->covariates && !found; c++) {
+        found = strcmp(cells->covariate[c].key, GMV_FILE_KEY) == 0;
+    }
+    return found;
+}
+
+static gmv_status write_file_codes(const gmv_h5ad *out, const gmv_cells *cells)
+{
+    int32_t *code = NULL;
+    gmv_status status = GMV_OK;
+    GMV_TRY(GMV_NEW(code, file_rows, "files of cells"));
+    for (int f = 0; f < cells->files; f++) {
+        for (int i = 0; i < file_rows; i++) {
+            code[i] = f;
+        }
+        for (gmv_gidx at = cells->file_start[f]; at < cells->file_start[f + 1]; at += file_rows) {
+            gmv_gidx left = cells->file_start[f + 1] - at;
+            GMV_GO(gmv_h5ad_write(out, "obs/gmvae_file/codes", H5T_NATIVE_INT32, at,
+                                  left < file_rows ? left : file_rows, code));
+        }
+    }
+done:
+    GMV_FREE(code);
+    return status;
+}
+
+/* The files read, by the names that are their levels. */
+static gmv_status write_files(const gmv_h5ad *out, const gmv_cells *cells)
+{
+    GMV_TRY(gmv_h5ad_group(out, file_path, "categorical", "0.2.0"));
+    GMV_TRY(gmv_h5ad_attribute_bool(out, file_path, "ordered", false));
+    GMV_TRY(gmv_h5ad_strings(out, "obs/gmvae_file/categories", cells->files));
+    for (int f = 0; f < cells->files; f++) {
+        char *name = (char *)(uintptr_t)gmv_file_tail(cells->file, cells->files, f);
+        GMV_TRY(gmv_h5ad_write_strings(out, "obs/gmvae_file/categories", f, 1, &name));
+    }
+    GMV_TRY(gmv_h5ad_array(out, "obs/gmvae_file/codes", gmv_h5ad_code_type(cells->files), 1, &cells->total));
+    return write_file_codes(out, cells);
+}
+
 static gmv_status fill_skeleton(const gmv_h5ad *out, const gmv_cells *cells, const gmv_embedding *embedding)
 {
-    static const char *const reserved[2] = {"gmvae_cluster", "gmvae_neg_elbo"};
+    static const char *const reserved[3] = {"gmvae_cluster", "gmvae_neg_elbo", "gmvae_file"};
     bool clusters = embedding->clusters > 0;
     int64_t dims[2] = {cells->total, embedding->dim};
     GMV_TRY(gmv_h5ad_group(out, "/", "anndata", "0.1.0"));
-    GMV_TRY(gmv_embedding_copy_obs(out, cells, clusters ? 2 : 1, reserved + (clusters ? 0 : 1)));
+    GMV_TRY(gmv_embedding_copy_obs(out, cells, 1 + clusters + has_files(cells), reserved + (clusters ? 0 : 1)));
     GMV_TRY(write_var(out));
     GMV_TRY(gmv_h5ad_group(out, "obsm", "dict", "0.1.0"));
     GMV_TRY(write_uns(out, embedding));
@@ -70,6 +116,9 @@ static gmv_status fill_skeleton(const gmv_h5ad *out, const gmv_cells *cells, con
         dims[1] = embedding->clusters;
         GMV_TRY(gmv_h5ad_array(out, probability_path, H5T_IEEE_F32LE, 2, dims));
         GMV_TRY(write_clusters(out, embedding->clusters, cells->total));
+    }
+    if (has_files(cells)) {
+        GMV_TRY(write_files(out, cells));
     }
     return gmv_h5ad_array(out, elbo_path, H5T_IEEE_F32LE, 1, dims);
 }

@@ -112,6 +112,12 @@ class TenX(FormatTest):
         loaded = self.load_everywhere(path, self.make("b.h5ad", counts=counts))
         self.same(loaded, np.vstack([counts, counts]))
 
+    def test_names_of_genes(self):
+        path = self.write_v3("a.h5", small_counts(), self.TYPES)
+        by = [self.load(path, *choice)["gene"][:2] for choice in ((), ("gene_column=gene_ids,id",), ("gene_column=name",))]
+        self.assertEqual(by, [["gene0", "gene2"], ["ENSG0", "ENSG2"], ["gene0", "gene2"]])
+        self.fails(["has no column 'gene_ids'", "data.gene_column"], path, "gene_column=gene_ids", code=2)
+
     def test_left_out_parts(self):
         counts = small_counts()
         path = self.write_v3("a.h5", counts, shape=False)

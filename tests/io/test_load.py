@@ -193,7 +193,7 @@ class Load(FormatTest):
         self.assertEqual((loaded["gene"], loaded["b"]), ([f"gene{j}" for j in (4, 2, 0, 6, 8)], ["x", "y"]))
         self.same(loaded, counts[:, [4, 2, 0, 6, 8]])
         self.make("less.h5ad", counts=counts[:, :5], obs={"b": ["y"] * 40})
-        self.fails(["less.h5ad", "2 of the checkpoint's 5 genes", "'gene6', 'gene8'"], "known_from=model.h5ad", "less.h5ad")
+        self.fails(["less.h5ad", "2 of the 5 genes of the checkpoint", "'gene6', 'gene8'"], "known_from=model.h5ad", "less.h5ad")
         self.make("other.h5ad", counts=counts, obs={"b": ["z"] * 40})
         self.fails(["other.h5ad", "obs/b", "'z'"], "known_from=model.h5ad", "batch=b", "other.h5ad")
 
@@ -211,13 +211,6 @@ class Load(FormatTest):
         self.same(loaded, np.vstack([a, b, c]))
         codes = np.array([0] * 13 + [1, 0] * 14 + [1] + [2] * 8)
         self.assertEqual(loaded["level_checksum"], int(np.arange(1, 51) @ (codes + 1)))
-
-    def test_files_with_other_genes(self):
-        self.make("a.h5ad")
-        self.make("b.h5ad", genes=[f"gene{j}" for j in range(11)] + ["new"])
-        self.fails(["b.h5ad", "'new'"], "a.h5ad", "b.h5ad")
-        self.make("b.h5ad", counts=small_counts(genes=10))
-        self.fails(["b.h5ad", "no gene 'gene10'"], "a.h5ad", "b.h5ad")
 
     def test_paths(self):
         self.make("a.h5ad")

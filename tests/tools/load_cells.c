@@ -3,10 +3,10 @@
  *
  *   load_cells [OPTION=VALUE ...] PATH ... [-- [OPTION=VALUE ...] PATH ... ]...
  * Requests behind "--" are served by the same processes, whatever became of those before; all must end alike.
- * Options: matrix, batch (comma-separated), label, n_top, genes_file, known_from (a file whose genes and levels
- * must be matched, as from a checkpoint), driver (auto, mpio, posix), shards, held_out, check (seconds), embed (a path
- * to write), residence (auto, host, stream), window, memory. With batch_size (and epoch, first_batch) it prints what the
- * batches of an epoch hold instead. */
+ * Options: matrix, batch and gene_column (comma-separated), label, n_top, genes_file, known_from (a file whose genes and
+ * levels must be matched, as from a checkpoint), driver (auto, mpio, posix), shards, held_out, check (seconds), embed (a
+ * path to write), residence (auto, host, stream), window, memory. With batch_size (and epoch, first_batch) it prints what
+ * the batches of an epoch hold instead. */
 #include "gmvae/data.h"
 #include "gmvae/log.h"
 #include "gmvae/mem.h"
@@ -24,8 +24,8 @@ enum { most = 64 };
 typedef struct options {
     gmv_cells_request request;
     gmv_validation validation;
-    gmv_texts paths, batch;
-    char *path[most], *key[most];
+    gmv_texts paths, batch, columns;
+    char *path[most], *key[most], *column[most];
     char *known_from, *embed;
     int64_t batch_size, epoch, first_batch;
 } options;
@@ -37,6 +37,10 @@ static void set_option(options *o, const char *name, char *value)
     } else if (strcmp(name, "batch") == 0) {
         for (char *rest = value, *key = strtok_r(value, ",", &rest); key != NULL; key = strtok_r(NULL, ",", &rest)) {
             o->key[o->batch.n++] = key;
+        }
+    } else if (strcmp(name, "gene_column") == 0) {
+        for (char *rest = value, *key = strtok_r(value, ",", &rest); key != NULL; key = strtok_r(NULL, ",", &rest)) {
+            o->column[o->columns.n++] = key;
         }
     } else if (strcmp(name, "label") == 0) {
         o->request.label_key = value;
@@ -94,7 +98,9 @@ static void parse(options *o, int argc, char **argv)
     o->paths.at = o->path;
     o->batch.at = o->key;
     o->request.paths = &o->paths;
+    o->columns.at = o->column;
     o->request.batch_keys = &o->batch;
+    o->request.gene_column = &o->columns;
 }
 
 static void print_text(const char *text)

@@ -1,0 +1,165 @@
+"""Many files as one matrix: genes joined by name, levels of covariates united."""
+import os
+
+from support import FormatTest, anndata, h5py, main, np, texts
+
+
+def small_counts(cells=40, genes=12, seed=0):
+    return np.random.default_rng(seed).poisson(0.8, (cells, genes)).astype(np.float32)
+
+
+def names(*numbers):
+    return [f"gene{j}" for j in numbers]
+
+
+class Genes(FormatTest):
+    def test_shared_genes_in_the_order_of_the_first(self):
+        a, b, c = (small_counts(cells=n, seed=n) for n in (13, 29, 8))
+        self.make("a.h5ad", counts=a[:, :10], genes=names(*range(10)))
+        order = [11, 7, 3, 2, 9, 5, 0, 8]
+        self.make("b.h5ad", counts=b[:, order], genes=names(*order))
+        self.make("c.h5ad", counts=c, genes=names(*range(12)))
+        loaded = self.load_everywhere("a.h5ad", "b.h5ad", "c.h5ad")
+        kept = [0, 2, 3, 5, 7, 8, 9]
+        self.assertEqual(loaded["gene"], names(*kept))
+        self.same(loaded, np.vstack([a[:, kept], b[:, kept], c[:, kept]]))
+        log = "\n".join(loaded["log"])
+        for words in ("7 are in all 3 files", "a.h5ad: 10 genes, 10 of them", "b.h5ad: 8 genes, 7 of them",
+                      "b.h5ad costs most: it alone lacks 3 that all others have: 'gene1', 'gene4', 'gene6'"):
+            self.assertIn(words, log)
+        same = self.load("c.h5ad", self.make("d.h5ad", counts=b))
+        self.assertFalse(any("in all" in line for line in same["log"]), same["log"])
+
+    def test_variable_genes_of_the_shared_ones(self):
+        a, b = small_counts(cells=60, genes=30, seed=1), small_counts(cells=80, genes=25, seed=2)
+        self.make("a.h5ad", counts=a)
+        self.make("b.h5ad", counts=b)
+        loaded = self.load_everywhere("a.h5ad", "b.h5ad", "n_top=5")
+        both = np.vstack([a[:, :25], b])
+        best = np.sort(np.argsort(-np.log1p(both.astype(np.float64)).var(0), kind="stable")[:5])
+        self.assertEqual(loaded["gene"], names(*best))
+        self.same(loaded, both[:, best])
+
+    def test_the_first_file_may_cost_most(self):
+        for name, genes in (("a.h5ad", 9), ("b.h5ad", 12), ("c.h5ad", 12)):
+            self.make(name, counts=small_counts(genes=genes))
+        loaded = self.load("a.h5ad", "b.h5ad", "c.h5ad")
+        self.assertIn("a.h5ad costs most: it alone lacks 3 that all others have", "\n".join(loaded["log"]))
+
+    def test_many_files_make_few_lines(self):
+        for f in range(30):
+            self.make(f"{f:02}.h5ad", counts=small_counts(cells=3, genes=8 + f % 5, seed=f))
+        loaded = self.load("*.h5ad")
+        self.assertLess(len(loaded["log"]), 15, loaded["log"])
+        self.assertIn("and 24 more files; the smallest has 8 genes, the largest 12", "\n".join(loaded["log"]))
+
+    def test_other_names(self):
+        ids = [f"ENSG{j:011}" for j in range(12)]
+        self.make("symbols.h5ad")
+        self.make("ids.h5ad", genes=ids)
+        path = self.make("both.h5ad")
+        with h5py.File(path, "r+") as f:
+            f["var"].create_dataset("gene_ids", data=texts(ids))
+            f["var"].attrs["column-order"] = ["gene_ids"]
+        self.fails_each([
+            (["ids.h5ad: no gene is in all 2 files", "'gene0', 'gene1', 'gene2' ...", "'ENSG00000000000'",
+              "data.gene_column"], "symbols.h5ad", "ids.h5ad"),
+            (["both.h5ad: no gene", "there are gene_ids"], "ids.h5ad", "both.h5ad")])
+        self.make("two.h5ad", genes=ids[:10] + names(10, 11))
+        loaded = self.load("symbols.h5ad", "two.h5ad")
+        self.assertEqual(loaded["gene"], names(10, 11))
+        self.assertIn("two.h5ad: only 2 genes are in all 2 files, of 12 in the smallest", loaded["stderr"])
+
+    def test_ensembl_versions(self):
+        first = ["ENSG00000000001.4", "ENSG00000000002", "ENSG00000000003.1", "ENSG00000000003.1_PAR_Y",
+                 "ENSMUSG00000000005.2", "AC000001.1", "ENSG00000000006.1"]
+        second = ["ENSMUSG00000000005.7", "AC000001.2", "ENSG00000000003.9_PAR_Y", "ENSG00000000002.3",
+                  "ENSG00000000001.4", "ENSG00000000003.9", "ENSG00000000006.2"]
+        a, b = small_counts(genes=7), small_counts(genes=7, seed=1)
+        self.make("a.h5ad", counts=a, genes=first)
+        self.make("b.h5ad", counts=b, genes=second)
+        loaded = self.load_everywhere("a.h5ad", "b.h5ad")
+        self.assertEqual(loaded["gene"], first[:5] + first[6:])
+        self.same(loaded, np.vstack([a[:, [0, 1, 2, 3, 4, 6]], b[:, [4, 3, 5, 2, 0, 6]]]))
+        self.assertIn("5 names match without their Ensembl versions, such as 'ENSG00000000002.3' of b.h5ad with "
+                      "'ENSG00000000002' of a.h5ad", "\n".join(loaded["log"]))
+
+    def test_versions_of_one_gene_are_not_guessed(self):
+        self.make("a.h5ad", counts=small_counts(genes=3), genes=["ENSG00000000001.1", "ENSG00000000001.2", "ENSG00000000002.1"])
+        self.make("b.h5ad", counts=small_counts(genes=3), genes=["ENSG00000000001.1", "ENSG00000000001.3", "ENSG00000000002.9"])
+        loaded = self.load("a.h5ad", "b.h5ad")
+        self.assertEqual(loaded["gene"], ["ENSG00000000001.1", "ENSG00000000002.1"])
+        self.assertIn("1 genes of a.h5ad match several", loaded["stderr"])
+
+    def test_column_of_names(self):
+        counts, ids = small_counts(), [f"ENSG{j:011}" for j in range(12)]
+        path = self.make("a.h5ad", counts=counts)
+        with h5py.File(path, "r+") as f:
+            f["var"].create_dataset("gene_ids", data=texts(ids))
+            kind = f["var"].create_group("kind")
+            kind.create_dataset("codes", data=np.array([0, 1, -1] * 4, "i1"))
+            kind.create_dataset("categories", data=texts(["x", "y"]))
+            kind.attrs.update({"encoding-type": "categorical", "encoding-version": "0.2.0", "ordered": False})
+            f["var"].create_dataset("mean", data=np.zeros(12))
+            f["var"].attrs["column-order"] = ["gene_ids", "kind", "mean"]
+        self.make("b.h5ad", counts=counts, genes=ids)
+        loaded = self.load_everywhere("a.h5ad", "b.h5ad", "gene_column=gene_ids,index")
+        self.assertEqual(loaded["gene"], ids)
+        self.same(loaded, np.vstack([counts, counts]))
+        self.assertEqual(self.load("a.h5ad", "gene_column=index")["gene"], names(*range(12)))
+        self.fails_each([
+            (["b.h5ad", "var has no column 'gene_ids'", "data.gene_column"], "b.h5ad", "gene_column=gene_ids"),
+            (["a.h5ad", "'gene_id'", "gene_ids"], "a.h5ad", "gene_column=gene_id"),
+            (["a.h5ad", "var/mean holds no names", "float"], "a.h5ad", "gene_column=mean")], code=2)
+        self.fails(["a.h5ad", "var/kind has no name for gene 2"], "a.h5ad", "gene_column=kind")
+
+
+class Levels(FormatTest):
+    def test_levels_of_all_files(self):
+        import pandas
+        self.make("a.h5ad", obs={"b": pandas.Categorical(["y", "x"] * 20, categories=["y", "x", "unused"])})
+        self.make("b.h5ad", obs={"b": pandas.Categorical(["x", "2"] * 20, categories=["x", "2"])})
+        self.make("c.h5ad", obs={"b": [2, 7] * 20})
+        loaded = self.load_everywhere("a.h5ad", "b.h5ad", "c.h5ad", "batch=b")
+        self.assertEqual(loaded["b"], ["y", "x", "unused", "2", "7"])
+        codes = np.array([0, 1] * 20 + [1, 3] * 20 + [3, 4] * 20)
+        self.assertEqual(loaded["level_checksum"], int(np.arange(1, 121) @ (codes + 1)))
+
+    def test_a_file_without_the_column(self):
+        self.make("a.h5ad", obs={"b": ["x"] * 40})
+        self.make("b.h5ad", obs={"donor": ["x"] * 40})
+        self.fails(["b.h5ad", "obs has no column 'b'", "donor"], "a.h5ad", "b.h5ad", "batch=b", code=2)
+
+    def test_files_are_levels(self):
+        paths = ["one/a.h5ad", "two/a.h5ad", "two/b.h5ad"]
+        for folder in ("one", "two", "new"):
+            os.mkdir(self.path(folder))
+        for path in paths:
+            self.make(path, counts=small_counts(cells=10), obs={"b": ["x", "y"] * 5})
+        self.make("new/b.h5ad", counts=small_counts(cells=10), obs={"b": ["y"] * 10})
+        loaded = self.load_everywhere(*paths, "batch=b,@file")
+        self.assertEqual(loaded["@file"], ["one/a.h5ad", "two/a.h5ad", "b.h5ad"])
+        codes = np.array([0, 1] * 15) + np.repeat([2, 3, 4], 10) + 2
+        self.assertEqual(loaded["level_checksum"], int(np.arange(1, 31) @ codes))
+        self.assertEqual(self.load(*paths, "label=@file")["label"], ["one/a.h5ad", "two/a.h5ad", "b.h5ad"])
+
+    def test_files_of_a_checkpoint(self):
+        os.mkdir(self.path("new"))
+        for path in ("a.h5ad", "new/a.h5ad", "c.h5ad"):
+            self.make(path, counts=small_counts(cells=10))
+        loaded = self.load_everywhere("new/a.h5ad", "batch=@file", "known_from=a.h5ad")
+        self.assertEqual((loaded["@file"], loaded["level_checksum"]), (["a.h5ad"], 55))
+        self.fails(["c.h5ad: the model knows no file of this name", "a.h5ad", "link"], "c.h5ad", "batch=@file", "known_from=a.h5ad")
+
+    def test_files_in_the_embedding(self):
+        self.make("a.h5ad", counts=small_counts(cells=10))
+        self.make("b.h5ad", counts=small_counts(cells=7))
+        self.load("a.h5ad", "b.h5ad", "batch=@file", "embed=out.h5ad")
+        data = anndata.read_h5ad(self.path("out.h5ad"))
+        self.assertEqual(list(data.obs["gmvae_file"]), ["a.h5ad"] * 10 + ["b.h5ad"] * 7)
+        self.load("a.h5ad", "b.h5ad", "embed=out.h5ad")
+        self.assertNotIn("gmvae_file", anndata.read_h5ad(self.path("out.h5ad")).obs)
+
+
+if __name__ == "__main__":
+    main()
