@@ -12,7 +12,8 @@
 
 enum {
     most_depth = 32,       /* of groups */
-    most_values = 1 << 20, /* read at a time, and texts of a dataset that are read whole */
+    piece_values = 1 << 16, /* read at a time */
+    most_values = 1 << 20,  /* texts of a dataset that are read whole */
     most_whole = 1 << 24,
     samples = 64, /* of a large dataset */
     sample_values = 1024
@@ -159,7 +160,7 @@ static void read_values(const walk *w, hid_t dataset, int ndims, const int64_t *
     if (type < 0) {
         return;
     }
-    int64_t width = ndims == 2 ? dims[1] : 1, piece = width > 0 ? most_values / width : most_values;
+    int64_t width = ndims == 2 ? dims[1] : 1, piece = width > 0 ? piece_values / width : piece_values;
     bool names = H5Tget_class(type) == H5T_STRING && dims[0] <= most_values;
     piece = piece < 1 ? 1 : piece;
     bool small = H5Dget_storage_size(dataset) <= small_bytes && dims[0] <= most_whole / (width > 0 ? width : 1);
