@@ -251,8 +251,8 @@ static gmv_status load_all(loader *load)
     GMV_TRY(gmv_comm_agree(load->comm, assign_rows(load)));
     GMV_TRY(gmv_split_load(load->cells, load->comm, request, load->source));
     GMV_TRY(prepare_reading(load));
-    GMV_TRY(gmv_comm_agree(load->comm, load->stream ? gmv_cells_to_stream(load->cells, request, load->source)
-                                                    : read_rows(load)));
+    GMV_TRY(gmv_comm_agree(load->comm,
+                           load->stream ? gmv_cells_to_stream(load->cells, request, load->source) : read_rows(load)));
     if (request->known_gene == NULL && request->genes_mode == GMV_GENES_N_TOP) {
         GMV_TRY(keep_top_genes(load));
     }

@@ -11,7 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { block_rows = 1 << 18 };
+enum { block_rows = 1 << 14 };
 
 /* What a column is read for. */
 typedef enum column_use { COVARIATE, LABEL, VALIDATION } column_use;

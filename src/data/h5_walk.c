@@ -11,7 +11,7 @@
 #include <string.h>
 
 enum {
-    most_depth = 32,       /* of groups */
+    most_depth = 32,        /* of groups */
     piece_values = 1 << 16, /* read at a time */
     most_values = 1 << 20,  /* texts of a dataset that are read whole */
     most_whole = 1 << 24,

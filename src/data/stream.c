@@ -106,8 +106,8 @@ void gmv_stream_count(gmv_stream *stream, const gmv_cells *cells, const gmv_pack
         while (row >= cells->shard_start[shard + 1]) {
             shard++;
         }
-        int64_t block = stream->block_start[shard - cells->first_shard] +
-                        (row - cells->shard_start[shard]) / stream->block_rows;
+        int64_t block =
+            stream->block_start[shard - cells->first_shard] + (row - cells->shard_start[shard]) / stream->block_rows;
         double *sums = NULL;
         if (!gmv_split_holds_out(&cells->split, row)) {
             sums = stream->shard_sums + (int64_t)3 * shard;

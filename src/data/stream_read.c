@@ -127,9 +127,8 @@ static gmv_gidx read_span(block_reader *reader, gmv_span span)
         const struct gmv_stream_file *file = file_of(reader->cells, row);
         gmv_gidx end = span.end < file->end ? span.end : file->end;
         int64_t n = end - row;
-        const int64_t *start = turn_to(reader, file) && n > 0
-                                   ? gmv_row_reader_pointers(&reader->row, row - file->start, n)
-                                   : NULL;
+        const int64_t *start =
+            turn_to(reader, file) && n > 0 ? gmv_row_reader_pointers(&reader->row, row - file->start, n) : NULL;
         if (start == NULL) {
             return row;
         }
@@ -163,8 +162,8 @@ static bool append(slot_writer *to, const gmv_packer *packed, const gmv_gidx *id
     gmv_slots *slots = to->slots;
     const gmv_cells *cells = to->cells;
     size_t n = (size_t)packed->nnz;
-    if (to->row + packed->rows > to->first_row + slots->rows || to->value + packed->nnz > to->first_value + slots->values ||
-        to->n_large + packed->overflows > slots->large) {
+    if (to->row + packed->rows > to->first_row + slots->rows ||
+        to->value + packed->nnz > to->first_value + slots->values || to->n_large + packed->overflows > slots->large) {
         return false;
     }
     if (n > 0 && slots->gene16 != NULL) {
@@ -202,8 +201,8 @@ static void fill_up(const slot_writer *to)
     }
 }
 
-gmv_gidx gmv_stream_read(const gmv_cells *cells, const gmv_span *span, int64_t spans, gmv_row_filter filter, int threads,
-                         gmv_slots *slots, int half)
+gmv_gidx gmv_stream_read(const gmv_cells *cells, const gmv_span *span, int64_t spans, gmv_row_filter filter,
+                         int threads, gmv_slots *slots, int half)
 {
     slot_writer to = {.cells = cells,
                       .slots = slots,

@@ -123,9 +123,25 @@ static gmv_status fill_skeleton(const gmv_h5ad *out, const gmv_cells *cells, con
     return gmv_h5ad_array(out, elbo_path, H5T_IEEE_F32LE, 1, dims);
 }
 
+/* HDF5 keeps the strings that were written in its cache of metadata, 32 MB of them if it may. */
+static hid_t small_cache(void)
+{
+    hid_t access = H5Pcreate(H5P_FILE_ACCESS);
+    H5AC_cache_config_t config = {.version = H5AC__CURR_CACHE_CONFIG_VERSION};
+    if (H5Pget_mdc_config(access, &config) >= 0) {
+        config.set_initial_size = true;
+        config.initial_size = config.min_size = 1 << 20;
+        config.max_size = 1 << 21;
+        H5Pset_mdc_config(access, &config);
+    }
+    return access;
+}
+
 static gmv_status write_skeleton(const char *path, const gmv_cells *cells, const gmv_embedding *embedding)
 {
-    gmv_h5ad out = {H5Fcreate(path, H5F_ACC_TRUNC, H5P_DEFAULT, H5P_DEFAULT), path};
+    hid_t access = small_cache();
+    gmv_h5ad out = {H5Fcreate(path, H5F_ACC_TRUNC, H5P_DEFAULT, access), path};
+    H5Pclose(access);
     if (out.id < 0) {
         return gmv_h5ad_fail(&out, "the file");
     }

@@ -11,7 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { block_rows = 1 << 16 };
+enum { block_rows = 1 << 13 };
 
 typedef struct obs_copy {
     const gmv_h5ad *out;

@@ -242,7 +242,7 @@ static gmv_status take_order(gmv_trainer *trainer)
     GMV_TRY(gmv_train_settle(trainer)); /* what comes into its place may not be at work any more */
     gmv_status status = gmv_order_take(order, progress->epoch, progress->batch);
     trainer->steps_of_order = trainer->steps_taken;
-    GMV_TRY(gmv_comm_fail_alone(trainer->comm, status));
+    GMV_TRY(gmv_comm_agree(trainer->comm, status)); /* all ranks take the same batches at the same time */
     return gmv_feed_set_order(&trainer->feed, order->row, order->start[(order->end - order->first) * order->pieces],
                               order->room);
 }
