@@ -113,8 +113,7 @@ class Split(RunTest):
                  {"key": "part", "levels": ["level0", "level1", "level2"]}),
                 (["part?.h5ad holds out all of the 1558 cells"], {"files": ["part?.h5ad"]}),
                 (["1e-05 holds out none of the 1558 cells", "data.validation=0"], 1e-5))):
-            for ranks in (1, 3):
-                self.fails(words, 2, f"run{number}", {**EXACT, "data.train": paths, "data.validation": held_out}, ranks)
+            self.fails(words, 2, f"run{number}", {**EXACT, "data.train": paths, "data.validation": held_out}, 1 + 2 * (number % 2))
 
 
 if __name__ == "__main__":
