@@ -1,5 +1,6 @@
 #include "gmvae/data.h"
 
+#include "gene_stats.h"
 #include "genes.h"
 #include "inputs.h"
 #include "pack.h"
@@ -239,13 +240,36 @@ done:
     return status;
 }
 
+/* map[g] = place of gene g among those that n_top keeps, or -1. Collective. */
+static gmv_status choose_top_genes(const loader *load, int32_t *map, int32_t *kept)
+{
+    const gmv_cells *cells = load->cells;
+    gmv_gene_counts counts;
+    double *score = NULL;
+    gmv_status status = GMV_OK;
+    GMV_GO(gmv_gene_counts_init(&counts, cells->genes));
+    GMV_GO(GMV_NEW(score, cells->genes, "the choice of genes"));
+    GMV_GO(gmv_gene_counts_add(&counts, &cells->packed, &cells->split));
+done:
+    status = gmv_comm_agree(load->comm, status);
+    if (status == GMV_OK) {
+        status = gmv_gene_scores(&counts, load->comm, load->request->genes_flavor, false, score);
+    }
+    if (status == GMV_OK) {
+        status = gmv_comm_agree(load->comm, gmv_genes_top(score, cells->genes, load->request->n_top, map, kept));
+    }
+    gmv_gene_counts_fini(&counts);
+    GMV_FREE(score);
+    return status;
+}
+
 static gmv_status keep_top_genes(loader *load)
 {
     gmv_cells *cells = load->cells;
     int32_t *map = NULL, kept = 0;
     gmv_status status = GMV_OK;
     GMV_GO(gmv_comm_agree(load->comm, GMV_NEW(map, cells->genes, "the choice of genes")));
-    GMV_GO(gmv_genes_top(&cells->packed, load->comm, &cells->split, load->request->n_top, map, &kept));
+    GMV_GO(choose_top_genes(load, map, &kept));
     GMV_GO(gmv_comm_agree(load->comm, gmv_packed_keep_genes(&cells->packed, map, kept)));
     cells->packed.first_cell = cells->first;
     for (int32_t g = 0; g < cells->genes; g++) {
@@ -255,7 +279,9 @@ static gmv_status keep_top_genes(loader *load)
             cells->gene[map[g]] = cells->gene[g];
         }
     }
-    gmv_log("genes: the %d of %d with the largest variance of log(1 + count)", (int)kept, (int)cells->genes);
+    gmv_log("genes: the %d of %d with the largest %s", (int)kept, (int)cells->genes,
+            load->request->genes_flavor == GMV_FLAVOR_SEURAT_V3 ? "standardised variance (seurat_v3)"
+                                                                : "variance of log(1 + count)");
     cells->genes = kept;
 done:
     GMV_FREE(map);

@@ -1,0 +1,80 @@
+"""Choice of variable genes against scanpy's highly_variable_genes(flavor="seurat_v3").
+
+usage: test_genes.py FOLDER-OF-gmvae_dist FOLDER-OF-load_cells
+"""
+import sys
+
+from support import DATA, IoTest, anndata, main, np, os
+
+try:
+    import scanpy
+    import skmisc.loess  # which scanpy needs for it
+except ImportError as missing:
+    print(f"skipped: {missing}; set GMVAE_TEST_PYTHON to a Python with scanpy and scikit-misc")
+    sys.exit(77)
+
+
+def synthetic(cells=400, genes=900, seed=4):
+    """Counts with means over five decades, genes that do not vary, cells without counts, and counts of 255 and more."""
+    draw = np.random.default_rng(seed)
+    mean = 10.0 ** draw.uniform(-2.5, 2.5, genes)
+    rate = mean * draw.gamma(2.0, 0.5, (cells, genes)) * np.where(draw.random(genes) < 0.2, 1 + 8 * (np.arange(cells)[:, None] % 5 == 0), 1)
+    counts = draw.poisson(rate)
+    counts[:, :7] = 0
+    counts[10:14] = 0
+    counts[20, 100], counts[21, 101] = 70000, 16777215
+    return counts
+
+
+class Genes(IoTest):
+    def expected(self, counts, n_top):
+        """scanpy's choice and scores, of the cells with counts."""
+        data = anndata.AnnData(counts[counts.sum(1) > 0].astype(np.float64))
+        table = scanpy.pp.highly_variable_genes(data, flavor="seurat_v3", n_top_genes=n_top, inplace=False)
+        return np.flatnonzero(table["highly_variable"]), table["variances_norm"].to_numpy()
+
+    def check(self, path, counts, names, n_top, *options):
+        loaded = self.load_everywhere(path, f"n_top={n_top}", "flavor=seurat_v3", *options)
+        chosen, score = self.expected(counts, n_top)
+        place = {name: i for i, name in enumerate(names)}
+        mine = np.array([place[name] for name in loaded["gene"]])
+        self.assertEqual(len(mine), n_top)
+        self.assertTrue((np.diff(mine) > 0).all())
+        # the same genes, but for those that are as good as the last one
+        least = np.sort(score)[-n_top]
+        for gene in np.setxor1d(mine, chosen):
+            self.assertAlmostEqual(score[gene] / least, 1, places=9)
+        return loaded
+
+    def test_real_cells(self):
+        for name, n_top in (("kang_pbmc_4sample", 500), ("pbmc_4k_10x", 200), ("human_kidney", 1000)):
+            path = os.path.join(DATA, f"{name}.h5ad")
+            source = anndata.read_h5ad(path)
+            counts = source.layers["counts"] if "counts" in source.layers else source.raw.X if source.raw else source.X
+            names = source.raw.var_names if source.raw and "counts" not in source.layers else source.var_names
+            loaded = self.check(path, np.asarray(counts.todense()), list(names), n_top)
+            self.assertIn(f"{n_top} of {len(names)} with the largest standardised variance (seurat_v3)", " ".join(loaded["log"]))
+
+    def test_all_kinds_of_counts(self):
+        counts = synthetic()
+        path = self.make(counts=counts)
+        for n_top in (50, 300):
+            self.check(path, counts, [f"gene{j}" for j in range(counts.shape[1])], n_top)
+
+    def test_few_genes_and_cells(self):
+        """Where scanpy's loess gives up: the choice is still one, and the same for every number of ranks."""
+        for cells, genes in ((2, 3), (30, 1), (1, 5), (40, 8)):
+            counts = np.random.default_rng(genes).poisson(2.0, (cells, genes))
+            loaded = self.load_everywhere(self.make(counts=counts), "n_top=2", "flavor=seurat_v3")
+            self.assertEqual(loaded["genes"], min(2, genes))
+
+    def test_held_out_cells_do_not_choose(self):
+        counts = synthetic()
+        path = self.make(counts=counts)
+        whole, part = (self.load_everywhere(path, "n_top=100", "flavor=seurat_v3", f"held_out={fraction}")["gene"]
+                       for fraction in (0, 0.5))
+        self.assertNotEqual(whole, part)
+
+
+if __name__ == "__main__":
+    main()
