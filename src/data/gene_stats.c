@@ -59,20 +59,20 @@ gmv_status gmv_gene_counts_add(gmv_gene_counts *counts, const gmv_packed *block,
     return GMV_OK;
 }
 
-/* Sums over ranks of two figures of each count: sum[g] and square[g] of a gene, and the rows.
- * @param[in] clip  [genes] larger counts are left out, and counted in clipped[g]; NULL: none is
- * @param[out] sum  [3 * genes + 1]: sums, squares, clipped; rows */
+/* Sums over ranks: of each gene the sum and the sum of squares of the counts up to clip[g], and how many are above it; in
+ * the end the rows. Without a clip of all counts, and how many there are.
+ * @param[out] sum  [3 * genes + 1] */
 static void sum_counts(const gmv_gene_counts *counts, const gmv_comm *comm, bool with_empty, const double *clip,
                        int64_t *sum)
 {
-    int64_t genes = counts->genes, *square = sum + genes, *clipped = square + genes;
+    int64_t genes = counts->genes, *square = sum + genes, *above = square + genes;
     for (int64_t g = 0; g < genes; g++) {
         for (int64_t c = 1; c < small_counts; c++) {
             int64_t n = counts->table[g * small_counts + c];
             bool beyond = clip != NULL && (double)c > clip[g];
             sum[g] += beyond ? 0 : n * c;
             square[g] += beyond ? 0 : n * c * c;
-            clipped[g] += beyond ? n : 0;
+            above[g] += beyond || clip == NULL ? n : 0;
         }
     }
     for (int64_t i = 0; i < counts->larges; i++) {
@@ -80,7 +80,7 @@ static void sum_counts(const gmv_gene_counts *counts, const gmv_comm *comm, bool
         bool beyond = clip != NULL && (double)c > clip[g];
         sum[g] += beyond ? 0 : c;
         square[g] += beyond ? 0 : c * c;
-        clipped[g] += beyond;
+        above[g] += beyond || clip == NULL;
     }
     sum[3 * genes] = counts->cells - (with_empty ? 0 : counts->empty);
     gmv_comm_sum_i64(comm, sum, 3 * genes + 1);
@@ -98,12 +98,15 @@ static void moments(const int64_t *sum, int64_t genes, double *mean, double *var
 }
 
 gmv_status gmv_gene_moments(const gmv_gene_counts *counts, const gmv_comm *comm, bool with_empty, double *mean,
-                            double *variance, double *n)
+                            double *variance, int64_t *present, double *n)
 {
     int64_t *sum = NULL;
     GMV_TRY(gmv_comm_agree(comm, GMV_NEW(sum, 3 * (int64_t)counts->genes + 1, "sums of genes")));
     sum_counts(counts, comm, with_empty, NULL, sum);
     moments(sum, counts->genes, mean, variance);
+    for (int32_t g = 0; g < counts->genes; g++) {
+        present[g] = sum[2 * (int64_t)counts->genes + g];
+    }
     *n = (double)sum[3 * (int64_t)counts->genes];
     GMV_FREE(sum);
     return GMV_OK;

@@ -24,10 +24,10 @@ void gmv_gene_counts_fini(gmv_gene_counts *counts);
  * @param[in] split  NULL: all rows */
 gmv_status gmv_gene_counts_add(gmv_gene_counts *counts, const gmv_packed *block, const gmv_split *split);
 
-/* Mean and variance (n - 1) of each gene, over the cells with counts or over all. @param[out] mean, variance  [genes],
- * @param[out] n  cells. Collective. */
+/* Of each gene, over the cells with counts or over all: mean and variance (n - 1), and how many cells have it.
+ * @param[out] mean, variance, present  [genes]; n  cells. Collective. */
 gmv_status gmv_gene_moments(const gmv_gene_counts *counts, const gmv_comm *comm, bool with_empty, double *mean,
-                            double *variance, double *n);
+                            double *variance, int64_t *present, double *n);
 
 /* How much a gene varies, the larger the more: one figure a gene. Collective.
  * GMV_FLAVOR_LOG1P_VARIANCE: variance of log(1 + count), not of counts divided by the cell's total.

@@ -1,4 +1,5 @@
-"""Choice of variable genes against scanpy's highly_variable_genes(flavor="seurat_v3").
+"""Choice of variable genes against scanpy's highly_variable_genes(flavor="seurat_v3"), and inspect's statistics against
+numpy.
 
 usage: test_genes.py FOLDER-OF-gmvae_dist FOLDER-OF-load_cells
 """
@@ -8,6 +9,7 @@ from support import DATA, IoTest, anndata, main, np, os
 
 try:
     import scanpy
+    import scipy.sparse
     import skmisc.loess  # which scanpy needs for it
 except ImportError as missing:
     print(f"skipped: {missing}; set GMVAE_TEST_PYTHON to a Python with scanpy and scikit-misc")
@@ -74,6 +76,57 @@ class Genes(IoTest):
         whole, part = (self.load_everywhere(path, "n_top=100", "flavor=seurat_v3", f"held_out={fraction}")["gene"]
                        for fraction in (0, 0.5))
         self.assertNotEqual(whole, part)
+
+    # inspect
+
+    def check_summary(self, summary, values, exact=True):
+        quartiles = np.quantile(values, (0, 0.25, 0.5, 0.75, 1), method="inverted_cdf")
+        for name, value in zip(("min", "q1", "median", "q3", "max", "mean"), (*quartiles, np.mean(values))):
+            self.assertLess(abs(summary[name] - value), (1e-9 if exact else 2e-4) * max(abs(value), 1e-9), name)
+
+    def check_inspect(self, path, counts, names):
+        seen = self.inspect(path)["statistics"]
+        counts = counts.astype(np.float64)
+        present = (counts > 0).sum(0)
+        self.check_summary(seen["cell"]["total"], counts.sum(1), counts.sum(1).max() < 16384)
+        self.check_summary(seen["cell"]["genes"], (counts > 0).sum(1))
+        self.assertEqual(seen["gene"]["with_counts"], (present > 0).sum())
+        self.check_summary(seen["gene"]["mean"], counts.mean(0))
+        self.check_summary(seen["gene"]["variance"], counts.var(0, ddof=1))
+        self.check_summary(seen["gene"]["zeros"], 1 - present / len(counts))
+        table = scanpy.pp.highly_variable_genes(anndata.AnnData(counts), flavor="seurat_v3", n_top_genes=50, inplace=False)
+        score = table["variances_norm"].to_numpy()
+        listed = seen["variable_genes"]["genes"]
+        self.assertEqual(len(listed), min(50, (counts.var(0) > 0).sum()))
+        np.testing.assert_allclose([gene["score"] for gene in listed], np.sort(score)[::-1][:len(listed)], rtol=1e-9)
+        place = {name: i for i, name in enumerate(names)}
+        for gene in listed:
+            g = place[gene["name"]]
+            np.testing.assert_allclose([gene[key] for key in ("mean", "variance", "zeros", "score")],
+                                       [counts[:, g].mean(), counts[:, g].var(ddof=1), 1 - present[g] / len(counts), score[g]],
+                                       rtol=1e-9)
+
+    def test_inspect(self):
+        """Also cells without counts; by rows, by genes and dense; and over several blocks of rows."""
+        counts = synthetic()
+        names = [f"gene{j}" for j in range(counts.shape[1])]
+        sparse = scipy.sparse.csr_matrix(counts)
+        for name, matrix in (("csr", sparse), ("csc", sparse.tocsc()), ("dense", counts.astype(np.float32))):
+            data = anndata.AnnData(matrix)
+            data.var_names = names
+            data.write_h5ad(self.path(f"{name}.h5ad"))
+            self.check_inspect(self.path(f"{name}.h5ad"), counts, names)
+
+    def test_inspect_real_cells(self):
+        for name in ("kang_pbmc_4sample", "human_kidney"):
+            path = os.path.join(DATA, f"{name}.h5ad")
+            source = anndata.read_h5ad(path)
+            counts = source.layers["counts"] if self.inspect(path)["matrix"] == "layers/counts" else source.X
+            self.check_inspect(path, np.asarray(counts.todense()), list(source.var_names))
+
+    def test_inspect_without_counts(self):
+        path = self.make(counts=np.full((4, 3), 0.5, np.float32))
+        self.assertIsNone(self.inspect(path)["statistics"])
 
 
 if __name__ == "__main__":
