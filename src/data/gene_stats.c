@@ -27,14 +27,41 @@ void gmv_gene_counts_fini(gmv_gene_counts *counts)
     GMV_FREE(counts->large);
 }
 
-static gmv_status add_large(gmv_gene_counts *counts, int64_t gene, uint32_t count)
+static int compare_keys(const void *a, const void *b)
 {
-    if (counts->larges == counts->capacity) {
+    const gmv_large_count *x = a, *y = b;
+    return (x->key > y->key) - (x->key < y->key);
+}
+
+/* Joins equal entries of a full list; makes it larger when they were not many. */
+static gmv_status make_room(gmv_gene_counts *counts)
+{
+    int64_t kept = 0;
+    if (counts->larges > 0) {
+        qsort(counts->large, (size_t)counts->larges, sizeof *counts->large, compare_keys);
+    }
+    for (int64_t i = 0; i < counts->larges; i++) {
+        if (kept > 0 && counts->large[kept - 1].key == counts->large[i].key) {
+            counts->large[kept - 1].rows += counts->large[i].rows;
+        } else {
+            counts->large[kept++] = counts->large[i];
+        }
+    }
+    counts->larges = kept;
+    if (2 * kept >= counts->capacity) {
         int64_t larger = 2 * counts->capacity + 1024;
         GMV_TRY(GMV_GROW(counts->large, counts->capacity, larger, "large counts of genes"));
         counts->capacity = larger;
     }
-    counts->large[counts->larges++] = (uint64_t)gene << count_bits | count;
+    return GMV_OK;
+}
+
+static gmv_status add_large(gmv_gene_counts *counts, int64_t gene, uint32_t count)
+{
+    if (counts->larges == counts->capacity) {
+        GMV_TRY(make_room(counts));
+    }
+    counts->large[counts->larges++] = (gmv_large_count){(uint64_t)gene << count_bits | count, 1};
     return GMV_OK;
 }
 
@@ -59,6 +86,14 @@ gmv_status gmv_gene_counts_add(gmv_gene_counts *counts, const gmv_packed *block,
     return GMV_OK;
 }
 
+/* Takes an entry apart; returns its rows. */
+static int64_t large_count(const gmv_large_count *large, int64_t *gene, int64_t *count)
+{
+    *gene = (int64_t)(large->key >> count_bits);
+    *count = (int64_t)(large->key & 0xFFFFFFu);
+    return large->rows;
+}
+
 /* Sums over ranks: of each gene the sum and the sum of squares of the counts up to clip[g], and how many are above it; in
  * the end the rows. Without a clip of all counts, and how many there are.
  * @param[out] sum  [3 * genes + 1] */
@@ -76,11 +111,11 @@ static void sum_counts(const gmv_gene_counts *counts, const gmv_comm *comm, bool
         }
     }
     for (int64_t i = 0; i < counts->larges; i++) {
-        int64_t g = (int64_t)(counts->large[i] >> count_bits), c = (int64_t)(counts->large[i] & 0xFFFFFFu);
+        int64_t g, c, n = large_count(&counts->large[i], &g, &c);
         bool beyond = clip != NULL && (double)c > clip[g];
-        sum[g] += beyond ? 0 : c;
-        square[g] += beyond ? 0 : c * c;
-        above[g] += beyond || clip == NULL;
+        sum[g] += beyond ? 0 : n * c;
+        square[g] += beyond ? 0 : n * c * c;
+        above[g] += beyond || clip == NULL ? n : 0;
     }
     sum[3 * genes] = counts->cells - (with_empty ? 0 : counts->empty);
     gmv_comm_sum_i64(comm, sum, 3 * genes + 1);
@@ -130,10 +165,10 @@ static gmv_status score_logs(const gmv_gene_counts *counts, const gmv_comm *comm
         }
     }
     for (int64_t i = 0; i < counts->larges; i++) {
-        int64_t g = (int64_t)(counts->large[i] >> count_bits);
-        double value = log1p((double)(counts->large[i] & 0xFFFFFFu));
-        sum[g] += llround(value * log_scale);
-        sum[genes + g] += llround(value * value * log_scale);
+        int64_t g, c, n = large_count(&counts->large[i], &g, &c);
+        double value = log1p((double)c);
+        sum[g] += n * llround(value * log_scale);
+        sum[genes + g] += n * llround(value * value * log_scale);
     }
     sum[2 * genes] = counts->cells - (with_empty ? 0 : counts->empty);
     gmv_comm_sum_i64(comm, sum, 2 * genes + 1);

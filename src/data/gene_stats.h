@@ -5,14 +5,20 @@
 #include "gmvae/comm.h"
 #include "gmvae/data.h"
 
+/* Rows in which a gene has a count of 255 or more: key = gene << 24 | count. */
+typedef struct gmv_large_count {
+    uint64_t key;
+    int64_t rows;
+} gmv_large_count;
+
 /* How often each gene has each count. From this every statistic follows that needs the counts again after a first
- * pass: it is kept in place of a second one. 4 bytes for each gene and count below 255, 1 kB a gene; each larger count
- * is listed, as it is in packed rows. */
+ * pass: it is kept in place of a second one. 1 kB a gene for counts below 255, and 16 to 64 bytes for every different
+ * pair of a gene and a larger count. */
 typedef struct gmv_gene_counts {
     int32_t genes;
-    int64_t cells, empty; /* rows added, and those of them without counts */
-    uint32_t *table;      /* [genes, 255] rows with count 1 .. 254; [.., 0] is not used */
-    uint64_t *large;      /* [larges] gene << 24 | count, of counts above */
+    int64_t cells, empty;   /* rows added, and those of them without counts */
+    uint32_t *table;        /* [genes, 255] rows with count 1 .. 254; [.., 0] is not used */
+    gmv_large_count *large; /* [larges] a key may come again until the list is full */
     int64_t larges, capacity;
 } gmv_gene_counts;
 
