@@ -7,7 +7,7 @@ import os
 import shutil
 
 from cells import rewrite
-from support import CELLS, RunTest, contents, h5py, main, np
+from support import CELLS, FEW, RunTest, contents, h5py, main, np
 
 PARTS = (400, 500, 658)
 EXACT = {"train.reduction": "exact", "train.epochs": 1, "train.kl_warmup": 0, "data.batch_keys": []}
@@ -38,10 +38,10 @@ class Split(RunTest):
         first = self.train("file1", by_file)
         self.assertEqual(self.held_out(first), (PARTS[1], PARTS[0] + PARTS[2]))
         self.assertIn(f"held out: {PARTS[1]} of {sum(PARTS)} cells (part1.h5ad)", first.out)
-        for ranks in (2, 4):
+        for ranks in (4,) if FEW else (2, 4):
             self.same_run(first, self.train(f"file{ranks}", by_file, ranks))
         by_level = {**by_file, "data.validation": {"key": "part", "levels": ["level1"]}}
-        for ranks in (1, 2, 4):
+        for ranks in (2,) if FEW else (1, 2, 4):
             run = self.train(f"level{ranks}", by_level, ranks)
             self.same_run(first, run)
             self.assertIn("cells (level1 of part)", run.out)
@@ -98,7 +98,7 @@ class Split(RunTest):
         level = np.unique(column(CELLS, "batch"))[0]
         run = self.try_run("run", {"data.validation": {"key": "batch", "levels": [level]}}, 2)
         self.assertEqual(run.code, 0, run.err)
-        self.assertIn(f"covariate batch: all cells of 1 of its", run.err)
+        self.assertIn("covariate batch: all cells of 1 of its", run.err)
         self.assertIn(f"({level})", run.err)
 
     def test_mistakes(self):
