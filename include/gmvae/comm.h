@@ -21,6 +21,9 @@ typedef struct gmv_comm {
  * divides the host's cores among them. A process started without mpirun is one rank with all cores. */
 gmv_status gmv_comm_init(gmv_comm *comm, int *argc, char ***argv);
 
+/* This process by itself, for work that is asked of a communicator. MPI must have been started. */
+gmv_comm gmv_comm_alone(void);
+
 /* Ends MPI. */
 void gmv_comm_fini(gmv_comm *comm);
 

@@ -50,6 +50,7 @@ typedef struct gmv_config {
 
 /* Values of the enum keys, in the order of their choices in config.def. */
 enum { GMV_GENES_ALL, GMV_GENES_N_TOP, GMV_GENES_FILE };
+enum { GMV_FLAVOR_LOG1P_VARIANCE, GMV_FLAVOR_SEURAT_V3 };
 enum { GMV_DRIVER_AUTO, GMV_DRIVER_MPIO, GMV_DRIVER_POSIX };
 enum { GMV_LIBRARY_OBSERVED, GMV_LIBRARY_NONE };
 enum { GMV_REDUCTION_FAST, GMV_REDUCTION_EXACT };

@@ -77,6 +77,7 @@ typedef struct gmv_cells_request {
     const char *label_key;    /* "" for none */
     int genes_mode;           /* GMV_GENES_*; N_TOP counts only rows that are not held out */
     int64_t n_top;
+    int genes_flavor;         /* GMV_FLAVOR_*: by what N_TOP chooses */
     const char *genes_file;
     int shards;
     int driver;               /* GMV_DRIVER_* */

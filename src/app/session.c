@@ -15,6 +15,7 @@ gmv_status gmv_read_cells(gmv_cells **cells, const gmv_config *config, const gmv
                                  .label_key = config->data_label_key,
                                  .genes_mode = config->data_genes,
                                  .n_top = config->data_genes_n_top,
+                                 .genes_flavor = config->data_genes_flavor,
                                  .genes_file = config->data_genes_file,
                                  .shards = (int)config->data_shards,
                                  .driver = config->data_driver,

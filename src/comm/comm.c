@@ -96,6 +96,11 @@ gmv_status gmv_comm_init(gmv_comm *comm, int *argc, char ***argv)
     return GMV_OK;
 }
 
+gmv_comm gmv_comm_alone(void)
+{
+    return (gmv_comm){.size = 1, .local_size = 1, .cores = 1, .world = (void *)MPI_COMM_SELF};
+}
+
 void gmv_comm_fini(gmv_comm *comm)
 {
     (void)comm;

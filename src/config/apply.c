@@ -1,6 +1,6 @@
 /* A YAML tree onto the config: sections, unknown and duplicate keys, and the shorthands:
  *
- *   data.genes: all | {n_top: N} | {file: PATH}      the choice follows from which of the two is set
+ *   data.genes: all | {n_top: N, flavor: F} | {file: PATH}   the choice follows from which of the two is set
  *   train.kl_warmup: 0 | {fraction: F} | {steps: N}  0 is off; setting one of the two ends the other
  *   train.lr_schedule: 0 | {after: E, factor: F}     0 is off
  */
@@ -33,6 +33,7 @@ static gmv_status settle_genes(gmv_config *config, const char *path, const gmv_s
                                    node->text);
         }
         config->data_genes_n_top = 0;
+        config->data_genes_flavor = GMV_FLAVOR_LOG1P_VARIANCE;
         return set_text(&config->data_genes_file, "");
     }
     if (strcmp(path, "data.genes.n_top") == 0) {
@@ -46,6 +47,7 @@ static gmv_status settle_genes(gmv_config *config, const char *path, const gmv_s
         if (config->data_genes_file[0] != '\0') {
             config->data_genes = GMV_GENES_FILE;
             config->data_genes_n_top = 0;
+            config->data_genes_flavor = GMV_FLAVOR_LOG1P_VARIANCE;
         } else {
             config->data_genes = config->data_genes_n_top > 0 ? GMV_GENES_N_TOP : GMV_GENES_ALL;
         }

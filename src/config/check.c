@@ -52,6 +52,17 @@ static gmv_status check_files(const gmv_config *config)
     return GMV_OK;
 }
 
+static gmv_status check_genes(const gmv_config *config)
+{
+    if (config->data_genes_flavor != GMV_FLAVOR_LOG1P_VARIANCE && config->data_genes != GMV_GENES_N_TOP) {
+        return GMV_FAIL(GMV_ERR_CONFIG,
+                        "data.genes.flavor says what n_top goes by, but there is none; write data.genes: "
+                        "{n_top: 2000, flavor: %s}",
+                        gmv_config_choice("data.genes.flavor", config->data_genes_flavor));
+    }
+    return GMV_OK;
+}
+
 static gmv_status check_exact_sums(const gmv_config *config)
 {
     int64_t shards = config->data_shards, pieces = config->train_micro_batches;
@@ -112,6 +123,7 @@ gmv_status gmv_config_check(const gmv_config *config)
     GMV_TRY(check_files(config));
     GMV_TRY(check_matrix(config->data_matrix));
     GMV_TRY(check_batch_keys(config));
+    GMV_TRY(check_genes(config));
     GMV_TRY(check_exact_sums(config));
     GMV_TRY(check_training(config));
     GMV_TRY(check_device(config));

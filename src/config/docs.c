@@ -24,7 +24,8 @@ static const char intro[] =
 static const struct {
     const char *section, *text;
 } notes[] = {
-    {"data", "`genes` is `all`, `{n_top: N}` or `{file: PATH}`; the last of these that is set counts, and giving both "
+    {"data", "`genes` is `all`, `{n_top: N, flavor: F}` or `{file: PATH}`; the last of these that is set counts, and "
+             "giving both "
              "in one\nmapping is an error. `validation` is a number for a fraction, a mapping for training files or "
              "levels,\nanything else for paths of other files."},
     {"train", "`kl_warmup` is `{fraction: F}` or `{steps: N}`, not both; `kl_warmup: 0` turns the warm-up off.\n"

@@ -189,7 +189,7 @@ static void write_genes(const gmv_config *config, FILE *out)
         fputs("all\n", out);
         return;
     }
-    write_inner(config, gmv_key_find(path), 1, out);
+    write_inner(config, gmv_key_find(path), config->data_genes == GMV_GENES_N_TOP ? 2 : 1, out); /* n_top with flavor */
 }
 
 gmv_status gmv_config_write(const gmv_config *config, FILE *out)
@@ -263,7 +263,7 @@ static gmv_status value_text(const gmv_config *config, const gmv_key *key, char 
 static bool key_matters(const gmv_config *theirs, const gmv_config *ours, const char *path)
 {
     static const char *const fixed[] = {
-        "seed",        "data.batch_keys",  "data.genes",     "data.genes.n_top", "data.genes.file",
+        "seed",        "data.batch_keys",  "data.genes",     "data.genes.n_top", "data.genes.flavor", "data.genes.file",
         "data.shards", "train.batch_size", "train.reduction"};
     for (size_t i = 0; i < sizeof fixed / sizeof fixed[0]; i++) {
         if (strcmp(fixed[i], path) == 0) {

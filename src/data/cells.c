@@ -1,5 +1,6 @@
 #include "gmvae/data.h"
 
+#include "gene_stats.h"
 #include "genes.h"
 #include "h5_check.h"
 #include "inputs.h"
@@ -203,14 +204,76 @@ done:
     return status;
 }
 
+/* Rows that are being looked through for the choice of genes. */
+typedef struct gene_count {
+    gmv_gene_counts counts;
+    const gmv_split *split;
+    gmv_status status;
+} gene_count;
+
+static void count_genes(void *context, const gmv_packed *packed)
+{
+    gene_count *count = context;
+    count->status =
+        count->status == GMV_OK ? gmv_gene_counts_add(&count->counts, packed, count->split) : count->status;
+}
+
+/* map[g] = place of gene g among those that n_top keeps, or -1. Collective. */
+static gmv_status choose_top_genes(const loader *load, int32_t *map, int32_t *kept)
+{
+    const gmv_cells *cells = load->cells;
+    gene_count count = {.split = &cells->split};
+    double *score = NULL;
+    gmv_status status = GMV_OK;
+    GMV_GO(gmv_gene_counts_init(&count.counts, cells->genes));
+    GMV_GO(GMV_NEW(score, cells->genes, "the choice of genes"));
+    if (load->stream) {
+        GMV_GO(gmv_walk_rows(cells, load->source, cells->genes, count_genes, &count));
+    } else {
+        count_genes(&count, &cells->packed);
+    }
+    status = count.status;
+done:
+    status = gmv_comm_agree(load->comm, status);
+    if (status == GMV_OK) {
+        status = gmv_gene_scores(&count.counts, load->comm, load->request->genes_flavor, false, score);
+    }
+    if (status == GMV_OK) {
+        status = gmv_comm_agree(load->comm, gmv_genes_top(score, cells->genes, load->request->n_top, map, kept));
+    }
+    gmv_gene_counts_fini(&count.counts);
+    GMV_FREE(score);
+    return status;
+}
+
+/* Leaves genes out of what is yet to be read. */
+static gmv_status narrow_maps(const loader *load, const int32_t *map)
+{
+    for (int f = 0; f < load->cells->files; f++) {
+        gmv_source *source = &load->source[f];
+        if (source->map == NULL) {
+            GMV_TRY(GMV_NEW(source->map, source->genes.n, "the map of genes"));
+            for (int64_t j = 0; j < source->genes.n; j++) {
+                source->map[j] = (int32_t)j;
+            }
+        }
+        for (int64_t j = 0; j < source->genes.n; j++) {
+            source->map[j] = source->map[j] < 0 ? -1 : map[source->map[j]];
+        }
+    }
+    return GMV_OK;
+}
+
+/* Of streamed cells before they are counted, of others when they have been read. */
 static gmv_status keep_top_genes(loader *load)
 {
     gmv_cells *cells = load->cells;
     int32_t *map = NULL, kept = 0;
     gmv_status status = GMV_OK;
     GMV_GO(gmv_comm_agree(load->comm, GMV_NEW(map, cells->genes, "the choice of genes")));
-    GMV_GO(gmv_genes_top(&cells->packed, load->comm, &cells->split, load->request->n_top, map, &kept));
-    GMV_GO(gmv_comm_agree(load->comm, gmv_packed_keep_genes(&cells->packed, map, kept)));
+    GMV_GO(choose_top_genes(load, map, &kept));
+    GMV_GO(gmv_comm_agree(load->comm, load->stream ? narrow_maps(load, map)
+                                                   : gmv_packed_keep_genes(&cells->packed, map, kept)));
     cells->packed.first_cell = cells->first;
     for (int32_t g = 0; g < cells->genes; g++) {
         if (map[g] < 0) {
@@ -219,7 +282,9 @@ static gmv_status keep_top_genes(loader *load)
             cells->gene[map[g]] = cells->gene[g];
         }
     }
-    gmv_log("genes: the %d of %d with the largest variance of log(1 + count)", (int)kept, (int)cells->genes);
+    gmv_log("genes: the %d of %d with the largest %s", (int)kept, (int)cells->genes,
+            load->request->genes_flavor == GMV_FLAVOR_SEURAT_V3 ? "standardised variance (seurat_v3)"
+                                                                : "variance of log(1 + count)");
     cells->genes = kept;
 done:
     GMV_FREE(map);
@@ -251,10 +316,12 @@ static gmv_status load_all(loader *load)
     GMV_TRY(gmv_comm_agree(load->comm, assign_rows(load)));
     GMV_TRY(gmv_split_load(load->cells, load->comm, request, load->source));
     GMV_TRY(prepare_reading(load));
-    GMV_TRY(gmv_comm_agree(load->comm,
-                           load->stream ? gmv_cells_to_stream(load->cells, request, load->source) : read_rows(load)));
+    GMV_TRY(load->stream ? GMV_OK : gmv_comm_agree(load->comm, read_rows(load)));
     if (request->known_gene == NULL && request->genes_mode == GMV_GENES_N_TOP) {
         GMV_TRY(keep_top_genes(load));
+    }
+    if (load->stream) {
+        GMV_TRY(gmv_comm_agree(load->comm, gmv_cells_to_stream(load->cells, request, load->source)));
     }
     GMV_TRY(gmv_factors_load(load->cells, load->comm, request, load->source));
     if (request->known_gene == NULL) {

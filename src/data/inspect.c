@@ -4,11 +4,13 @@
 #include "names.h"
 
 #include "gmvae/data.h"
+#include "gmvae/log.h"
 #include "gmvae/mem.h"
 
 #include <string.h>
 
-enum { scanned_values = 1 << 22, column_rows = 1 << 18, levels_kept = 1000 };
+/* Statistics of genes take 1 kB each. */
+enum { scanned_values = 1 << 22, column_rows = 1 << 18, levels_kept = 1000, genes_limit = 1 << 18 };
 
 static void dtype_of(hid_t dataset, char *text, size_t size)
 {
@@ -263,6 +265,22 @@ static gmv_status look_at_tables(gmv_inspected *found, const gmv_layout *layout)
     return gmv_h5_is_group(layout->file, obsm) ? gmv_h5_children(layout->file, obsm, &found->obsm) : GMV_OK;
 }
 
+/* Rows that cannot be read hide the statistics, not what was found before. */
+static gmv_status look_at_statistics(gmv_inspected *found, const gmv_layout *layout)
+{
+    gmv_inspect_matrix *main = found->main >= 0 ? &found->matrix[found->main] : NULL;
+    if (main == NULL || !main->is_count || main->cols > genes_limit) {
+        return GMV_OK;
+    }
+    gmv_status status = gmv_inspect_statistics_read(&found->statistics, layout->file, &layout->place[found->main]);
+    if (status == GMV_ERR_DATA) {
+        gmv_warn("no statistics: %s", gmv_error_message());
+        gmv_error_clear();
+        status = GMV_OK;
+    }
+    return status;
+}
+
 static gmv_status look_at_file(gmv_inspected *found, const gmv_h5 *file)
 {
     gmv_layout layout;
@@ -271,6 +289,7 @@ static gmv_status look_at_file(gmv_inspected *found, const gmv_h5 *file)
     found->format = layout.format;
     GMV_GO(look_at_matrices(found, &layout));
     GMV_GO(look_at_tables(found, &layout));
+    GMV_GO(look_at_statistics(found, &layout));
 done:
     gmv_layout_free(&layout);
     return status;
@@ -285,6 +304,7 @@ static void free_found(gmv_inspected *found)
     }
     GMV_FREE(found->column);
     GMV_FREE(found->matrix);
+    gmv_inspect_statistics_fini(&found->statistics);
     gmv_texts_free(&found->obsm);
 }
 

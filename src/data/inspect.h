@@ -25,6 +25,24 @@ typedef struct gmv_inspect_column {
     int64_t missing;
 } gmv_inspect_column;
 
+enum { GMV_INSPECT_GENES = 50 };
+
+typedef struct gmv_inspect_gene {
+    int32_t place; /* in the matrix */
+    char *name;
+    double mean, variance, zeros, score; /* zeros: share of the cells; score: seurat_v3 */
+} gmv_inspect_gene;
+
+/* Summaries are least, quartiles, largest, mean: over all cells, and over all genes. */
+typedef struct gmv_inspect_statistics {
+    bool there;
+    double totals[6], genes[6];            /* of each cell */
+    int64_t genes_seen;                    /* genes with a count */
+    double mean[6], variance[6], zeros[6]; /* of each gene */
+    int listed;
+    gmv_inspect_gene gene[GMV_INSPECT_GENES]; /* those that vary most */
+} gmv_inspect_statistics;
+
 typedef struct gmv_inspected {
     const char *path;
     const char *format; /* "h5ad", "10x" */
@@ -36,8 +54,16 @@ typedef struct gmv_inspected {
     gmv_inspect_matrix *matrix;
     int columns;
     gmv_inspect_column *column;
+    gmv_inspect_statistics statistics; /* of the main matrix, when it holds counts */
     gmv_texts obsm;
 } gmv_inspected;
+
+/* One pass over the rows of a matrix of counts, in blocks.
+ * Ownership: gmv_inspect_statistics_fini, also after an error. */
+gmv_status gmv_inspect_statistics_read(gmv_inspect_statistics *found, const gmv_h5 *file, const gmv_place *place);
+void gmv_inspect_statistics_fini(gmv_inspect_statistics *found);
+void gmv_inspect_print_statistics_text(const gmv_inspect_statistics *found, FILE *out);
+void gmv_inspect_print_statistics_json(const gmv_inspect_statistics *found, FILE *out);
 
 void gmv_inspect_print_text(const gmv_inspected *found, FILE *out);
 void gmv_inspect_print_json(const gmv_inspected *found, FILE *out);

@@ -116,7 +116,9 @@ void gmv_inspect_print_json(const gmv_inspected *found, FILE *out)
         fputs(i > 0 ? ", " : "", out);
         gmv_print_json_text(out, found->obsm.at[i]);
     }
-    fputs("]}\n", out);
+    fputs("]", out);
+    gmv_inspect_print_statistics_json(&found->statistics, out);
+    fputs("}\n", out);
 }
 
 static void print_matrix_text(const gmv_inspected *found, int i, FILE *out)
@@ -166,6 +168,7 @@ void gmv_inspect_print_text(const gmv_inspected *found, FILE *out)
         }
         fputc('\n', out);
     }
+    gmv_inspect_print_statistics_text(&found->statistics, out);
     fprintf(out, "matrices%s\n", found->matrices == 0 ? ": none" : "");
     for (int i = 0; i < found->matrices; i++) {
         print_matrix_text(found, i, out);

@@ -78,7 +78,7 @@ class Cli(unittest.TestCase):
         self.write("c.yaml", "data: {train: ['*.h5ad', \"a: b\"], genes: {n_top: 7}}\ntrain: {kl_warmup: 0}\n")
         changed = self.prints("train", "c.yaml", "--print-config", "train.lr=0.3", "output.dir=out/x=1")
         self.write("changed.yaml", changed)
-        self.assertIn("  genes: {n_top: 7}\n", changed)
+        self.assertIn("  genes: {n_top: 7, flavor: log1p_variance}\n", changed)
         self.assertIn("  lr: 0.3\n", changed)
         self.assertEqual(self.prints("--print-config", "changed.yaml"), changed)
 

@@ -39,6 +39,8 @@ class Stream(IoTest):
             out.write("\n".join(f"gene{j}" for j in (3, 1, 17, 8)))
         self.both(f"genes_file={names}", pattern)
         self.both("held_out=0.3", "label=donor", pattern)
+        self.both("n_top=7", "held_out=0.3", pattern)
+        self.both("n_top=7", "flavor=seurat_v3", pattern)
 
     def test_storage(self):
         """Types, chunks and filters that are read past HDF5."""

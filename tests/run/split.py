@@ -7,7 +7,7 @@ import os
 import shutil
 
 from cells import rewrite
-from support import CELLS, RunTest, contents, h5py, main, np
+from support import CELLS, FEW, RunTest, contents, h5py, main, np
 
 PARTS = (400, 500, 658)
 EXACT = {"train.reduction": "exact", "train.epochs": 1, "train.kl_warmup": 0, "data.batch_keys": []}
@@ -38,10 +38,10 @@ class Split(RunTest):
         first = self.train("file1", by_file)
         self.assertEqual(self.held_out(first), (PARTS[1], PARTS[0] + PARTS[2]))
         self.assertIn(f"held out: {PARTS[1]} of {sum(PARTS)} cells (part1.h5ad)", first.out)
-        for ranks in (2, 4):
+        for ranks in (4,) if FEW else (2, 4):
             self.same_run(first, self.train(f"file{ranks}", by_file, ranks))
         by_level = {**by_file, "data.validation": {"key": "part", "levels": ["level1"]}}
-        for ranks in (1, 2, 4):
+        for ranks in (2,) if FEW else (1, 2, 4):
             run = self.train(f"level{ranks}", by_level, ranks)
             self.same_run(first, run)
             self.assertIn("cells (level1 of part)", run.out)
@@ -98,7 +98,7 @@ class Split(RunTest):
         level = np.unique(column(CELLS, "batch"))[0]
         run = self.try_run("run", {"data.validation": {"key": "batch", "levels": [level]}}, 2)
         self.assertEqual(run.code, 0, run.err)
-        self.assertIn(f"covariate batch: all cells of 1 of its", run.err)
+        self.assertIn("covariate batch: all cells of 1 of its", run.err)
         self.assertIn(f"({level})", run.err)
 
     def test_mistakes(self):
@@ -113,8 +113,7 @@ class Split(RunTest):
                  {"key": "part", "levels": ["level0", "level1", "level2"]}),
                 (["part?.h5ad holds out all of the 1558 cells"], {"files": ["part?.h5ad"]}),
                 (["1e-05 holds out none of the 1558 cells", "data.validation=0"], 1e-5))):
-            for ranks in (1, 3):
-                self.fails(words, 2, f"run{number}", {**EXACT, "data.train": paths, "data.validation": held_out}, ranks)
+            self.fails(words, 2, f"run{number}", {**EXACT, "data.train": paths, "data.validation": held_out}, 1 + 2 * (number % 2))
 
 
 if __name__ == "__main__":

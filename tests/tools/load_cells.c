@@ -3,10 +3,10 @@
  *
  *   load_cells [OPTION=VALUE ...] PATH ... [-- [OPTION=VALUE ...] PATH ... ]...
  * Requests behind "--" are served by the same processes, whatever became of those before; all must end alike.
- * Options: matrix, batch and gene_column (comma-separated), label, n_top, genes_file, known_from (a file whose genes and
- * levels must be matched, as from a checkpoint), driver (auto, mpio, posix), shards, held_out, check (seconds), embed (a
- * path to write), residence (auto, host, stream), window, memory. With batch_size (and epoch, first_batch) it prints what
- * the batches of an epoch hold instead. */
+ * Options: matrix, batch and gene_column (comma-separated), label, n_top, flavor, genes_file, known_from (a file whose
+ * genes and levels must be matched, as from a checkpoint), driver (auto, mpio, posix), shards, held_out, check (seconds),
+ * embed (a path to write), residence (auto, host, stream), window, memory. With batch_size (and epoch, first_batch) it
+ * prints what the batches of an epoch hold instead. */
 #include "gmvae/data.h"
 #include "gmvae/log.h"
 #include "gmvae/mem.h"
@@ -47,6 +47,8 @@ static void set_option(options *o, const char *name, char *value)
     } else if (strcmp(name, "n_top") == 0) {
         o->request.genes_mode = GMV_GENES_N_TOP;
         o->request.n_top = atoll(value);
+    } else if (strcmp(name, "flavor") == 0) {
+        o->request.genes_flavor = strcmp(value, "seurat_v3") == 0 ? GMV_FLAVOR_SEURAT_V3 : GMV_FLAVOR_LOG1P_VARIANCE;
     } else if (strcmp(name, "genes_file") == 0) {
         o->request.genes_mode = GMV_GENES_FILE;
         o->request.genes_file = value;

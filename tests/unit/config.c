@@ -184,6 +184,7 @@ static void test_genes(void **state)
     check_genes("data: {genes: {n_top: 2000}}", "seed=1", GMV_GENES_N_TOP, 2000, "");
     check_genes("data: {genes: {file: g.txt}}", "seed=1", GMV_GENES_FILE, 0, "g.txt");
     check_genes("data: {genes: {file: '', n_top: 7}}", "seed=1", GMV_GENES_N_TOP, 7, "");
+    check_genes("data: {genes: {flavor: seurat_v3, n_top: 7}}", "data.genes=all", GMV_GENES_ALL, 0, "");
     check_genes("data: {genes: {n_top: 7}}", "data.genes=all", GMV_GENES_ALL, 0, "");
     check_genes("data: {genes: {n_top: 7}}", "data.genes.n_top=0", GMV_GENES_ALL, 0, "");
     check_genes("data: {genes: {n_top: 7}}", "data.genes.file=g.txt", GMV_GENES_FILE, 0, "g.txt");
@@ -315,6 +316,8 @@ static void test_check(void **state)
         {"data: {train: a, matrix: layers/counts}", NULL},
         {"data: {train: a, batch_keys: [x, y, x]}", "\"x\" is in data.batch_keys twice"},
         {"data: {train: a, batch_keys: [x], label_key: x}", "data.label_key, which training must not see"},
+        {"data: {train: a, genes: {flavor: seurat_v3}}", "flavor says what n_top goes by, but there is none"},
+        {"data: {train: a, genes: {n_top: 9, flavor: seurat_v3}}", NULL},
         {"data: {train: a, shards: 63}\ntrain: {reduction: exact}", "take 64 shards"},
         {"data: {train: a, shards: 63}", NULL},
         {"data: {train: a}\ntrain: {reduction: exact, batch_size: 4}", "smaller than train.micro_batches (8)"},
@@ -357,6 +360,8 @@ static void test_differences(void **state)
     check_differences("model: {clusters: 5}\nseed: 2", "data: {genes: {n_top: 3}}",
                       "seed: 2, here 1\ndata.genes: all, here n_top\ndata.genes.n_top: 0, here 3\n"
                       "model.clusters: 5, here 20\n");
+    check_differences("data: {genes: {n_top: 3, flavor: seurat_v3}}", "data: {genes: {n_top: 3}}",
+                      "data.genes.flavor: seurat_v3, here log1p_variance\n");
     check_differences("model: {encoder: 3}", "data: {batch_keys: donor}",
                       "data.batch_keys: [], here [donor]\nmodel.encoder: [3], here [300, 250]\n");
     check_differences("data: {validation: a}", "data: {validation: b}", "");
