@@ -68,6 +68,9 @@ static gmv_status open_sources(loader *load)
     if (status == GMV_OK) {
         status = GMV_NEW(cells->obs, files.n, "input files");
     }
+    if (status == GMV_OK) {
+        status = GMV_NEW(cells->stamp, files.n, "input files");
+    }
     GMV_TRY(gmv_comm_agree(load->comm, status));
     GMV_TRY(gmv_h5_check_shared(&files, load->comm, load->request->check_seconds));
     for (int f = 0; f < cells->files; f++) {
@@ -75,6 +78,7 @@ static gmv_status open_sources(loader *load)
         GMV_TRY(gmv_comm_agree(load->comm, open_source(load, source, cells->file[f])));
         GMV_TRY(gmv_comm_agree(load->comm, gmv_copy_text(&cells->obs[f], source->matrix.obs.path)));
         source->first = cells->file_start[f];
+        cells->stamp[f] = source->file.stamp;
         cells->file_start[f + 1] = cells->file_start[f] + source->matrix.rows;
         bool switched = f > 0 && strcmp(source->matrix.name, load->source[0].matrix.name) != 0;
         if (f == 0 || switched) {
@@ -264,6 +268,18 @@ done:
     return status;
 }
 
+/* Rank 0 looks at all files, the others at those whose rows they have. Collective. */
+static gmv_status check_unchanged(const loader *load)
+{
+    gmv_status status = GMV_OK;
+    for (int f = 0; f < load->cells->files && status == GMV_OK; f++) {
+        int64_t first, end;
+        local_rows(load->cells, &load->source[f], &first, &end);
+        status = load->comm->rank == 0 || end > first ? gmv_h5_unchanged(&load->source[f].file) : GMV_OK;
+    }
+    return gmv_comm_agree(load->comm, status);
+}
+
 static void log_totals(const loader *load)
 {
     const gmv_cells *cells = load->cells;
@@ -293,6 +309,7 @@ static gmv_status load_all(loader *load)
         GMV_TRY(keep_top_genes(load));
     }
     GMV_TRY(gmv_factors_load(load->cells, load->comm, request, load->source));
+    GMV_TRY(check_unchanged(load));
     log_totals(load);
     return GMV_OK;
 }
@@ -343,6 +360,7 @@ void gmv_cells_destroy(gmv_cells **cells)
     gmv_packed_fini(&c->packed);
     GMV_FREE(c->shard_start);
     GMV_FREE(c->file_start);
+    GMV_FREE(c->stamp);
     GMV_FREE(c->matrix);
     GMV_FREE(*cells);
 }

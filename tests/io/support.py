@@ -79,7 +79,7 @@ class IoTest(unittest.TestCase):
         mpirun is kept from killing the other ranks a second after one has failed: all must end by themselves, with the
         same code, and with nothing for a sanitizer to report.
         """
-        command = [os.path.join(_tools[1], "load_cells"), *requests[0]]
+        command = [self.loader(), *requests[0]]
         for request in requests[1:]:
             command += ["--", *request]
         if ranks == 1:
@@ -143,8 +143,14 @@ class IoTest(unittest.TestCase):
     def fails(self, words, *arguments, **how):
         self.fails_each([(words, *arguments)], **how)
 
+    def program(self):
+        return os.path.join(_tools[0], "gmvae_dist")
+
+    def loader(self):
+        return os.path.join(_tools[1], "load_cells")
+
     def run_program(self, *arguments):
-        return self.run_command([os.path.join(_tools[0], "gmvae_dist"), *arguments])
+        return self.run_command([self.program(), *arguments])
 
     def inspect(self, path):
         done = self.run_program("inspect", path, "--json")

@@ -269,10 +269,39 @@ static void places_that_cannot_be_are_not_read(void **state)
     unlink(path);
 }
 
+/* Between its opening and the look for its chunks: the same bytes, written again under the same name. */
+static void a_file_that_was_replaced_is_not_read(void **state)
+{
+    (void)state;
+    gmv_h5_prepare();
+    const dataset_case c = {"replaced", 500, 50, H5T_STD_I32LE, EARLY, .written = 500, .can = true};
+    gmv_h5 file;
+    gmv_stored stored;
+    bool can = true;
+    write_file(&c);
+    assert_int_equal(gmv_h5_open(&file, path, NULL), GMV_OK);
+    hid_t dataset = H5Dopen2(file.id, "x", H5P_DEFAULT);
+    assert_int_equal(gmv_h5_unchanged(&file), GMV_OK);
+    unlink(path);
+    assert_int_equal(gmv_h5_unchanged(&file), GMV_ERR_DATA);
+    write_file(&c);
+    gmv_error_clear();
+    assert_int_equal(gmv_h5_unchanged(&file), GMV_ERR_DATA);
+    gmv_error_clear();
+    assert_int_equal(gmv_stored_open(&stored, &file, dataset, 0, c.length, &can), GMV_ERR_DATA);
+    assert_false(can);
+    assert_non_null(strstr(gmv_error_message(), "stored.h5: the file has changed"));
+    gmv_error_clear();
+    H5Dclose(dataset);
+    gmv_h5_close(&file);
+    unlink(path);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         T_TEST(layouts_and_filters_are_read_as_hdf5_reads_them),
+        T_TEST(a_file_that_was_replaced_is_not_read),
         T_TEST(places_that_cannot_be_are_not_read),
         T_TEST(damage_is_not_read_as_values),
     };
