@@ -73,6 +73,9 @@ static gmv_status open_sources(loader *load)
     if (status == GMV_OK) {
         status = GMV_NEW(cells->obs, files.n, "input files");
     }
+    if (status == GMV_OK) {
+        status = GMV_NEW(cells->stamp, files.n, "input files");
+    }
     GMV_TRY(gmv_comm_agree(load->comm, status));
     GMV_TRY(gmv_h5_check_shared(&files, load->comm, load->request->check_seconds));
     for (int f = 0; f < cells->files; f++) {
@@ -80,6 +83,7 @@ static gmv_status open_sources(loader *load)
         GMV_TRY(gmv_comm_agree(load->comm, open_source(load, source, cells->file[f])));
         GMV_TRY(gmv_comm_agree(load->comm, gmv_copy_text(&cells->obs[f], source->matrix.obs.path)));
         source->first = cells->file_start[f];
+        cells->stamp[f] = source->file.stamp;
         cells->file_start[f + 1] = cells->file_start[f] + source->matrix.rows;
         if (source->matrix.rows == 0) {
             gmv_warn("%s: %s has no cells", cells->file[f], gmv_shown(source->matrix.name).at);
@@ -291,6 +295,18 @@ done:
     return status;
 }
 
+/* Rank 0 looks at all files, the others at those whose rows they have. Collective. */
+static gmv_status check_unchanged(const loader *load)
+{
+    gmv_status status = GMV_OK;
+    for (int f = 0; f < load->cells->files && status == GMV_OK; f++) {
+        int64_t first, end;
+        gmv_local_rows(load->cells, &load->source[f], &first, &end);
+        status = load->comm->rank == 0 || end > first ? gmv_h5_unchanged(&load->source[f].file) : GMV_OK;
+    }
+    return gmv_comm_agree(load->comm, status);
+}
+
 static void log_totals(const loader *load)
 {
     const gmv_cells *cells = load->cells;
@@ -327,6 +343,7 @@ static gmv_status load_all(loader *load)
     if (request->known_gene == NULL) {
         GMV_TRY(gmv_split_check_levels(load->cells, load->comm));
     }
+    GMV_TRY(check_unchanged(load));
     log_totals(load);
     return GMV_OK;
 }
@@ -380,6 +397,7 @@ void gmv_cells_destroy(gmv_cells **cells)
     GMV_FREE(c->shard_start);
     GMV_FREE(c->file_start);
     GMV_FREE(c->split.out);
+    GMV_FREE(c->stamp);
     GMV_FREE(c->matrix);
     GMV_FREE(*cells);
 }

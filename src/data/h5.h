@@ -4,15 +4,17 @@
 
 #include "gmvae/comm.h"
 #include "gmvae/config.h"
+#include "gmvae/data.h"
 #include "gmvae/status.h"
 #include "gmvae/types.h"
 
 #include <hdf5.h>
 
 typedef struct gmv_h5 {
-    hid_t id;    /* > 0 when open */
-    char *path;  /* for messages */
-    bool shared; /* opened through MPI-IO: metadata calls are collective */
+    hid_t id;             /* > 0 when open */
+    char *path;           /* for messages */
+    bool shared;          /* opened through MPI-IO: metadata calls are collective */
+    gmv_file_stamp stamp; /* before it was opened */
 } gmv_h5;
 
 typedef struct gmv_shown_text {
@@ -32,6 +34,14 @@ gmv_status gmv_h5_open(gmv_h5 *file, const char *path, const gmv_comm *comm);
 
 /* Accepts a file that is not open. */
 void gmv_h5_close(gmv_h5 *file);
+
+/* Whether the file of this path still is as it was when it was opened: counts of two states must not be mixed.
+ * Not collective. Errors: GMV_ERR_DATA when it was written to, replaced or removed since. */
+gmv_status gmv_h5_unchanged(const gmv_h5 *file);
+
+/* The same for a descriptor that was opened by path later, or for a stamp taken earlier. */
+gmv_status gmv_h5_same_file(const gmv_h5 *file, int fd);
+gmv_status gmv_h5_same_stamp(const gmv_h5 *file, const gmv_file_stamp *stamp);
 
 /* Records "FILE: WHAT: HDF5's own innermost words". Returns GMV_ERR_DATA. */
 gmv_status gmv_h5_fail(const gmv_h5 *file, const char *what);

@@ -35,7 +35,7 @@ static void say(const char *object)
 
 static void name_object(const char *object)
 {
-    say(gmv_shown(object).at);
+    say(object[0] != '\0' ? gmv_shown(object).at : "?"); /* an empty text means done */
 }
 
 /* Should the run itself be gone, nobody stops a loop but these limits. */

@@ -65,13 +65,49 @@ gmv_status gmv_h5_fail(const gmv_h5 *file, const char *what)
                     file->path, gmv_shown(what).at, words);
 }
 
+static gmv_file_stamp stamp_of(const struct stat *info)
+{
+    return (gmv_file_stamp){(int64_t)info->st_dev, (int64_t)info->st_ino, (int64_t)info->st_size,
+                            (int64_t)info->st_mtim.tv_sec, (int64_t)info->st_mtim.tv_nsec};
+}
+
+gmv_status gmv_h5_same_stamp(const gmv_h5 *file, const gmv_file_stamp *stamp)
+{
+    const gmv_file_stamp *a = &file->stamp, *b = stamp;
+    bool same = a->device == b->device && a->inode == b->inode && a->size == b->size && a->seconds == b->seconds &&
+                a->nanoseconds == b->nanoseconds;
+    return same ? GMV_OK
+                : GMV_FAIL(GMV_ERR_DATA,
+                           "%s: the file has changed while it was in use; run again when nothing writes to it",
+                           file->path);
+}
+
+gmv_status gmv_h5_same_file(const gmv_h5 *file, int fd)
+{
+    struct stat info;
+    memset(&info, 0, sizeof info); /* as no file is */
+    fstat(fd, &info);
+    gmv_file_stamp stamp = stamp_of(&info);
+    return gmv_h5_same_stamp(file, &stamp);
+}
+
+gmv_status gmv_h5_unchanged(const gmv_h5 *file)
+{
+    struct stat info;
+    memset(&info, 0, sizeof info);
+    stat(file->path, &info);
+    gmv_file_stamp stamp = stamp_of(&info);
+    return gmv_h5_same_stamp(file, &stamp);
+}
+
 /* What a path that HDF5 may not open is. GMV_OK when it looks like HDF5. */
-static gmv_status look_at_file(const char *path)
+static gmv_status look_at_file(const char *path, gmv_file_stamp *stamp)
 {
     struct stat info;
     if (stat(path, &info) != 0) {
         return GMV_FAIL(GMV_ERR_DATA, "%s: %s; check the path", path, strerror(errno));
     }
+    *stamp = stamp_of(&info);
     if (S_ISDIR(info.st_mode)) {
         return GMV_FAIL(GMV_ERR_DATA,
                         "%s: a directory, not a file; if it is a Zarr store, convert it: python -c \"import anndata; "
@@ -129,7 +165,7 @@ gmv_status gmv_h5_open(gmv_h5 *file, const char *path, const gmv_comm *comm)
 {
     gmv_h5_prepare();
     memset(file, 0, sizeof *file);
-    gmv_status status = look_at_file(path);
+    gmv_status status = look_at_file(path, &file->stamp);
     if (comm != NULL) {
         status = gmv_comm_agree(comm, status); /* H5Fopen is collective then */
     }

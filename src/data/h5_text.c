@@ -166,6 +166,10 @@ gmv_status gmv_h5_attribute_texts(const gmv_h5 *file, const char *path, const ch
     if (H5Tget_class(stored) != H5T_STRING || n <= 0) { /* "no columns" is written as an array of floats */
         goto done;
     }
+    if ((double)n * (double)H5Tget_size(stored) > (double)file->stamp.size) {
+        GMV_GO(GMV_FAIL(GMV_ERR_DATA, "%s: attribute %s of %s declares more than the file holds; it is damaged",
+                        file->path, gmv_shown(name).at, gmv_shown(path).at));
+    }
     type = string_type(stored);
     size_t size = H5Tget_size(type);
     GMV_GO(GMV_NEW(buffer, n * (hssize_t)size, "an attribute"));

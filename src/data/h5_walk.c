@@ -2,7 +2,9 @@
  * to those who read the file for its contents. */
 #include "h5_check.h"
 
-#include "h5.h"
+#include "column.h"
+#include "inspect.h"
+#include "matrix.h"
 
 #include "gmvae/mem.h"
 
@@ -267,15 +269,70 @@ static void look_at_object(walk *w, const char *path)
     if (object < 0) {
         return;
     }
-    if (H5Oget_info(object, &info) >= 0 && (info.rc <= 1 || is_new(w, info.addr))) {
+    bool again = H5Oget_info(object, &info) >= 0 && info.rc > 1 && !is_new(w, info.addr);
+    if (!again) {
         H5Aiterate2(object, H5_INDEX_NAME, H5_ITER_NATIVE, &from, visit_attribute, &attributes);
-        if (info.type == H5O_TYPE_DATASET) {
-            look_at_dataset(w, object, path);
-        } else if (info.type == H5O_TYPE_GROUP) {
-            look_at_children(w, path);
-        }
+    }
+    if (!again && H5Iget_type(object) == H5I_DATASET) {
+        look_at_dataset(w, object, path);
+    } else if (!again && H5Iget_type(object) == H5I_GROUP) {
+        look_at_children(w, path);
     }
     H5Oclose(object);
+}
+
+/* ---- what the run itself will do ---- */
+
+static void open_columns(const gmv_h5 *file, const char *path)
+{
+    gmv_table table;
+    gmv_texts names = {NULL, 0};
+    if (gmv_table_open(&table, file, path) == GMV_OK && gmv_column_names(&table, &names) == GMV_OK) {
+        for (int i = 0; i < names.n; i++) {
+            gmv_column column;
+            gmv_column_open(&column, &table, names.at[i], "");
+            gmv_column_close(&column);
+            gmv_error_clear();
+        }
+    }
+    gmv_texts_free(&names);
+    gmv_error_clear();
+}
+
+static void open_matrix(const gmv_h5 *file, const gmv_place *place)
+{
+    gmv_matrix matrix;
+    gmv_texts genes = {NULL, 0};
+    if (gmv_matrix_open(&matrix, file, place) == GMV_OK) {
+        gmv_matrix_genes(&matrix, NULL, &genes);
+        gmv_texts_free(&genes);
+        gmv_matrix_close(&matrix);
+    }
+    gmv_error_clear();
+    open_columns(file, place->obs);
+    open_columns(file, place->var);
+}
+
+/* The same calls in the same order, since the walk may stop where these would go on. */
+static void open_all(walk *w)
+{
+    gmv_layout layout = {0};
+    bool checkpoint = false;
+    FILE *nowhere = fopen("/dev/null", "w");
+    gmv_h5_attribute_is(&w->file, "/", "format", "gmvae_dist checkpoint", &checkpoint);
+    if (checkpoint && nowhere != NULL) {
+        gmv_inspect_checkpoint(&w->file, false, nowhere);
+    } else if (gmv_layout_read(&layout, &w->file) == GMV_OK) {
+        for (int i = 0; i < layout.n; i++) {
+            w->at(layout.place[i].name);
+            open_matrix(&w->file, &layout.place[i]);
+        }
+    }
+    if (nowhere != NULL) {
+        fclose(nowhere);
+    }
+    gmv_layout_free(&layout);
+    gmv_error_clear();
 }
 
 void gmv_h5_walk(const char *path, void (*at)(const char *object))
@@ -283,6 +340,8 @@ void gmv_h5_walk(const char *path, void (*at)(const char *object))
     walk w = {.at = at};
     at("its header");
     if (gmv_h5_open(&w.file, path, NULL) == GMV_OK) {
+        at("/");
+        open_all(&w);
         at("/");
         look_at_object(&w, "");
         gmv_h5_close(&w.file);

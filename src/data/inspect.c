@@ -321,6 +321,9 @@ gmv_status gmv_inspect(const char *path, bool json, double check_seconds)
         status = gmv_inspect_checkpoint(&file, json, stdout);
     } else if (status == GMV_OK) {
         status = look_at_file(&found, &file);
+        if (status == GMV_OK) {
+            status = gmv_h5_unchanged(&file);
+        }
         if (status == GMV_OK && json) {
             gmv_inspect_print_json(&found, stdout);
         } else if (status == GMV_OK) {

@@ -13,18 +13,19 @@ static size_t replace(void **buffer, size_t *size, void *with, size_t room, size
 }
 
 /* client[2] is the size of a decoded chunk; h5py leaves it out for variable-length strings. So room doubles
- * until the chunk fits, up to what LZF can expand to (264 bytes from 3). */
+ * until the chunk fits, up to what LZF can expand to (264 bytes from 3). Less than a chunk is an error: HDF5 would take
+ * what lies behind it for the rest. */
 static size_t decompress(size_t values, const unsigned client[], size_t length, size_t *size, void **buffer)
 {
-    size_t most = 88 * length + 1, room = values >= 3 && client[2] > 0 ? client[2] : 4 * length;
+    size_t known = values >= 3 ? client[2] : 0, most = 88 * length + 1, room = known > 0 ? known : 4 * length;
     for (;; room *= 2) {
         void *out = malloc(room);
         size_t bytes = out != NULL ? lzf_decompress(*buffer, (unsigned)length, out, (unsigned)room) : 0;
-        if (bytes > 0) {
+        if (bytes > 0 && bytes >= known) {
             return replace(buffer, size, out, room, bytes);
         }
         free(out);
-        if (out == NULL || room >= most) {
+        if (out == NULL || bytes > 0 || room >= most) {
             return 0;
         }
     }

@@ -340,6 +340,9 @@ gmv_status gmv_stored_open(gmv_stored *stored, const gmv_h5 *file, hid_t dataset
     stored->end = end;
     stored->fd = open(file->path, O_RDONLY | O_CLOEXEC);
     gmv_status status = stored->contiguous_at == 0 ? find_chunks(stored, file, dataset, can) : GMV_OK;
+    if (status == GMV_OK && stored->fd >= 0) {
+        status = gmv_h5_same_file(file, stored->fd);
+    }
     *can = *can && status == GMV_OK && stored->fd >= 0 && settle_places(stored, file, dataset);
     if (!*can) {
         gmv_stored_close(stored);

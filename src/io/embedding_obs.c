@@ -369,6 +369,7 @@ gmv_status gmv_embedding_copy_obs(const gmv_h5ad *out, const gmv_cells *cells, i
     }
     for (int f = 0; f < cells->files; f++) {
         GMV_GO(gmv_h5_open(&copy.file[f], cells->file[f], NULL));
+        GMV_GO(gmv_h5_same_stamp(&copy.file[f], &cells->stamp[f]));
         GMV_GO(gmv_table_open(&copy.table[f], &copy.file[f], cells->obs[f]));
     }
     GMV_GO(copy_all(&copy, n_reserved, reserved));

@@ -1,5 +1,7 @@
 #include "h5io.h"
 
+#include "../data/h5.h"
+
 #include "gmvae/mem.h"
 
 #include <inttypes.h>
@@ -17,7 +19,7 @@
 
 void gmv_h5io_quiet(void)
 {
-    H5Eset_auto2(H5E_DEFAULT, NULL, NULL);
+    gmv_h5_prepare();
 }
 
 /* A variable-length UTF-8 string type. */

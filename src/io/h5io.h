@@ -6,7 +6,8 @@
 #include <hdf5.h>
 #include <stdint.h>
 
-/* Silences HDF5's own error printing: our one-line message replaces it. */
+/* Silences HDF5's own error printing: our one-line message replaces it. As for input files, links to other files lead
+ * nowhere. */
 void gmv_h5io_quiet(void);
 
 gmv_status gmv_h5io_put_text(hid_t object, const char *name, const char *text);

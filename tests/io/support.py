@@ -28,6 +28,7 @@ except ImportError as missing:
 
 DATA = os.path.join(os.path.dirname(os.path.abspath(__file__)), os.pardir, "data")
 MPIEXEC = os.environ.get("MPIEXEC", "mpirun")
+FEW = os.environ.get("GMVAE_TEST_FEW") == "1"
 LAUNCHER_VARIABLES = ("OMPI_", "PMIX_", "PMI_", "SLURM_")
 _tools = []
 
@@ -79,7 +80,10 @@ class IoTest(unittest.TestCase):
         mpirun is kept from killing the other ranks a second after one has failed: all must end by themselves, with the
         same code, and with nothing for a sanitizer to report.
         """
-        command = [os.path.join(_tools[1], "load_cells"), *requests[0]]
+        if FEW: # a sanitized program starts slowly, also as the process that looks at files
+            requests = [request if any("check=" in word for word in request) else ("check=0", *request)
+                        for request in requests]
+        command = [self.loader(), *requests[0]]
         for request in requests[1:]:
             command += ["--", *request]
         if ranks == 1:
@@ -143,8 +147,14 @@ class IoTest(unittest.TestCase):
     def fails(self, words, *arguments, **how):
         self.fails_each([(words, *arguments)], **how)
 
+    def program(self):
+        return os.path.join(_tools[0], "gmvae_dist")
+
+    def loader(self):
+        return os.path.join(_tools[1], "load_cells")
+
     def run_program(self, *arguments):
-        return self.run_command([os.path.join(_tools[0], "gmvae_dist"), *arguments])
+        return self.run_command([self.program(), *arguments])
 
     def inspect(self, path):
         done = self.run_program("inspect", path, "--json")

@@ -1,12 +1,16 @@
 """Damaged and unsuitable files: one line that says where and what, the right exit code, and no rank left hanging."""
 import os
 import re
+import shutil
+import signal
 import struct
+import subprocess
+import time
 
-from support import DATA, IoTest, h5py, main, np, small_counts
+from support import DATA, FormatTest, h5py, main, np, small_counts
 
 
-class BadFiles(IoTest):
+class BadFiles(FormatTest):
     def broken_each(self, cases, *arguments, obs=None, dense=False, **how):
         """For each of (words, change): makes a good file, lets `change` spoil it, and expects the words."""
         requests = []
@@ -152,6 +156,84 @@ class BadFiles(IoTest):
 
         self.broken(["X/data is missing or a link to nowhere"], change)
 
+    def test_external_link_behind_a_soft_link(self):
+        with h5py.File(self.path("other.h5"), "w") as f:
+            f["X/data"] = np.ones(3)
+
+        def change(f):
+            del f["X/data"]
+            f["X/elsewhere"] = h5py.ExternalLink("other.h5", "/X")
+            f["X/data"] = h5py.SoftLink("/X/elsewhere/data")
+
+        self.broken(["X/data is missing or a link to nowhere"], change)
+
+    def test_links_in_circles(self):
+        """Soft links that lead to each other are none; a group that contains itself is no obstacle."""
+        def lost(f):
+            del f["X/data"]
+            f["X/data"], f["X/other"] = h5py.SoftLink("/X/other"), h5py.SoftLink("/X/data")
+
+        self.broken(["X/data is missing or a link to nowhere"], lost)
+        path = self.make("circle.h5ad")
+        with h5py.File(path, "r+") as f:
+            f["obs/up"], f["obs/self"] = f["/"], f["obs"]
+            f["obs/above"] = h5py.SoftLink("/obs")
+        self.same(self.load(path), small_counts())
+
+    def test_values_in_other_files(self):
+        """External raw storage, and a virtual dataset."""
+        np.arange(1000.0).tofile(self.path("values.bin"))
+        with h5py.File(self.path("other.h5"), "w") as f:
+            f["data"] = np.ones(10)
+
+        def external(f):
+            n = len(f["X/data"])
+            del f["X/data"]
+            f["X"].create_dataset("data", (n,), "f8", external=[(self.path("values.bin"), 0, 8 * n)])
+
+        def virtual(f):
+            layout = h5py.VirtualLayout((len(f["X/data"]),), "f8")
+            layout[:10] = h5py.VirtualSource(self.path("other.h5"), "data", (10,))
+            del f["X/data"]
+            f["X"].create_virtual_dataset("data", layout)
+
+        self.broken_each([(["X/data takes its values from other files"], external),
+                          (["X/data takes its values from other files"], virtual)])
+
+    def test_enormous_shapes_without_data(self):
+        """None of them may be allocated: 2^60 values, 10^12 pointers, a string of 2^31 bytes in every row."""
+        def matrix(**how):
+            def change(f):
+                del f["X"]
+                f.create_dataset("X", (2**40, 2**20), "f4", **how)
+
+            return change
+
+        def pointers(f):
+            del f["X/indptr"]
+            f["X"].create_dataset("indptr", (10**12,), "i8", chunks=(2**20,), compression="gzip")
+
+        def names(f):
+            del f["obs/_index"]
+            f["obs"].create_dataset("_index", (40,), "S2147483647", chunks=(1,), compression="gzip")
+
+        self.broken_each([(["X declares", "damaged"], matrix()), (["X declares", "damaged"], matrix(chunks=(1, 1024))),
+                          (["X/indptr declares", "damaged"], pointers), (["obs/_index declares", "damaged"], names)])
+
+    def test_pointers_beyond_64_bits(self):
+        """Unsigned ones above 2^63, and a sum of lengths that would come back to the right end."""
+        def change(values):
+            def spoil(f):
+                pointers = f["X/indptr"][:].astype(np.uint64)
+                pointers[20:20 + len(values)] = values
+                del f["X/indptr"]
+                f["X/indptr"] = pointers
+
+            return spoil
+
+        self.broken_each([(["X/indptr", "damaged"], change([2**64 - 1])), (["X/indptr", "damaged"], change([2**63, 2**62])),
+                          (["X/indptr", "damaged"], change([2**63 - 1, 5]))], ranks=(1, 2, 4))
+
     def test_declared_size_without_bytes(self):
         def change(f):
             del f["X/data"]
@@ -180,21 +262,27 @@ class BadFiles(IoTest):
                 out.write(content)
         self.fails_each([([name, word], name) for name, _, word in files])
 
-    def damaged_heap(self, size):
-        """The first text in the file says that it has so many bytes."""
-        path = self.make(f"heap{size:x}.h5ad", obs={"b": ["x", "y"] * 20})
+    def damaged_heap(self, size, name="heap", links=True):
+        """The first text in the file says that it has so many bytes; and the root group has lost its links."""
+        path = self.make(f"{name}{size:x}.h5ad", obs={"b": ["x", "y"] * 20})
         with open(path, "r+b") as f:
-            at = f.read().index(b"GCOL")
-            f.seek(at + 24)
+            data = f.read()
+            f.seek(data.index(b"GCOL") + 24)
             f.write(struct.pack("<Q", size))
+            if not links:
+                f.seek(data.index(b"HEAP"))
+                f.write(bytes(4))
         return path
 
     def test_damage_that_ends_hdf5(self):
-        """HDF5 1.10 loops for ever on the first, and reads outside its memory on the second."""
+        """HDF5 1.10 loops for ever on the first, also where it cannot list the links; the second makes it read outside its
+        memory."""
         old = re.search(r"HDF5 +1\.10\.", self.run_program("--version").stdout)
         endless, crash = self.damaged_heap(2**64 - 16), self.damaged_heap(2**63)
+        blind = self.damaged_heap(2**64 - 16, "blind", links=False)
         cases = [(endless, "HDF5 is not done with / after 2 s" if old else "cannot be read"),
-                 (crash, "HDF5 crashes on /" if old else "cannot be read")]
+                 (crash, "HDF5 crashes on /" if old else "cannot be read"),
+                 (blind, "HDF5 is not done with / after 2 s" if old else "cannot be read")]
         self.fails_each([([os.path.basename(path), word], "check=2", path) for path, word in cases])
         for path, word in cases:
             done = self.run_program("inspect", path, "data.check_seconds=2")
@@ -207,11 +295,82 @@ class BadFiles(IoTest):
         crash, cut = self.damaged_heap(2**63), self.path("cut.h5ad")
         with open(good[0], "rb") as whole, open(cut, "wb") as out:
             out.write(whole.read()[:3000])
-        self.fails(["heap8000000000000000.h5ad"], good[0], good[1], crash, good[2], cut, ranks=(1, 3, 4))
+        self.fails(["heap8000000000000000.h5ad"], "check=60", good[0], good[1], crash, good[2], cut, ranks=(1, 3, 4))
 
     def test_directory(self):
         os.mkdir(self.path("store.zarr"))
         self.fails(["store.zarr: a directory", "read_zarr"], "store.zarr")
+
+    def test_no_regular_file(self):
+        """Opening a FIFO for reading would wait for a writer; a device has no end."""
+        os.mkfifo(self.path("pipe.h5ad"))
+        self.fails_each([(["pipe.h5ad: a pipe, not a file"], "pipe.h5ad"), (["/dev/zero: a device"], "/dev/zero"),
+                         (["/dev/null: a device"], "/dev/null")])
+        done = self.run_program("inspect", "pipe.h5ad")
+        self.assertEqual((done.returncode, done.stdout), (3, ""), done.stderr)
+
+    def test_no_such_file(self):
+        os.symlink("nowhere", self.path("link.h5ad"))
+        self.fails_each([(["gone.h5ad: No such file", "check the path"], "gone.h5ad"),
+                         (["link.h5ad: No such file"], "link.h5ad"), (["no file matches"], "gone*.h5ad")])
+
+    def test_no_permission(self):
+        path = self.make()
+        os.chmod(path, 0)
+        command = [self.program(), "inspect", path]
+        if os.geteuid() == 0: # whom permissions do not stop, but for these two
+            command = ["setpriv", "--bounding-set", "-dac_override,-dac_read_search", "--", *command]
+            if shutil.which("setpriv") is None:
+                self.skipTest("setpriv (util-linux) is missing")
+        done = self.run_command(command)
+        self.assertEqual((done.returncode, done.stdout), (3, ""), done.stderr)
+        self.assertRegex(done.stderr, r"^gmvae_dist: error: .*cells\.h5ad: cannot be opened: Permission denied\n$")
+
+    # files that change
+
+    def paused(self, command, when, change):
+        """Stops a program as soon as `when` is true of it, changes something, and lets it go on.
+        Returns its exit code and its stderr."""
+        run = subprocess.Popen(command, cwd=self.folder, env=self.environment(), text=True, stdout=subprocess.DEVNULL,
+                               stderr=subprocess.PIPE)
+        while not when(run.pid) and run.poll() is None:
+            time.sleep(0.001)
+        run.send_signal(signal.SIGSTOP)
+        change()
+        run.send_signal(signal.SIGCONT)
+        errors = run.communicate(timeout=100)[1]
+        return run.returncode, errors
+
+    def test_file_that_is_written_to_while_it_is_read(self):
+        counts = np.random.default_rng(0).poisson(0.7, (8000, 400)).astype(np.float32)
+        path = self.make(counts=counts, compression="gzip")
+
+        def is_open(pid):
+            try:
+                folder = f"/proc/{pid}/fd"
+                return any(os.readlink(os.path.join(folder, fd)) == path for fd in os.listdir(folder))
+            except OSError: # closed since it was listed
+                return False
+
+        for change in (lambda: os.utime(path, (1, 1)), lambda: os.replace(self.make("other.h5ad"), path)):
+            code, errors = self.paused([self.loader(), "matrix=X", "check=0", path], is_open, change)
+            self.assertEqual(code, 3, errors)
+            self.assertRegex(errors, r"error: .*cells\.h5ad: the file has changed while it was in use; .*\n$")
+
+    def test_file_that_changes_during_training(self):
+        """Counts are read at the start, the columns of obs when the embedding is written."""
+        path, out = self.make(), self.path("out")
+        other = self.make("other.h5ad", obs={"late": ["x"] * 40})
+        with open(self.path("c.yaml"), "w") as config:
+            config.write(f"data: {{train: [{path}]}}\nmodel: {{encoder: [4], decoder: [4], beta: [], clusters: 2, "
+                         f"latent_dim: 2, w_dim: 2}}\ntrain: {{epochs: 600}}\neval: {{every: 600}}\n"
+                         f"checkpoint: {{every: 0}}\noutput: {{dir: {out}}}\n")
+        code, errors = self.paused([self.program(), "train", "c.yaml"],
+                                   lambda pid: os.path.exists(os.path.join(out, "metrics.jsonl")),
+                                   lambda: os.replace(other, path))
+        self.assertEqual(code, 3, errors)
+        self.assertRegex(errors, r"error: .*cells\.h5ad: the file has changed while it was in use")
+        self.assertEqual([name for name in os.listdir(out) if name.startswith("embedding")], [])
 
     def test_without_x(self):
         self.fails(["no matrix 'X'"], os.path.join(DATA, "as_found", "anndata_v0.11.4.h5ad"))

@@ -3,6 +3,7 @@
 
 #include "../../src/data/stored.h"
 
+#include <lzf.h>
 #include <unistd.h>
 
 typedef struct dataset_case {
@@ -269,10 +270,65 @@ static void places_that_cannot_be_are_not_read(void **state)
     unlink(path);
 }
 
+/* Whole in itself, but of 40 bytes where a chunk has 200: HDF5 would take what lies behind them for the rest. */
+static void a_chunk_that_is_too_short_is_not_read(void **state)
+{
+    (void)state;
+    gmv_h5_prepare();
+    const dataset_case c = {"short", 500, 50, H5T_STD_I32LE, EARLY, .lzf = true, .written = 500, .can = true};
+    const char zeros[40] = {0};
+    unsigned char packed[64];
+    int32_t values[500];
+    hsize_t first = 50;
+    write_file(&c);
+    unsigned bytes = lzf_compress(zeros, sizeof zeros, packed, sizeof packed);
+    assert_true(bytes > 0);
+    hid_t file = H5Fopen(path, H5F_ACC_RDWR, H5P_DEFAULT), dataset = H5Dopen2(file, "x", H5P_DEFAULT);
+    assert_true(H5Dwrite_chunk(dataset, H5P_DEFAULT, 0, &first, bytes, packed) >= 0);
+    H5Dclose(dataset);
+    H5Fclose(file);
+    file = H5Fopen(path, H5F_ACC_RDONLY, H5P_DEFAULT);
+    dataset = H5Dopen2(file, "x", H5P_DEFAULT);
+    assert_true(H5Dread(dataset, H5T_NATIVE_INT32, H5S_ALL, H5S_ALL, H5P_DEFAULT, values) < 0);
+    H5Dclose(dataset);
+    H5Fclose(file);
+    unlink(path);
+}
+
+/* Between its opening and the look for its chunks: the same bytes, written again under the same name. */
+static void a_file_that_was_replaced_is_not_read(void **state)
+{
+    (void)state;
+    gmv_h5_prepare();
+    const dataset_case c = {"replaced", 500, 50, H5T_STD_I32LE, EARLY, .written = 500, .can = true};
+    gmv_h5 file;
+    gmv_stored stored;
+    bool can = true;
+    write_file(&c);
+    assert_int_equal(gmv_h5_open(&file, path, NULL), GMV_OK);
+    hid_t dataset = H5Dopen2(file.id, "x", H5P_DEFAULT);
+    assert_int_equal(gmv_h5_unchanged(&file), GMV_OK);
+    unlink(path);
+    assert_int_equal(gmv_h5_unchanged(&file), GMV_ERR_DATA);
+    write_file(&c);
+    gmv_error_clear();
+    assert_int_equal(gmv_h5_unchanged(&file), GMV_ERR_DATA);
+    gmv_error_clear();
+    assert_int_equal(gmv_stored_open(&stored, &file, dataset, 0, c.length, &can), GMV_ERR_DATA);
+    assert_false(can);
+    assert_non_null(strstr(gmv_error_message(), "stored.h5: the file has changed"));
+    gmv_error_clear();
+    H5Dclose(dataset);
+    gmv_h5_close(&file);
+    unlink(path);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         T_TEST(layouts_and_filters_are_read_as_hdf5_reads_them),
+        T_TEST(a_chunk_that_is_too_short_is_not_read),
+        T_TEST(a_file_that_was_replaced_is_not_read),
         T_TEST(places_that_cannot_be_are_not_read),
         T_TEST(damage_is_not_read_as_values),
     };
