@@ -31,6 +31,7 @@ typedef struct gmv_cells {
     char **gene;     /* [G] names */
 
     gmv_packed packed; /* local rows, host memory; every pointer in it is owned here */
+    int32_t *set_genes; /* [packed.sets] genes that each set has; NULL: every cell has all */
     int covariates;    /* C */
     gmv_factor *covariate;
     gmv_factor *label; /* NULL without a label key */
@@ -70,13 +71,19 @@ typedef struct gmv_cells_request {
  * Errors: GMV_ERR_DATA with file, row and gene; GMV_ERR_CONFIG for keys that name nothing there. */
 gmv_status gmv_cells_load(gmv_cells **cells, const gmv_comm *comm, const gmv_cells_request *request);
 
+/* Genes in use that local row i was measured for. */
+static inline int32_t gmv_cells_present(const gmv_cells *cells, gmv_gidx i)
+{
+    return cells->packed.set != NULL ? cells->set_genes[cells->packed.set[i]] : cells->genes;
+}
+
 /* Accepts *cells == NULL; sets it NULL. */
 void gmv_cells_destroy(gmv_cells **cells);
 
 /* Whether a global row is held out under `fraction`: a hash of (seed, row), the same on any rank count. */
 bool gmv_is_held_out(uint64_t seed, gmv_gidx row, double fraction);
 
-/* Mean and standard deviation over all entries (zeros included) of the rows that are not held out:
+/* Mean and standard deviation over all entries (zeros included, genes that a file lacks not) of the rows not held out:
  * the two scalars of `input: standardize`. The same bits for every number of ranks. Collective. */
 gmv_status gmv_cells_scalar_statistics(const gmv_cells *cells, const gmv_comm *comm, uint64_t seed, double held_out,
                                        double *mean, double *std);
