@@ -59,6 +59,8 @@ typedef struct gmv_cells {
 
     gmv_packed packed; /* local rows, host memory; every pointer in it is owned here. Empty when they are streamed */
     struct gmv_stream *stream; /* local rows that stay on disk, see stream.h; NULL: they are in `packed` */
+    int32_t *set_genes; /* [packed.sets] genes that each set has; NULL: every cell has all */
+    int32_t *file_set;  /* [files] set of each file's cells, as set_genes */
     int covariates;    /* C */
     gmv_factor *covariate;
     gmv_factor *label; /* NULL without a label key */
@@ -107,10 +109,14 @@ typedef struct gmv_cells_request {
  * validation that holds out no row or all. */
 gmv_status gmv_cells_load(gmv_cells **cells, const gmv_comm *comm, const gmv_cells_request *request);
 
+/* File of a global row; genes in use that local row i was measured for. */
+int gmv_cells_file(const gmv_cells *cells, gmv_gidx row);
+int32_t gmv_cells_present(const gmv_cells *cells, gmv_gidx i);
+
 /* Accepts *cells == NULL; sets it NULL. */
 void gmv_cells_destroy(gmv_cells **cells);
 
-/* Mean and standard deviation over all entries (zeros included) of the rows that are not held out:
+/* Mean and standard deviation over all entries (zeros included, genes that a file lacks not) of the rows not held out:
  * the two scalars of `input: standardize`. The same bits for every number of ranks. Collective. */
 gmv_status gmv_cells_scalar_statistics(const gmv_cells *cells, const gmv_comm *comm, double *mean,
                                        double *std);

@@ -37,6 +37,9 @@ typedef struct gmv_packed {
     const uint32_t *overflow_count; /* [overflows] counts >= 255, < 2^24 */
     int covariates;          /* C */
     const int32_t *level;    /* [rows, C] one-hot column: offset of the key plus its level */
+    int sets;                /* of genes, where not every row was measured for all; else 0, and the next two are NULL */
+    const int32_t *set;      /* [rows] */
+    const uint8_t *present;  /* [sets, G] 1, or 0 for a gene that a set lacks: its rows have no count of it */
 } gmv_packed;
 
 /* A batch as the operations see it. Filled by batch_fetch into arrays that its owner made large enough. */
@@ -54,6 +57,8 @@ typedef struct gmv_batch {
     float *library;   /* [B] total count of the cell over the genes in use */
     int32_t *level;   /* [B, C] */
     gmv_gidx *cell_id; /* [B] global id */
+    int32_t *set;      /* [B] set of genes; NULL: all cells have all */
+    const uint8_t *present; /* [sets, G] of the packed matrix, not copied; NULL likewise */
 } gmv_batch;
 
 /* Numbers that change from step to step, in backend memory. */
@@ -142,7 +147,8 @@ typedef enum gmv_likelihood {
 
 enum { GMV_MAX_HEADS = 3 };
 
-/* Decoder heads and likelihood in one pass over tiles of genes. */
+/* Decoder heads and likelihood in one pass over tiles of genes. Genes that a cell's set lacks have no term, no gradient
+ * and no part in the softmax: library and mean are over the genes that are there. */
 typedef struct gmv_head_args {
     gmv_likelihood likelihood;
     bool observed_library;          /* mean = library * softmax(head 0), else mean = exp(head 0) */

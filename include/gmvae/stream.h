@@ -20,7 +20,7 @@ struct gmv_stream {
     int64_t *rows_of;     /* [genes + 1] local rows with so many values */
     int64_t nnz;          /* of the local rows */
     int64_t most_large;   /* values of 255 and more in a row, at most */
-    double *shard_sums;   /* [shards, 3] of the rows in training: rows, sum, sum of squares; this rank's shards */
+    double *shard_sums;   /* [shards, 3] of the rows in training: entries, sum, squares; this rank's shards */
     struct gmv_stream_file *file; /* [files] */
     int files;
 };
@@ -61,6 +61,8 @@ typedef struct gmv_slots {
     uint32_t *overflow_count;
     int32_t *level;
     gmv_gidx *cell;
+    int32_t *set;
+    uint8_t *present; /* its own copy */
 } gmv_slots;
 
 /* Ownership: gmv_slots_fini. */

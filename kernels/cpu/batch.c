@@ -29,6 +29,9 @@ static void fetch_row(const gmv_packed *shard, int64_t row, gmv_input input, int
     }
     batch->library[i] = (float)library;
     batch->cell_id[i] = gmv_packed_cell(shard, row);
+    if (shard->set != NULL) {
+        batch->set[i] = shard->set[row];
+    }
     for (int c = 0; c < shard->covariates; c++) {
         batch->level[i * shard->covariates + c] = shard->level[row * shard->covariates + c];
     }
@@ -81,6 +84,7 @@ gmv_status GMV_CPU(batch_fetch)(gmv_backend *b, const gmv_packed *shard, const i
     batch->cells = n;
     batch->genes = shard->genes;
     batch->covariates = shard->covariates;
+    batch->present = shard->present;
     batch->indptr[0] = 0;
     for (int i = 0; i < n; i++) {
         batch->indptr[i + 1] = batch->indptr[i] + (int32_t)(shard->indptr[rows[i] + 1] - shard->indptr[rows[i]]);

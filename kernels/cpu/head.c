@@ -45,6 +45,18 @@ static void logits(const head_work *work, const head_tile *tile, int first, int 
     }
 }
 
+/* Takes genes that a row lacks out of its softmax: the exponential of their logit is 0. */
+static void mask_logits(const head_work *work, const head_tile *tile)
+{
+    for (int r = 0; r < work->rows; r++) {
+        const uint8_t *present = present_in_tile(work, tile, r);
+        float *value = tile->value[0] + (size_t)r * (size_t)tile->genes;
+        for (int t = 0; present != NULL && t < tile->genes; t++) {
+            value[t] = present[t] != 0 ? value[t] : -1e30f;
+        }
+    }
+}
+
 /* Running maximum and sum of exponentials of head 0, for the rows of a group. */
 static void normaliser_tile(const head_work *work, const head_tile *tile, float *top, float *sum)
 {
@@ -158,6 +170,7 @@ static void run_group(const head_work *work, head_pass pass, int group)
         head_tile tile = tile_of(work, t);
         if (pass == pass_normaliser) {
             logits(work, &tile, 0, 1);
+            mask_logits(work, &tile);
             normaliser_tile(work, &tile, work->top + at, work->sum + at);
         } else if (pass == pass_likelihood) {
             work_on_tile(work, &tile, work->ll + at, work->e + at, d_hidden);

@@ -6,6 +6,8 @@
 
 #include "gmvae/likelihoods.h"
 
+#include <string.h>
+
 /* Larger blocks are no faster, and what is kept of one grows with them. */
 enum { block_rows = 256, tile_genes = 192, max_groups = 32 };
 
@@ -67,41 +69,65 @@ INLINED float one_zero(likelihood_functions f, float p0, float p1, float p2, flo
     return value;
 }
 
+/* Zero part of row r of the tile: the sum of values, gradients to the tile. masked: `present` [genes] says which of the
+ * genes the row has; the others get gradients of 0. */
+INLINED float zero_row(likelihood_functions f, bool gradients, bool masked, const head_work *work,
+                       const head_tile *tile, int r, const uint8_t *GMV_RESTRICT present)
+{
+    const float *gene_raw = f.gene_param ? work->args->gene_param.at + tile->first : NULL;
+    size_t row = (size_t)r * (size_t)tile->genes;
+    const float *GMV_RESTRICT p0 = tile->value[0] + row;
+    const float *GMV_RESTRICT p1 = f.heads > 1 ? tile->value[1] + row : gene_raw;
+    const float *GMV_RESTRICT p2 = f.heads > 2 ? tile->value[2] + row : gene_raw;
+    float *GMV_RESTRICT g0 = tile->grad[0] + row;
+    float *GMV_RESTRICT g1 = tile->grad[f.heads > 1 ? 1 : 0] + row;
+    float *GMV_RESTRICT g2 = tile->grad[f.heads > 2 ? 2 : 0] + row;
+    float *GMV_RESTRICT d_gene = tile->d_gene;
+    float shift = work->shift[r], total = 0.0f;
+    int predictors = f.heads + (f.gene_param ? 1 : 0);
+#pragma omp simd reduction(+ : total)
+    for (int t = 0; t < tile->genes; t++) {
+        float q1 = predictors > 1 ? p1[t] : 0.0f, q2 = predictors > 2 ? p2[t] : 0.0f;
+        float q3 = predictors > 3 ? gene_raw[t] : 0.0f, e0, e1, e2, e3;
+        float value = one_zero(f, p0[t] + shift, q1, q2, q3, &e0, &e1, &e2, &e3);
+        bool there = !masked || present[t] != 0;
+        total += there ? value : 0.0f;
+        if (gradients) {
+            g0[t] = there ? e0 : 0.0f;
+        }
+        if (gradients && f.heads > 1) {
+            g1[t] = there ? e1 : 0.0f;
+        }
+        if (gradients && f.heads > 2) {
+            g2[t] = there ? e2 : 0.0f;
+        }
+        if (gradients && f.gene_param) {
+            float e = f.heads == 1 ? e1 : (f.heads == 2 ? e2 : e3);
+            d_gene[t] += there ? e : 0.0f;
+        }
+    }
+    return total;
+}
+
+/* Which of the tile's genes row r has; NULL: all of them. */
+static inline const uint8_t *present_in_tile(const head_work *work, const head_tile *tile, int r)
+{
+    const gmv_batch *batch = work->args->batch;
+    if (batch->present == NULL) {
+        return NULL;
+    }
+    size_t set = (size_t)batch->set[work->first_cell + r / work->args->draws];
+    const uint8_t *present = batch->present + set * (size_t)batch->genes + tile->first;
+    return memchr(present, 0, (size_t)tile->genes) != NULL ? present : NULL;
+}
+
 /* Zero part of every entry of the tile: values to `ll`, gradients to the tile. */
 INLINED void zero_part(likelihood_functions f, bool gradients, const head_work *work, const head_tile *tile, double *ll)
 {
-    const float *gene_raw = f.gene_param ? work->args->gene_param.at + tile->first : NULL;
     for (int r = 0; r < work->rows; r++) {
-        size_t row = (size_t)r * (size_t)tile->genes;
-        const float *GMV_RESTRICT p0 = tile->value[0] + row;
-        const float *GMV_RESTRICT p1 = f.heads > 1 ? tile->value[1] + row : gene_raw;
-        const float *GMV_RESTRICT p2 = f.heads > 2 ? tile->value[2] + row : gene_raw;
-        float *GMV_RESTRICT g0 = tile->grad[0] + row;
-        float *GMV_RESTRICT g1 = tile->grad[f.heads > 1 ? 1 : 0] + row;
-        float *GMV_RESTRICT g2 = tile->grad[f.heads > 2 ? 2 : 0] + row;
-        float *GMV_RESTRICT d_gene = tile->d_gene;
-        float shift = work->shift[r], total = 0.0f;
-        int predictors = f.heads + (f.gene_param ? 1 : 0);
-#pragma omp simd reduction(+ : total)
-        for (int t = 0; t < tile->genes; t++) {
-            float q1 = predictors > 1 ? p1[t] : 0.0f, q2 = predictors > 2 ? p2[t] : 0.0f;
-            float q3 = predictors > 3 ? gene_raw[t] : 0.0f, e0, e1, e2, e3;
-            float value = one_zero(f, p0[t] + shift, q1, q2, q3, &e0, &e1, &e2, &e3);
-            total += value;
-            if (gradients) {
-                g0[t] = e0;
-            }
-            if (gradients && f.heads > 1) {
-                g1[t] = e1;
-            }
-            if (gradients && f.heads > 2) {
-                g2[t] = e2;
-            }
-            if (gradients && f.gene_param) {
-                d_gene[t] += f.heads == 1 ? e1 : (f.heads == 2 ? e2 : e3);
-            }
-        }
-        ll[r] += (double)total;
+        const uint8_t *present = present_in_tile(work, tile, r);
+        ll[r] += (double)(present == NULL ? zero_row(f, gradients, false, work, tile, r, NULL)
+                                          : zero_row(f, gradients, true, work, tile, r, present));
     }
 }
 

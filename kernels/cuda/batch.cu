@@ -107,6 +107,9 @@ static __global__ void fetch_rows_kernel(gmv_packed shard, const int64_t *rows, 
     for (int c = (int)threadIdx.x; c < shard.covariates; c += (int)blockDim.x) {
         batch.level[(int64_t)i * shard.covariates + c] = shard.level[row * shard.covariates + c];
     }
+    if (threadIdx.x == 0 && shard.set != NULL) {
+        batch.set[i] = shard.set[row];
+    }
     if (threadIdx.x == 0) {
         batch.library[i] = (float)library;
         batch.cell_id[i] = gmv_packed_cell(&shard, row);
@@ -187,6 +190,7 @@ gmv_status gmv_cuda_batch_fetch(gmv_backend *b, const gmv_packed *shard, const i
     batch->cells = n;
     batch->genes = shard->genes;
     batch->covariates = shard->covariates;
+    batch->present = shard->present;
     int genes = shard->genes, parts = (n + part_cells - 1) / part_cells;
     int blocks = genes > 0 ? (genes + gene_threads - 1) / gene_threads : 1;
     int64_t entries = (int64_t)parts * genes, clear = (entries + scan_threads - 1) / scan_threads;

@@ -152,7 +152,8 @@ static gmv_status run_total_e(gmv_backend *b, const head_work &work, const head_
 template <typename L>
 static gmv_status run_softmax_passes(gmv_backend *b, const head_work &work, const head_chunk &chunk)
 {
-    GMV_LAUNCH(normaliser_kernel, (unsigned)chunk.rows, row_threads, 0, gmv_cuda_stream(b), chunk,
+    auto normalise = chunk.set != NULL ? normaliser_kernel<true> : normaliser_kernel<false>;
+    GMV_LAUNCH(normalise, (unsigned)chunk.rows, row_threads, 0, gmv_cuda_stream(b), chunk,
                (const float *)work.args->batch->library, work.shift, work.log_norm);
     GMV_LAUNCHED();
     if (!work.gradients) {
@@ -168,9 +169,9 @@ template <typename L>
 static gmv_status run_softmax_on_chip(gmv_backend *b, const head_work &work, const head_chunk &chunk)
 {
     dim3 grid(blocks_of(chunk.genes, normaliser_tile::cols), blocks_of(chunk.rows, normaliser_tile::rows));
-    GMV_CUDA(cudaFuncSetAttribute(normaliser_tile_kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
-                                  (int)normaliser_tile::bytes));
-    GMV_LAUNCH(normaliser_tile_kernel, grid, normaliser_tile::threads, normaliser_tile::bytes, gmv_cuda_stream(b), chunk,
+    auto normalise = chunk.set != NULL ? normaliser_tile_kernel<true> : normaliser_tile_kernel<false>;
+    GMV_CUDA(cudaFuncSetAttribute(normalise, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)normaliser_tile::bytes));
+    GMV_LAUNCH(normalise, grid, normaliser_tile::threads, normaliser_tile::bytes, gmv_cuda_stream(b), chunk,
                work.norm_parts);
     GMV_LAUNCHED();
     GMV_LAUNCH(join_parts_kernel, blocks_of(chunk.rows, rows_wide), rows_wide * rows_high, 0, gmv_cuda_stream(b), chunk,
@@ -293,6 +294,7 @@ static gmv_status run_chunk(gmv_backend *b, const head_work &work, int first)
     chunk.genes = left < work.chunk_genes ? left : work.chunk_genes;
     GMV_TRY(provide_logits(b, work, &chunk, first));
     chunk.gene_raw = args->gene_param.at != NULL ? args->gene_param.at + first : NULL;
+    chunk.present = args->batch->present != NULL ? args->batch->present + first : NULL;
     chunk.starts = work.starts + (int64_t)first * (chunk.groups + 1);
     GMV_TRY(run_likelihood(b, work, chunk));
     return work.gradients ? flow_back(b, work, chunk, first) : GMV_OK;
@@ -457,6 +459,8 @@ gmv_status gmv_cuda_head_likelihood(gmv_backend *b, const gmv_head_args *args)
     work.chunk.cell = batch->cell;
     work.chunk.count = batch->col_count;
     work.chunk.scale = args->scale;
+    work.chunk.set = batch->present != NULL ? batch->set : NULL;
+    work.chunk.all_genes = batch->genes;
     divide(&work);
     void *scratch;
     GMV_TRY(gmv_cuda_scratch(b, GMV_CUDA_SCRATCH, arrange(&work, NULL), &scratch));

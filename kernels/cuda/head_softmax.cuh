@@ -18,6 +18,7 @@ static __device__ __forceinline__ void keep_norm(const head_chunk &chunk, const 
 
 /* Normaliser of a row of logits in memory: a block for each row. 4 bytes and 1.3 exponentials an entry (0.9 ps,
  * 0.3 ps): bound by memory. */
+template <bool masked>
 static __global__ void __launch_bounds__(row_threads)
     normaliser_kernel(head_chunk chunk, const float *library, float *shift, float *log_norm)
 {
@@ -26,12 +27,14 @@ static __global__ void __launch_bounds__(row_threads)
     __shared__ double sums[warp_width];
     int row = (int)blockIdx.x;
     const float *logit = chunk.logits + (int64_t)row * chunk.ld;
+    const uint8_t *present = masked ? present_of(chunk, row) : NULL;
     float top = -1e30f, sum = 0.0f;
     for (int64_t base = threadIdx.x; base < chunk.genes; base += at_once * row_threads) {
         float value[at_once], highest = top;
         for (int j = 0; j < at_once; j++) {
             int64_t g = base + j * row_threads;
-            value[j] = g < chunk.genes ? logit[g] + __ldg(chunk.bias[0] + g) : -INFINITY;
+            bool there = g < chunk.genes && (!masked || present[g] != 0);
+            value[j] = there ? logit[g] + __ldg(chunk.bias[0] + g) : -INFINITY;
             highest = fmaxf(highest, value[j]);
         }
         sum *= gmv_expf(top - highest);
@@ -64,10 +67,33 @@ static __device__ __forceinline__ float2 joined(float2 a, float2 b)
 /* parts[gene tile, row], on chip: logits go no further than the registers. 600 operations an entry (1.5 ps at the
  * 400 TFLOP/s of mma.sync) hide its exponential; operands 128 + 128 rows for 128 x 128 entries, 1.8 ps of L2. */
 typedef tensor_tile<4, 4, 1> normaliser_tile;
+enum { across = 4 };
+
+/* Gives the logits of genes that their row's cell lacks no part in the sum. */
+static __device__ __forceinline__ void mask_tile(const head_chunk &chunk, int first_row, int first_gene,
+                                                 normaliser_tile &logits)
+{
+#pragma unroll
+    for (int i = 0; i < 4; i++) {
+#pragma unroll
+        for (int half = 0; half < 2; half++) {
+            int row = first_row + normaliser_tile::row_of(i, 2 * half);
+            const uint8_t *present = present_of(chunk, min(row, chunk.rows - 1));
+#pragma unroll
+            for (int j = 0; j < 2 * across; j++) {
+                int gene = first_gene + normaliser_tile::col_of(j / 2, j % 2);
+                if (gene < chunk.genes && __ldg(present + gene) == 0) {
+                    logits.sum[0][i][j / 2][2 * half + j % 2] = -INFINITY;
+                }
+            }
+        }
+    }
+}
+
+template <bool masked>
 static __global__ void __launch_bounds__(normaliser_tile::threads, 2)
     normaliser_tile_kernel(head_chunk chunk, float2 *parts)
 {
-    enum { across = 4 };
     GMV_DYNAMIC_SHARED(bf16, shared);
     __shared__ float2 shown[across][normaliser_tile::rows];
     int first_row = (int)blockIdx.y * normaliser_tile::rows, first_gene = (int)blockIdx.x * normaliser_tile::cols;
@@ -76,6 +102,9 @@ static __global__ void __launch_bounds__(normaliser_tile::threads, 2)
     tensor_rows weight[1] = {{chunk.weight[0].at + (int64_t)first_gene * ld, chunk.genes - first_gene, ld}};
     normaliser_tile logits;
     logits.run(hidden, weight, shared);
+    if constexpr (masked) {
+        mask_tile(chunk, first_row, first_gene, logits);
+    }
     float bias[across][2];
     for (int j = 0; j < across; j++) {
         for (int q = 0; q < 2; q++) {

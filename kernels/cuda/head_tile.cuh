@@ -3,7 +3,7 @@
  * A tile goes through three phases, and only the first and the last know where logits come from and gradients go:
  * (1) logits + bias are laid into shared memory, read from memory or, on chip, as the product that they are; (2) entries
  * with a count are settled: their value and gradient, zero part included, take the place of their logits, and a bit
- * says so; (3) all other entries, the zeros, are worked through row by row without a gamma function, sums are taken
+ * says so, as do those of genes that a cell lacks, with zeros for results; (3) all other entries, the zeros, are worked through row by row without a gamma function, sums are taken
  * over everything, gradients written: over the logits, or, on chip, as bf16. */
 #pragma once
 
@@ -88,9 +88,18 @@ typedef struct head_chunk {
     const float *log_norm; /* [rows] log of the softmax's normaliser */
     const float *total_e;  /* [rows] sum over genes of the gradient in log mean */
     const float *scale;
+    const int32_t *set;     /* [cells of the batch] set of genes of each; NULL: every cell has all */
+    const uint8_t *present; /* [sets, all genes], at the chunk's first: 0 where a set lacks a gene */
+    int64_t all_genes;
     double *ll, *e; /* [gene tiles of a chunk, rows] added to */
     float *columns; /* out [row tiles, columns, ld] sums of gradients over the rows of a tile */
 } head_chunk;
+
+/* What the cell of a row has of the chunk's genes; NULL: all of them. */
+static __device__ __forceinline__ const uint8_t *present_of(const head_chunk &chunk, int row)
+{
+    return chunk.set == NULL ? NULL : chunk.present + chunk.set[chunk.first_cell + row / chunk.draws] * chunk.all_genes;
+}
 
 /* Where a tile lies. */
 typedef struct tile_place {
@@ -358,6 +367,27 @@ static __device__ void settle_counts(const head_chunk &chunk, const tile_place &
     }
 }
 
+/* Genes that a cell lacks are settled with zeros, whatever was wanted: a warp for each row. They have no counts. */
+template <typename L, unsigned want>
+static __device__ void settle_absent(const head_chunk &chunk, const tile_place &tile, float *planes, tile_shared *shared)
+{
+    int lane = (int)threadIdx.x % warp_width;
+    for (int r = (int)threadIdx.x / warp_width; r < tile.rows; r += tile_warps) {
+        const uint8_t *present = present_of(chunk, tile.first_row + r) + tile.first_gene;
+        for (int j = 0; j < lane_genes; j++) {
+            int gene = lane + j * warp_width;
+            bool absent = gene < tile.genes && present[gene] == 0;
+            for (int k = 0; absent && k < tile_outputs<L, want>::count; k++) {
+                planes[k * tile_plane + r * tile_stride + gene] = 0.0f;
+            }
+            unsigned of_row = __ballot_sync(all_lanes, absent);
+            if (lane == 0 && of_row != 0u) {
+                atomicOr(&shared->settled[r][j], of_row);
+            }
+        }
+    }
+}
+
 /* Adds the sums of one row's tile to the tile's place. */
 template <typename L, unsigned want>
 static __device__ __forceinline__ void add_row_sums(const head_chunk &chunk, int row, float value, float first)
@@ -501,6 +531,9 @@ static __global__ void __launch_bounds__(tile_threads, 3) likelihood_tile_kernel
         stage_logits<L>(chunk, tile, planes);
     }
     __syncthreads();
+    if (chunk.set != NULL) {
+        settle_absent<L, want>(chunk, tile, planes, &shared);
+    }
     settle_counts<L, want>(chunk, tile, factor, planes, &shared);
     __syncthreads();
     float column_sum[outputs::columns > 0 ? outputs::columns : 1][lane_genes] = {};

@@ -310,12 +310,13 @@ static gmv_status check_unchanged(const loader *load)
 static void log_totals(const loader *load)
 {
     const gmv_cells *cells = load->cells;
-    int64_t sum[2] = {gmv_cells_values(cells), 0};
+    int64_t sum[3] = {gmv_cells_values(cells), 0, 0}; /* counts, cells without, entries */
     for (int64_t i = 0; i < cells->count; i++) {
+        sum[2] += gmv_cells_present(cells, i);
         sum[1] += gmv_cells_has_counts(cells, cells->first + i) ? 0 : 1;
     }
-    gmv_comm_sum_i64(load->comm, sum, 2);
-    double entries = (double)cells->total * (double)cells->genes;
+    gmv_comm_sum_i64(load->comm, sum, 3);
+    double entries = (double)sum[2];
     gmv_log("cells: %" PRId64 " in %d file%s, %d genes, %" PRId64 " counts (%.2f%% zeros)", cells->total, cells->files,
             cells->files == 1 ? "" : "s", (int)cells->genes, sum[0],
             entries > 0 ? 100.0 * (1.0 - (double)sum[0] / entries) : 0.0);
@@ -336,6 +337,7 @@ static gmv_status load_all(loader *load)
     if (request->known_gene == NULL && request->genes_mode == GMV_GENES_N_TOP) {
         GMV_TRY(keep_top_genes(load));
     }
+    GMV_TRY(gmv_comm_agree(load->comm, gmv_gene_sets(load->cells, load->source, load->stream)));
     if (load->stream) {
         GMV_TRY(gmv_comm_agree(load->comm, gmv_cells_to_stream(load->cells, request, load->source)));
     }
@@ -394,6 +396,8 @@ void gmv_cells_destroy(gmv_cells **cells)
     gmv_name_array_free(c->obs, c->files);
     gmv_packed_fini(&c->packed);
     gmv_stream_destroy(&c->stream);
+    GMV_FREE(c->set_genes);
+    GMV_FREE(c->file_set);
     GMV_FREE(c->shard_start);
     GMV_FREE(c->file_start);
     GMV_FREE(c->split.out);

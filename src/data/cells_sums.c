@@ -8,7 +8,7 @@
 #include <math.h>
 #include <string.h>
 
-/* Per shard: rows that count, sum and sum of squares. Whole numbers below 2^53 add up exactly in any order;
+/* Per shard: entries that count, sum and sum of squares. Whole numbers below 2^53 add up exactly in any order;
  * larger sums keep their bits because a shard is always added by one rank, in row order. */
 static void add_shard(const gmv_cells *cells, int shard, double *sums)
 {
@@ -17,8 +17,8 @@ static void add_shard(const gmv_cells *cells, int shard, double *sums)
         if (gmv_split_holds_out(&cells->split, row)) {
             continue;
         }
-        sums[0] += 1.0;
         gmv_gidx i = row - cells->first;
+        sums[0] += (double)gmv_cells_present(cells, i);
         for (gmv_nnz at = packed->indptr[i]; at < packed->indptr[i + 1]; at++) {
             double count = gmv_packed_count(packed, at);
             sums[1] += count;
@@ -29,7 +29,7 @@ static void add_shard(const gmv_cells *cells, int shard, double *sums)
 
 gmv_status gmv_cells_scalar_statistics(const gmv_cells *cells, const gmv_comm *comm, double *mean, double *std)
 {
-    double *sums = NULL, rows = 0, sum = 0, square = 0;
+    double *sums = NULL, n = 0, sum = 0, square = 0;
     GMV_TRY(gmv_comm_agree(comm, GMV_NEW(sums, 3 * (int64_t)cells->shards, "sums of shards")));
     for (int s = cells->first_shard; s < cells->end_shard; s++) {
         if (cells->stream != NULL) { /* taken when the cells were looked through */
@@ -40,12 +40,11 @@ gmv_status gmv_cells_scalar_statistics(const gmv_cells *cells, const gmv_comm *c
     }
     gmv_comm_share_f64(comm, sums, 3 * (int64_t)cells->shards);
     for (int64_t s = 0; s < cells->shards; s++) {
-        rows += sums[3 * s];
+        n += sums[3 * s];
         sum += sums[3 * s + 1];
         square += sums[3 * s + 2];
     }
     GMV_FREE(sums);
-    double n = rows * (double)cells->genes;
     if (n == 0 || sum == 0) {
         return GMV_FAIL(GMV_ERR_DATA, "there is no count in the training cells, so their mean and deviation are zero");
     }

@@ -55,6 +55,10 @@ gmv_status gmv_factor_read(gmv_factor *factor, const gmv_cells *cells, const gmv
                            const char *name);
 void gmv_factor_fini(gmv_factor *factor);
 
+/* Sets of genes, where a file lacks some of those in use: the table, and the set of every file; of cells in memory that
+ * of every local row, too. Not collective; the same sets on every rank. */
+gmv_status gmv_gene_sets(gmv_cells *cells, gmv_source *source, bool stream);
+
 /* Reads the covariates and the label of the local rows into cells. Collective. */
 gmv_status gmv_factors_load(gmv_cells *cells, const gmv_comm *comm, const gmv_cells_request *request,
                             const gmv_source *source);

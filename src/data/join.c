@@ -126,7 +126,7 @@ static gmv_status choose_list(gmv_gene_join *join, const gmv_comm *comm)
     const gmv_cells_request *request = join->request;
     const gmv_names *first = &join->source[0].genes;
     if (request->known_gene != NULL) {
-        snprintf(join->name, sizeof join->name, "the checkpoint");
+        snprintf(join->name, sizeof join->name, "the model");
         return gmv_genes_known(&join->list, request);
     }
     if (request->genes_mode == GMV_GENES_FILE) {

@@ -153,10 +153,6 @@ gmv_status gmv_join_check(const gmv_gene_join *join)
                         " genes of %s, too few to say anything about its cells; %s",
                         join->source[f].file.path, found, n, join->name, why);
     }
-    if (join->reference && found < n) {
-        return GMV_FAIL(GMV_ERR_DATA, "%s: %" PRId64 " of the %" PRId64 " genes of %s are missing: %s",
-                        join->source[f].file.path, n - found, n, join->name, lacked_names(join, f).at);
-    }
     if (!join->reference && found_everywhere(join) == 0) {
         GMV_TRY(unlike_names(join, f, why, sizeof why));
         return GMV_FAIL(GMV_ERR_DATA,
@@ -298,7 +294,9 @@ static gmv_status report_shared(const gmv_gene_join *join)
     if (shared == most) {
         return GMV_OK;
     }
-    gmv_log("genes: %" PRId64 " are in all %d files and are used", shared, join->files);
+    gmv_log("genes: %" PRId64 " are in all %d files and are used; "
+            "data.genes.file would keep a list of which each file may lack some",
+            shared, join->files);
     for (int f = 0; f < join->files && f < shown_files; f++) {
         gmv_log("  %s: %" PRId64 " genes, %" PRId64 " of them in the first file", join->source[f].file.path,
                 join->source[f].genes.n, join->match[f].found);

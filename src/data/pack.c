@@ -424,6 +424,8 @@ void gmv_packed_fini(gmv_packed *packed)
     free_const(packed->overflow_count);
     free_const(packed->level);
     free_const(packed->cell);
+    free_const(packed->set);
+    free_const(packed->present);
     memset(packed, 0, sizeof *packed);
 }
 

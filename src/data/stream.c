@@ -111,7 +111,7 @@ void gmv_stream_count(gmv_stream *stream, const gmv_cells *cells, const gmv_pack
         double *sums = NULL;
         if (!gmv_split_holds_out(&cells->split, row)) {
             sums = stream->shard_sums + (int64_t)3 * shard;
-            sums[0] += 1.0;
+                sums[0] += (double)gmv_cells_present(cells, local);
         }
         if (packed->indptr[i + 1] > packed->indptr[i]) {
             stream->filled[local / 8] |= (uint8_t)(1u << local % 8);

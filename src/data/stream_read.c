@@ -26,6 +26,12 @@ gmv_status gmv_slots_init(gmv_slots *slots, const gmv_cells *cells, int64_t rows
     GMV_TRY(GMV_NEW(slots->overflow_count, 2 * large + 1, what));
     GMV_TRY(GMV_NEW(slots->level, 2 * (rows + 1) * cells->covariates, what));
     GMV_TRY(GMV_NEW(slots->cell, 2 * (rows + 1), what));
+    if (cells->packed.sets > 0) {
+        size_t bytes = (size_t)cells->packed.sets * (size_t)cells->genes;
+        GMV_TRY(GMV_NEW(slots->set, 2 * (rows + 1), what));
+        GMV_TRY(GMV_NEW(slots->present, bytes, what));
+        memcpy(slots->present, cells->packed.present, bytes);
+    }
     slots->view = (gmv_packed){.rows = 2 * (rows + 1) - 1,
                                .genes = cells->genes,
                                .first_cell = cells->first,
@@ -38,7 +44,10 @@ gmv_status gmv_slots_init(gmv_slots *slots, const gmv_cells *cells, int64_t rows
                                .overflow_at = slots->overflow_at,
                                .overflow_count = slots->overflow_count,
                                .covariates = cells->covariates,
-                               .level = slots->level};
+                               .level = slots->level,
+                               .sets = cells->packed.sets,
+                               .set = slots->set,
+                               .present = slots->present};
     return GMV_OK;
 }
 
@@ -52,6 +61,8 @@ void gmv_slots_fini(gmv_slots *slots)
     GMV_FREE(slots->overflow_count);
     GMV_FREE(slots->level);
     GMV_FREE(slots->cell);
+    GMV_FREE(slots->set);
+    GMV_FREE(slots->present);
     memset(slots, 0, sizeof *slots);
 }
 
@@ -92,11 +103,7 @@ static void fini(block_reader *reader)
 
 static const struct gmv_stream_file *file_of(const gmv_cells *cells, gmv_gidx row)
 {
-    int f = 0;
-    while (row >= cells->file_start[f + 1]) {
-        f++;
-    }
-    return &cells->stream->file[f];
+    return &cells->stream->file[gmv_cells_file(cells, row)];
 }
 
 static bool is_unchanged(const struct gmv_stream_file *file)
@@ -186,6 +193,9 @@ static bool append(slot_writer *to, const gmv_packer *packed, const gmv_gidx *id
             offset += cells->covariate[c].levels;
         }
         slots->cell[to->row] = id[i];
+        if (slots->set != NULL) {
+            slots->set[to->row] = cells->file_set[gmv_cells_file(cells, id[i])];
+        }
         slots->indptr[to->row + 1] = to->value + packed->indptr[i + 1];
     }
     to->value += packed->nnz;

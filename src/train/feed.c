@@ -51,7 +51,7 @@ typedef struct packed_array {
     int64_t bytes;
 } packed_array;
 
-enum { packed_arrays = 8 };
+enum { packed_arrays = 10 };
 static const int64_t other_bytes = (int64_t)1 << 29; /* what `auto` leaves for activations and scratch memory */
 
 static void list_arrays(gmv_packed *packed, int64_t nnz, packed_array *array)
@@ -64,6 +64,8 @@ static void list_arrays(gmv_packed *packed, int64_t nnz, packed_array *array)
     array[5] = (packed_array){(const void **)&packed->overflow_count, packed->overflows * 4};
     array[6] = (packed_array){(const void **)&packed->level, packed->rows * packed->covariates * 4};
     array[7] = (packed_array){(const void **)&packed->cell, packed->rows * 8};
+    array[8] = (packed_array){(const void **)&packed->set, packed->rows * 4};
+    array[9] = (packed_array){(const void **)&packed->present, (int64_t)packed->sets * packed->genes};
 }
 
 static gmv_status choose_place(gmv_backend *b, const packed_array *array, int residence, bool *on_device)
@@ -127,7 +129,7 @@ static void end_residence(gmv_resident *resident, gmv_backend *b)
 
 /* Lays the batch's arrays out at `base`; returns the bytes they take. */
 static int64_t arrange_batch(gmv_batch *batch, char *base, int64_t cells, int64_t genes, int64_t covariates,
-                             int64_t nonzeros)
+                             int64_t nonzeros, int64_t with_set)
 {
     int64_t used = 0;
 #define TAKE(field, count)                                                                                             \
@@ -145,6 +147,7 @@ static int64_t arrange_batch(gmv_batch *batch, char *base, int64_t cells, int64_
     TAKE(library, cells);
     TAKE(level, cells * covariates);
     TAKE(cell_id, cells);
+    TAKE(set, with_set);
 #undef TAKE
     return used;
 }
@@ -153,9 +156,10 @@ static gmv_status reserve_batch(gmv_feed *feed, gmv_batch *batch, void **block, 
                                 int64_t nonzeros)
 {
     gmv_backend *b = feed->backend;
-    int64_t bytes = arrange_batch(batch, NULL, feed->max_cells, cells->genes, cells->covariates, nonzeros);
+    int64_t with_set = cells->packed.sets > 0 ? feed->max_cells : 0;
+    int64_t bytes = arrange_batch(batch, NULL, feed->max_cells, cells->genes, cells->covariates, nonzeros, with_set);
     GMV_TRY(b->op->allocate(b, block, bytes, "a batch"));
-    arrange_batch(batch, *block, feed->max_cells, cells->genes, cells->covariates, nonzeros);
+    arrange_batch(batch, *block, feed->max_cells, cells->genes, cells->covariates, nonzeros, with_set);
     batch->genes = cells->genes;
     batch->covariates = cells->covariates;
     return GMV_OK;

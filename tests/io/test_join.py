@@ -114,6 +114,65 @@ class Genes(FormatTest):
         self.fails(["a.h5ad", "var/kind has no name for gene 2"], "a.h5ad", "gene_column=kind")
 
 
+class Masks(FormatTest):
+    """Files that lack some of the genes that are asked for."""
+
+    def list_of(self, *wanted):
+        with open(self.path("genes.txt"), "w") as out:
+            out.write("\n".join(wanted))
+        return "genes_file=genes.txt"
+
+    def masked(self, loaded, counts, present):
+        """counts, present: [cells, genes in use]."""
+        self.same(loaded, np.where(present, counts, 0))
+        rows, columns = np.arange(1, counts.shape[0] + 1), np.arange(1, counts.shape[1] + 1)
+        self.assertEqual(loaded["present"], present.sum())
+        self.assertEqual(loaded["present_checksum"], 0 if present.all() else int(rows @ present @ columns))
+        mean = counts[present].mean(dtype=np.float64)
+        self.assertAlmostEqual(float.fromhex(loaded["mean"]) / mean, 1, places=12)
+        self.assertAlmostEqual(float.fromhex(loaded["std"]) / counts[present].std(dtype=np.float64), 1, places=6)
+
+    def test_a_list_that_files_lack_some_of(self):
+        a, b, c = (small_counts(cells=n, seed=n) for n in (13, 29, 8))
+        self.make("a.h5ad", counts=a)
+        self.make("b.h5ad", counts=b[:, [9, 2, 0, 5]], genes=names(9, 2, 0, 5))
+        self.make("c.h5ad", counts=c[:, [2, 9, 1, 5, 0]], genes=names(2, 9, 1, 5, 0))
+        chosen = [5, 2, 9, 7]
+        loaded = self.load_everywhere("a.h5ad", "b.h5ad", "c.h5ad", self.list_of(*names(*chosen)))
+        self.assertEqual((loaded["gene"], loaded["sets"]), (names(*chosen), 2))
+        present = np.ones((50, 4), bool)
+        present[13:, 3] = False
+        self.masked(loaded, np.vstack([a, b, c])[:, chosen], present)
+        log = "\n".join(loaded["log"])
+        self.assertIn("b.h5ad: has 3 of the 4 genes of genes.txt; the others are masked in its cells: 'gene7'", log)
+        self.assertNotIn("a.h5ad: has", log)
+        self.assertEqual(self.load("a.h5ad", "genes_file=genes.txt")["sets"], 0)
+
+    def test_lists_that_do_not_fit(self):
+        self.make("a.h5ad")
+        self.make("b.h5ad", genes=[f"ENSG{j:011}" for j in range(12)])
+        self.fails(["genes.txt: 1 of 3 genes are not in any of the files", "'gone'"], "a.h5ad", "b.h5ad",
+                   self.list_of("gene1", "gone", "ENSG00000000003"), code=2)
+        self.fails(["b.h5ad: has 0 of the 2 genes of genes.txt", "'ENSG00000000000'"], "a.h5ad", "b.h5ad",
+                   self.list_of("gene1", "gene2"))
+
+    def test_genes_of_a_checkpoint(self):
+        counts = small_counts(genes=60)
+        self.make("model.h5ad", counts=counts[:, :30], genes=names(*range(30)))
+        new = {"most.h5ad": range(5, 50), "half.h5ad": range(15, 60), "hardly.h5ad": range(29, 60), "none.h5ad": range(30, 60)}
+        for name, genes in new.items():
+            self.make(name, counts=counts[:, genes], genes=names(*genes))
+        loaded = self.load_everywhere("most.h5ad", "known_from=model.h5ad")
+        self.assertEqual((loaded["gene"], loaded["sets"], loaded["stderr"]), (names(*range(30)), 1, ""))
+        self.assertIn("most.h5ad: has 25 of the 30 genes of the model", "\n".join(loaded["log"]))
+        self.masked(loaded, counts[:, :30], np.repeat([np.arange(30) >= 5], 40, 0))
+        loaded = self.load("half.h5ad", "known_from=model.h5ad")
+        self.assertIn("warning: half.h5ad: has 15 of the 30 genes of the model", loaded["stderr"])
+        self.fails_each([
+            (["hardly.h5ad: has 1 of the 30 genes of the model, too few"], "hardly.h5ad", "known_from=model.h5ad"),
+            (["none.h5ad: has 0 of the 30 genes of the model"], "none.h5ad", "known_from=model.h5ad")])
+
+
 class Levels(FormatTest):
     def test_levels_of_all_files(self):
         import pandas

@@ -38,6 +38,10 @@ class Stream(IoTest):
         with open(names, "w") as out:
             out.write("\n".join(f"gene{j}" for j in (3, 1, 17, 8)))
         self.both(f"genes_file={names}", pattern)
+        self.make("part7.h5ad", small_counts(90, 12, 9), {"donor": ["d9"] * 90, "site": ["s1"] * 90})
+        masked = self.both(f"genes_file={names}", "batch=@file", pattern)
+        self.assertLess(masked["present"], 4 * masked["cells"])
+        os.remove(self.path("part7.h5ad"))
         self.both("held_out=0.3", "label=donor", pattern)
         self.both("n_top=7", "held_out=0.3", pattern)
         self.both("n_top=7", "flavor=seurat_v3", pattern)

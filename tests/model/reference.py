@@ -46,7 +46,7 @@ BASE = {
 
 
 def cases():
-    """(name, overrides, cells, genes, keys, KL weight) of every case."""
+    """(name, overrides, cells, genes, keys, KL weight) of every case; genes as dump_step takes them."""
     axes = (("marginal", "published", "mc"), ("nb", "nb_logit"), (1, 5), (0, 2), (1, 3), ("log1p", "standardize"))
     for at in itertools.product(*(range(len(axis)) for axis in axes)):
         if sum(at) % 2:  # half of the grid: still every combination of any five of the choices
@@ -66,6 +66,11 @@ def cases():
     yield "input-unit-sphere", {**plain, "model.input": "unit_sphere"}, 13, 31, 0, 1.0
     yield "input-none", {**plain, "model.input": "none"}, 13, 31, 0, 1.0
     yield "no-dropout", {**plain, "model.dropout": 0.0}, 13, 31, 1, 1.0
+    masked = {**plain, "train.mc_samples": 2}
+    yield "masked-nb", masked, 13, "31/3", 1, 1.0
+    yield "masked-nb-library-none", {**masked, "model.library": "none"}, 13, "31/3", 1, 1.0
+    yield "masked-nb_logit", {**masked, "model.likelihood": "nb_logit", "model.input": "standardize"}, 13, "31/3", 1, 1.0
+    yield "masked-many-genes", plain, 37, "800/2", 1, 1.0
     yield "one-cell-one-gene", plain, 1, 1, 0, 1.0
     yield "deep", {**plain, "model.encoder": "[9, 8, 7, 6]", "model.beta": "[4, 5, 6]", "model.decoder": "[5]"}, 13, 31, 1, 1.0
     yield "beta-without-layers", {**plain, "model.beta": "[]", "train.mc_samples": 2}, 13, 31, 1, 1.0
@@ -126,20 +131,22 @@ def encoder_input(y, config):
     return x
 
 
-def log_likelihood(p, h, y, config):
-    """log p(y | x, b) of every draw; h [B, M, H], y [B, G]."""
-    y = y[:, None, :]
+def log_likelihood(p, h, data, config):
+    """log p(y | x, b) of every draw; h [B, M, H]. Genes that a cell lacks have no part in it."""
+    y, there = data["counts"][:, None, :], data["present"][:, None, :]
     if config["model.likelihood"] == "nb_logit":
         r = jax.nn.softplus(linear(p, "decoder.r", h)) + 1e-3
         logit = linear(p, "decoder.logit", h)
-        return (gammaln(y + r) - gammaln(r) - gammaln(y + 1.0) + r * jax.nn.log_sigmoid(-logit)
-                + y * jax.nn.log_sigmoid(logit)).sum(-1)
+        each = (gammaln(y + r) - gammaln(r) - gammaln(y + 1.0) + r * jax.nn.log_sigmoid(-logit)
+                + y * jax.nn.log_sigmoid(logit))
+        return (each * there).sum(-1)
     head = linear(p, "decoder.mean", h)
     if config["model.library"] == "observed":
-        head = jax.nn.log_softmax(head, -1) + jnp.log(y.sum(-1, keepdims=True))
+        head += jnp.log(y.sum(-1, keepdims=True)) - logsumexp(head, -1, b=there, keepdims=True)
     mu, theta = jnp.exp(head), jnp.exp(p["decoder.theta"])
-    return (gammaln(y + theta) - gammaln(theta) - gammaln(y + 1.0) + theta * jnp.log(theta / (theta + mu))
-            + y * jnp.log(mu / (theta + mu))).sum(-1)
+    each = (gammaln(y + theta) - gammaln(theta) - gammaln(y + 1.0) + theta * jnp.log(theta / (theta + mu))
+            + y * jnp.log(mu / (theta + mu)))
+    return (each * there).sum(-1)
 
 
 def terms_of(p, data, noise, masks, config):
@@ -175,7 +182,7 @@ def terms_of(p, data, noise, masks, config):
     onehot = jnp.zeros((y.shape[0], config["levels"])).at[jnp.arange(y.shape[0])[:, None], data["level"]].add(1.0)
     onehot = jnp.broadcast_to(onehot[:, None], (*x.shape[:2], config["levels"]))
     decoded = trunk(p, "decoder", jnp.concatenate([x, onehot], -1), masks, rate)
-    reconstruction = -log_likelihood(p, decoded, y, config).mean(-1)
+    reconstruction = -log_likelihood(p, decoded, data, config).mean(-1)
     return jnp.stack([reconstruction, kl_w, kl_z, kl_x, prior], -1), pi.mean(1)
 
 
@@ -196,6 +203,7 @@ def load(path, config):
         config.update({name: float(value) for name, value in file.attrs.items()})
         config["levels"] = int(config["levels"])
         data = {"counts": jnp.asarray(file["counts"][()], dtype=jnp.float64), "level": jnp.asarray(file["level"][()])}
+        data["present"] = jnp.asarray(file["present"][()] if "present" in file else np.ones(data["counts"].shape), jnp.float64)
         return wide("params"), wide("grads"), data, wide("train"), wide("eval"), wide("mask")
 
 

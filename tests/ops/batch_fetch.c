@@ -28,6 +28,8 @@ static void run(const void *context, t_outputs *out)
     t_keep_vec(out, gmv_vec_of(batch.library, c->n));
     t_keep_vec(out, gmv_vec_of((float *)batch.level, (int64_t)c->n * c->data.covariates));
     t_keep_vec(out, gmv_vec_of((float *)(void *)batch.cell_id, 2 * (int64_t)c->n));
+    t_keep_vec(out, gmv_vec_of((float *)batch.set, c->data.sets > 0 ? c->n : 0));
+    assert_true((batch.present != NULL) == (c->data.sets > 0));
 }
 
 static const double *counts_of(const fetch_case *c, int i)
@@ -42,6 +44,7 @@ static void check(fetch_case *c)
     const int32_t *indptr = (int32_t *)out.at[0], *gene = (int32_t *)out.at[1], *colptr = (int32_t *)out.at[3];
     const int32_t *cell = (int32_t *)out.at[4], *level = (int32_t *)out.at[8];
     const int64_t *id = (int64_t *)(void *)out.at[9];
+    const int32_t *set = (int32_t *)out.at[10];
     /* non-zeros carry the input without its constant part: that of `standardize` enters with the product */
     double *x = ref_inputs(&c->data, c->rows, c->n, c->input);
     double constant = c->input.kind == GMV_INPUT_STANDARDIZE ? ref_input(0.0, c->input, 0.0) : 0.0;
@@ -59,6 +62,7 @@ static void check(fetch_case *c)
         }
         assert_int_equal(indptr[i + 1], at);
         assert_true(out.at[7][i] == (float)library);
+        assert_true(c->data.sets == 0 || set[i] == c->data.set[c->rows[i]]);
         assert_true(id[i] == (c->data.cell != NULL ? c->data.cell[c->rows[i]] : c->data.first_cell + c->rows[i]));
         for (int k = 0; k < c->data.covariates; k++) {
             assert_int_equal(level[i * c->data.covariates + k], c->data.level[c->rows[i] * c->data.covariates + k]);
@@ -95,6 +99,9 @@ static void every_shape_and_input(void **state)
                             kind % 2,
                             {(gmv_input_kind)kind, 0.14f, 2.38f}};
             c.rows = t_rows(s, n, n + 9);
+            if (s % 2 == 0) {
+                t_add_sets(&c.data, s);
+            }
             check(&c);
         }
     }

@@ -104,8 +104,12 @@ static head_ref reference(const head_case *c)
     gmv_likelihood_info info = gmv_likelihood_of(c->likelihood);
     size_t genes = (size_t)c->data.genes, n = (size_t)c->n;
     double *count = t_doubles(n * genes);
+    uint8_t *present = c->data.sets > 0 ? t_alloc(n * genes, 1) : NULL;
     for (size_t i = 0; i < n; i++) {
         memcpy(count + i * genes, c->data.count + (size_t)c->rows[i] * genes, genes * sizeof *count);
+        if (present != NULL) {
+            memcpy(present + i * genes, c->data.present + (size_t)c->data.set[c->rows[i]] * genes, genes);
+        }
     }
     head_ref ref = {c->likelihood,
                     c->observed_library,
@@ -117,6 +121,7 @@ static head_ref reference(const head_case *c)
                     c->data.genes,
                     c->width,
                     count,
+                    present,
                     t_widen(c->hidden, n * (size_t)(c->draws * c->width)),
                     {NULL},
                     {NULL},
@@ -276,6 +281,124 @@ static void permuted_cells_permute_the_outputs(void **state)
     }
 }
 
+/* ---- cells that were not measured for all genes ---- */
+
+static head_case with_sets(head_case c, uint64_t seed)
+{
+    t_add_sets(&c.data, seed);
+    return c;
+}
+
+static void genes_that_cells_lack(void **state)
+{
+    (void)state;
+    static const int shapes[][4] = {{0, 1, 5, 3}, {5, 3, 9, 4}, {6, 1, 33, 1}, {11, 3, 257, 13}, {270, 1, 61, 5}};
+    for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++) {
+        const int *shape = shapes[s];
+        for (int variant = 0; variant < 4 * GMV_LIKELIHOODS; variant++) {
+            if (t_few() && variant % 2 != (int)s % 2) {
+                continue;
+            }
+            head_case c = make(1900 + s, (gmv_likelihood)(variant / 4), variant % 2, shape[0], shape[1], shape[2],
+                               shape[3], ordinary);
+            c.gradients = variant / 2 % 2;
+            c = with_sets(c, 1900 + s);
+            check(&c);
+        }
+    }
+}
+
+/* All rows have the same set, two thirds of the genes. @param[out] kept  [G] these genes; returns how many */
+static int give_one_set(head_case *c, int *kept)
+{
+    int genes = c->data.genes, n = 0;
+    for (int i = 0; i < c->data.rows; i++) {
+        c->data.set[i] = 1;
+    }
+    for (int g = 0; g < genes; g++) {
+        if (c->data.present[genes + g] != 0) {
+            kept[n++] = g;
+            continue;
+        }
+        for (int i = 0; i < c->data.rows; i++) {
+            c->data.count[i * genes + g] = 0.0;
+        }
+        ((float *)(uintptr_t)c->bias[0])[g] = 40.0f; /* what make() made: no part in the softmax however large */
+    }
+    return n;
+}
+
+/* The case without the other genes. */
+static head_case of_kept_genes(const head_case *c, const int *kept, int n)
+{
+    head_case small = *c;
+    int genes = c->data.genes, rows = c->data.rows, width = c->width;
+    float *weight[GMV_MAX_HEADS], *bias[GMV_MAX_HEADS], *gene = t_host_floats((size_t)n);
+    small.gene = gene;
+    small.data.genes = n;
+    small.data.sets = 0;
+    small.data.count = t_doubles((size_t)(rows * n));
+    for (int h = 0; h < GMV_MAX_HEADS; h++) {
+        small.weight[h] = weight[h] = t_host_floats((size_t)(n * width));
+        small.bias[h] = bias[h] = t_host_floats((size_t)n);
+    }
+    for (int k = 0; k < n; k++) {
+        for (int h = 0; h < GMV_MAX_HEADS; h++) {
+            memcpy(weight[h] + k * width, c->weight[h] + kept[k] * width, (size_t)width * sizeof(float));
+            bias[h][k] = c->bias[h][kept[k]];
+        }
+        gene[k] = c->gene[kept[k]];
+        for (int i = 0; i < rows; i++) {
+            small.data.count[i * n + k] = c->data.count[i * genes + kept[k]];
+        }
+    }
+    return small;
+}
+
+/* The gradient of each kept gene's tensor, [G, width] against [n, width]; of the others it is exactly 0. */
+static void check_kept(const t_outputs *whole, const t_outputs *part, int which, const int *kept, int n, int genes)
+{
+    size_t width = whole->size[which] / (size_t)genes;
+    const float *all = whole->at[which];
+    float *of_kept = t_host_floats((size_t)n * width);
+    for (int g = 0, k = 0; g < genes; g++) {
+        bool there = k < n && kept[k] == g;
+        for (size_t j = 0; j < width; j++) {
+            if (there) {
+                of_kept[(size_t)k * width + j] = all[(size_t)g * width + j];
+            } else {
+                assert_true(all[(size_t)g * width + j] == 0.0f);
+            }
+        }
+        k += there;
+    }
+    t_gradient("kept genes", of_kept, t_widen(part->at[which], (size_t)n * width), (size_t)n * width, 1e-3);
+}
+
+/* A cell that has only some genes has the loss and the gradients of a model of these genes alone. */
+static void one_set_is_a_smaller_model(void **state)
+{
+    (void)state;
+    enum { B = 13, M = 2, G = 300, H = 6 };
+    int kept[G];
+    for (int variant = 0; variant < 2 * GMV_LIKELIHOODS; variant++) {
+        head_case c = with_sets(make(1950, (gmv_likelihood)(variant / 2), variant % 2, B, M, G, H, ordinary), 1950);
+        int n = give_one_set(&c, kept);
+        head_case small = of_kept_genes(&c, kept, n);
+        t_outputs whole = t_repeatable(run, &c), part = t_repeatable(run, &small);
+        for (int i = 0; i < B; i++) {
+            t_near("loss", (double)whole.at[TERMS][i * GMV_TERMS], (double)part.at[TERMS][i * GMV_TERMS], T_POINTWISE,
+                   0.0);
+        }
+        t_gradient("hidden", whole.at[D_HIDDEN], t_widen(part.at[D_HIDDEN], B * M * H), B * M * H, 1e-3);
+        for (int k = D_WEIGHT; k < OUTPUTS; k++) {
+            if (whole.size[k] > 0) {
+                check_kept(&whole, &part, k, kept, n, G);
+            }
+        }
+    }
+}
+
 /* ---- bf16: operands and the gradients of logits are rounded, the likelihood and all sums are not ---- */
 
 static void round_to_bf16(const float *at, size_t n)
@@ -351,7 +474,7 @@ static void logits_of_rounded_operands(void **state)
             head_case c = make(1800 + s, (gmv_likelihood)(variant / 4), variant % 2, shape[0], shape[1], shape[2],
                                shape[3], ordinary);
             c.gradients = variant / 2 % 2;
-            c = with_rounded_operands(c);
+            c = with_rounded_operands(s % 2 == 1 ? with_sets(c, 1800 + s) : c);
             check_in_bf16(&c, rounding);
         }
     }
@@ -366,6 +489,8 @@ static const struct CMUnitTest tests[] = {
     T_TEST(evaluation_wants_no_gradients),
     T_TEST(cells_without_counts),
     T_TEST(permuted_cells_permute_the_outputs),
+    T_TEST(genes_that_cells_lack),
+    T_TEST(one_set_is_a_smaller_model),
     T_TEST(logits_of_rounded_operands),
 };
 T_MAIN_ON_BACKEND(tests)

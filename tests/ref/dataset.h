@@ -7,16 +7,19 @@
 typedef struct t_dataset {
     int rows, genes, covariates, levels;
     gmv_gidx first_cell;
-    double *count;  /* [rows, genes] */
-    int32_t *level; /* [rows, covariates] */
-    gmv_gidx *cell; /* [rows] global ids, or NULL: they follow from first_cell */
+    double *count;    /* [rows, genes] */
+    int32_t *level;   /* [rows, covariates] */
+    int sets;         /* of genes that rows were measured for; 0: all for all */
+    int32_t *set;     /* [rows] */
+    uint8_t *present; /* [sets, genes] */
+    gmv_gidx *cell;   /* [rows] global ids, or NULL: they follow from first_cell */
 } t_dataset;
 
 /* About `density` of the entries are counts, with a long tail: some above 255, few near 2^24. Every fifth
  * row is empty. */
 static inline t_dataset t_counts(uint64_t seed, int rows, int genes, double density, int covariates)
 {
-    t_dataset data = {rows, genes, covariates, 0, (gmv_gidx)5000000000, NULL, NULL, NULL};
+    t_dataset data = {rows, genes, covariates, 0, (gmv_gidx)5000000000, NULL, NULL, 0, NULL, NULL, NULL};
     data.count = t_doubles((size_t)rows * (size_t)genes);
     data.level = t_alloc((size_t)rows * (size_t)covariates, sizeof(int32_t));
     for (int i = 0; i < rows * genes; i++) {
@@ -39,6 +42,28 @@ static inline t_dataset t_counts(uint64_t seed, int rows, int genes, double dens
         data.levels += of_key;
     }
     return data;
+}
+
+/* Gives rows one of four sets of genes: all, about two thirds, all but a stretch that is longer than a tile of a kernel
+ * where there are so many, and one gene alone. What a row lacks has no count. */
+static inline void t_add_sets(t_dataset *data, uint64_t seed)
+{
+    int genes = data->genes;
+    data->sets = 4;
+    data->set = t_alloc((size_t)data->rows, sizeof *data->set);
+    data->present = t_alloc((size_t)(4 * genes), 1);
+    for (int g = 0; g < genes; g++) {
+        data->present[g] = 1;
+        data->present[genes + g] = g == genes / 2 || t_unit(seed, (uint64_t)g) < 0.67;
+        data->present[2 * genes + g] = g < genes / 8 || g >= genes - genes / 8 - 1;
+        data->present[3 * genes + g] = g == genes - 1;
+    }
+    for (int i = 0; i < data->rows; i++) {
+        data->set[i] = (int32_t)(t_mix(seed + 77 + (uint64_t)i) % 4);
+        for (int g = 0; g < genes; g++) {
+            data->count[(size_t)i * (size_t)genes + (size_t)g] *= data->present[data->set[i] * genes + g];
+        }
+    }
 }
 
 /* Uploads; `wide` stores genes in 32 bits. */
@@ -65,10 +90,7 @@ static inline gmv_packed t_pack(const t_dataset *data, int wide)
         }
         indptr[i + 1] = (gmv_nnz)n;
     }
-    gmv_packed packed = {0};
-    packed.rows = data->rows;
-    packed.genes = data->genes;
-    packed.first_cell = data->first_cell;
+    gmv_packed packed = {.rows = data->rows, .genes = data->genes, .first_cell = data->first_cell, .sets = data->sets};
     packed.cell =
         data->cell != NULL ? t_bytes((int64_t)((size_t)data->rows * sizeof *data->cell), data->cell) : NULL;
     packed.indptr = t_bytes((int64_t)(((size_t)data->rows + 1) * sizeof *indptr), indptr);
@@ -80,6 +102,10 @@ static inline gmv_packed t_pack(const t_dataset *data, int wide)
     packed.overflow_count = t_bytes((int64_t)(over * sizeof *large), large);
     packed.covariates = data->covariates;
     packed.level = t_bytes((int64_t)((size_t)data->rows * (size_t)data->covariates * sizeof(int32_t)), data->level);
+    if (data->sets > 0) {
+        packed.set = t_bytes((int64_t)((size_t)data->rows * sizeof(int32_t)), data->set);
+        packed.present = t_bytes((int64_t)data->sets * data->genes, data->present);
+    }
     return packed;
 }
 
@@ -110,6 +136,7 @@ static inline gmv_batch t_batch_room(const t_dataset *data, int n, int nonzeros)
     batch.library = t_bytes((int64_t)n * 4, NULL);
     batch.level = t_bytes((int64_t)n * data->covariates * 4, NULL);
     batch.cell_id = t_bytes((int64_t)n * 8, NULL);
+    batch.set = data->sets > 0 ? t_bytes((int64_t)n * 4, NULL) : NULL;
     return batch;
 }
 

@@ -1,4 +1,4 @@
-/* Decoder heads and likelihood in double: logits by plain sums, softmax over all genes, log p gene by gene. */
+/* Decoder heads and likelihood in double: logits by plain sums, softmax over the cell's genes, log p gene by gene. */
 #pragma once
 
 #include "harness.h"
@@ -9,6 +9,7 @@ typedef struct head_ref {
     int observed_library, heads, gene_param, softmax;
     int cells, draws, genes, width;
     const double *count;                                        /* [B, G] */
+    const uint8_t *present;                                     /* [B, G], or NULL: all 1 */
     double *hidden;                                             /* [R, H] */
     double *weight[GMV_MAX_HEADS], *bias[GMV_MAX_HEADS], *gene; /* [G, H], [G], [G] */
     double *reconstruction;                                     /* [B] written by each evaluation */
@@ -17,7 +18,9 @@ typedef struct head_ref {
 /* -log p of row r. @param value  [heads, G] scratch */
 static inline double ref_head_row(const head_ref *c, int r, double *value)
 {
-    const double *y = c->count + (size_t)(r / c->draws) * (size_t)c->genes;
+    size_t cell = (size_t)(r / c->draws) * (size_t)c->genes;
+    const double *y = c->count + cell;
+    const uint8_t *there = c->present != NULL ? c->present + cell : NULL;
     double library = 0.0, top = -INFINITY, sum = 0.0, total = 0.0;
     for (int g = 0; g < c->genes; g++) {
         library += y[g];
@@ -32,11 +35,14 @@ static inline double ref_head_row(const head_ref *c, int r, double *value)
         top = value[g] > top ? value[g] : top;
     }
     for (int g = 0; g < c->genes; g++) {
-        sum += exp(value[g] - top);
+        sum += there == NULL || there[g] ? exp(value[g] - top) : 0.0;
     }
     double shift = c->softmax && c->observed_library ? log(library) - top - log(sum) : 0.0;
     for (int g = 0; g < c->genes; g++) {
         double p[GMV_MAX_HEADS + 1] = {0};
+        if (there != NULL && !there[g]) {
+            continue;
+        }
         for (int k = 0; k < c->heads; k++) {
             p[k] = value[k * c->genes + g] + (k == 0 ? shift : 0.0);
         }

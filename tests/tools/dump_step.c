@@ -1,7 +1,9 @@
 /* Runs one training pass and one evaluation pass of a model on made-up cells, and writes everything that an
  * independent implementation needs to repeat them to an HDF5 file: parameters, cells, noise, results.
  *
- *   dump_step CONFIG.yaml OUT.h5 CELLS GENES KEYS KL_WEIGHT [KEY=VALUE ...]
+ *   dump_step CONFIG.yaml OUT.h5 CELLS GENES[/SETS] KEYS KL_WEIGHT [KEY=VALUE ...]
+ *
+ * With SETS, cells have one of so many sets of genes, each of about two thirds of them.
  */
 #include "gmvae/config.h"
 #include "gmvae/model.h"
@@ -18,11 +20,13 @@ enum { MAX_KEYS = 4, LEVELS_PER_KEY = 3, EPOCH = 7, FIRST_DRAW = 2 };
 /* The cells, on the host, and the file. */
 typedef struct dump {
     hid_t file;
-    int cells, genes, keys, draws;
+    int cells, genes, sets, keys, draws;
     float kl_weight;
     float *count;     /* [B, G] */
     int32_t *level;   /* [B, C] */
     int64_t *cell_id; /* [B] */
+    int32_t *set;     /* [B] */
+    uint8_t *present; /* [sets, G] */
 } dump;
 
 static void must(int ok, const char *what)
@@ -73,6 +77,27 @@ static void write_number(const dump *d, const char *name, double value)
 
 /* ---- cells ---- */
 
+/* Sets of genes, no count of what a cell lacks, and [B, G] what it has. */
+static void make_sets(dump *d)
+{
+    const hsize_t shape[] = {(hsize_t)d->cells, (hsize_t)d->genes};
+    uint8_t *has = get((size_t)d->cells * (size_t)d->genes, 1);
+    d->set = get((size_t)d->cells, sizeof *d->set);
+    d->present = get((size_t)d->sets * (size_t)d->genes, 1);
+    for (int j = 0; j < d->sets * d->genes; j++) {
+        d->present[j] = uniform(4, j) < 0.67 || j % d->genes == 0;
+    }
+    for (int i = 0; i < d->cells; i++) {
+        d->set[i] = (int32_t)(uniform(5, i) * d->sets);
+        for (int g = 0; g < d->genes; g++) {
+            has[i * d->genes + g] = d->present[d->set[i] * d->genes + g];
+            d->count[i * d->genes + g] *= has[i * d->genes + g];
+        }
+    }
+    write_array(d, "present", 2, shape, H5T_NATIVE_UINT8, has);
+    free(has);
+}
+
 static void make_cells(dump *d)
 {
     size_t n = (size_t)d->cells;
@@ -88,6 +113,9 @@ static void make_cells(dump *d)
         for (int c = 0; c < d->keys; c++) {
             d->level[i * d->keys + c] = c * LEVELS_PER_KEY + (int)(uniform(2, i * 8 + c) * LEVELS_PER_KEY);
         }
+    }
+    if (d->sets > 0) {
+        make_sets(d);
     }
     const hsize_t counts[] = {n, (hsize_t)d->genes}, levels[] = {n, (hsize_t)d->keys};
     write_array(d, "counts", 2, counts, H5T_NATIVE_FLOAT, d->count);
@@ -124,7 +152,7 @@ static gmv_batch make_batch(const dump *d, gmv_backend *b, gmv_input input)
     uint8_t *count = get(most, sizeof *count);
     gmv_nnz n = 0, *over = get(most, sizeof *over);
     uint32_t *large = get(most, sizeof *large);
-    gmv_packed packed = {.rows = d->cells, .genes = d->genes, .covariates = d->keys};
+    gmv_packed packed = {.rows = d->cells, .genes = d->genes, .covariates = d->keys, .sets = d->sets};
     for (int i = 0; i < d->cells; i++) {
         for (int g = 0; g < d->genes; g++) {
             float y = d->count[i * d->genes + g];
@@ -147,11 +175,15 @@ static gmv_batch make_batch(const dump *d, gmv_backend *b, gmv_input input)
     packed.overflow_at = upload(b, over, packed.overflows * 8);
     packed.overflow_count = upload(b, large, packed.overflows * 4);
     packed.level = upload(b, d->level, (int64_t)d->cells * d->keys * 4);
+    if (d->sets > 0) {
+        packed.set = upload(b, d->set, d->cells * 4);
+        packed.present = upload(b, d->present, d->sets * d->genes); /* the batch refers to it */
+    }
     gmv_batch batch = {0};
     void **array[] = {(void **)&batch.indptr,    (void **)&batch.gene,    (void **)&batch.x,
                       (void **)&batch.colptr,    (void **)&batch.cell,    (void **)&batch.col_x,
                       (void **)&batch.col_count, (void **)&batch.library, (void **)&batch.level,
-                      (void **)&batch.cell_id};
+                      (void **)&batch.cell_id,   (void **)&batch.set};
     for (size_t k = 0; k < sizeof array / sizeof *array; k++) {
         int64_t room = (n + d->cells * (d->keys + 2) + d->genes + 2) * 8;
         must(b->op->allocate(b, array[k], room, "batch") == GMV_OK, "batch");
@@ -168,6 +200,7 @@ static gmv_batch make_batch(const dump *d, gmv_backend *b, gmv_input input)
                     (void *)(uintptr_t)packed.overflow_at,
                     (void *)(uintptr_t)packed.overflow_count,
                     (void *)(uintptr_t)packed.level,
+                    (void *)(uintptr_t)packed.set,
                     rows,
                     first};
     for (size_t k = 0; k < sizeof done / sizeof *done; k++) {
@@ -185,8 +218,9 @@ static gmv_batch make_batch(const dump *d, gmv_backend *b, gmv_input input)
 
 static void release_batch(gmv_backend *b, gmv_batch *batch)
 {
-    void *array[] = {batch->indptr, batch->gene,      batch->x,       batch->colptr, batch->cell,
-                     batch->col_x,  batch->col_count, batch->library, batch->level,  batch->cell_id};
+    void *array[] = {batch->indptr, batch->gene,    batch->x,         batch->colptr,
+                     batch->cell,   batch->col_x,   batch->col_count, batch->library,
+                     batch->level,  batch->cell_id, batch->set,       (void *)(uintptr_t)batch->present};
     for (size_t k = 0; k < sizeof array / sizeof *array; k++) {
         b->op->release(b, array[k]);
     }
@@ -265,11 +299,8 @@ static void disturb(gmv_model *model)
 /* Runs a pass and writes its terms and cluster probabilities under `group`. */
 static void run_pass(gmv_model *model, const dump *d, const gmv_batch *batch, bool training, const char *group)
 {
-    gmv_pass pass = {.batch = batch,
-                     .draws = d->draws,
-                     .first_draw = FIRST_DRAW,
-                     .training = training,
-                     .probability = true};
+    gmv_pass pass = {
+        .batch = batch, .draws = d->draws, .first_draw = FIRST_DRAW, .training = training, .probability = true};
     float scale = 1.0f / (float)d->cells;
     gmv_step step = {.epoch = EPOCH, .scale = scale, .kl_scale = d->kl_weight * scale};
     must(gmv_model_set_step(model, &step) == GMV_OK, "gmv_model_set_step");
@@ -317,10 +348,12 @@ int main(int argc, char **argv)
     const char *name = getenv("GMVAE_TEST_BACKEND");
     must(gmv_comm_init(&comm, &argc, &argv) == GMV_OK, "MPI");
     if (argc < 7) {
-        fprintf(stderr, "usage: dump_step CONFIG.yaml OUT.h5 CELLS GENES KEYS KL_WEIGHT [KEY=VALUE ...]\n");
+        fprintf(stderr, "usage: dump_step CONFIG.yaml OUT.h5 CELLS GENES[/SETS] KEYS KL_WEIGHT [KEY=VALUE ...]\n");
         return 2;
     }
     dump d = {.cells = atoi(argv[3]), .genes = atoi(argv[4]), .keys = atoi(argv[5]), .kl_weight = (float)atof(argv[6])};
+    const char *slash = strchr(argv[4], '/');
+    d.sets = slash != NULL ? atoi(slash + 1) : 0;
     must(d.keys <= MAX_KEYS, "too many keys");
     must(gmv_config_load(&config, &comm, argv[1], argc - 7, (const char *const *)argv + 7) == GMV_OK, argv[1]);
     d.draws = (int)config.train_mc_samples;
@@ -341,6 +374,8 @@ int main(int argc, char **argv)
     free(d.count);
     free(d.level);
     free(d.cell_id);
+    free(d.set);
+    free(d.present);
     gmv_comm_fini(&comm);
     return 0;
 }

@@ -117,7 +117,7 @@ static void print_text(const char *text)
     putchar('"');
 }
 
-enum { SUM, NNZ, ROW_SUM, COLUMN_SUM, LARGEST, LEVELS_SUM, LABEL_SUM, HASH, SUMS };
+enum { SUM, NNZ, PRESENT, PRESENT_SUM, ROW_SUM, COLUMN_SUM, LARGEST, LEVELS_SUM, LABEL_SUM, HASH, SUMS };
 
 /* Adds what is at a place of a packed matrix: row `row`. */
 static void add_row(const gmv_cells *cells, const gmv_packed *packed, int64_t place, gmv_gidx row, int64_t *sums)
@@ -133,6 +133,10 @@ static void add_row(const gmv_cells *cells, const gmv_packed *packed, int64_t pl
         sums[COLUMN_SUM] += (gene + 1) * count;
         sums[LARGEST] = count > sums[LARGEST] ? count : sums[LARGEST];
         sums[HASH] = (int64_t)((uint64_t)sums[HASH] + XXH3_64bits(triple, sizeof triple));
+    }
+    sums[PRESENT] += gmv_cells_present(cells, row - cells->first);
+    for (int32_t g = 0; g < packed->genes && packed->set != NULL; g++) {
+        sums[PRESENT_SUM] += (row + 1) * (g + 1) * packed->present[packed->set[place] * packed->genes + g];
     }
     for (int c = 0; c < cells->covariates; c++) {
         sums[LEVELS_SUM] += (row + 1) * (packed->level[place * cells->covariates + c] + 1);
@@ -258,6 +262,8 @@ static void print_cells(const gmv_cells *cells, const int64_t *sums, double mean
     printf(", \"row_checksum\": %" PRId64 ", \"column_checksum\": %" PRId64 ", \"hash\": \"%016" PRIx64 "\"",
            sums[ROW_SUM], sums[COLUMN_SUM], (uint64_t)sums[HASH]);
     printf(", \"level_checksum\": %" PRId64 ", \"label_checksum\": %" PRId64, sums[LEVELS_SUM], sums[LABEL_SUM]);
+    printf(", \"sets\": %d, \"present\": %" PRId64 ", \"present_checksum\": %" PRId64, cells->packed.sets,
+           sums[PRESENT], sums[PRESENT_SUM]);
     printf(", \"mean\": \"%a\", \"std\": \"%a\", \"matrix\": ", mean, std);
     print_text(cells->matrix);
     print_names("gene", cells->gene, cells->genes);

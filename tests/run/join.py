@@ -1,0 +1,93 @@
+"""Whole runs on several files: genes that one of them lacks, genes in another order, files as levels.
+
+usage: join.py PATH/gmvae_dist
+"""
+import os
+
+from support import CELLS, FEW, RunTest, contents, h5py, main, np, tensors
+
+from cells import replace
+
+
+class Join(RunTest):
+    def setUp(self):
+        super().setUp()
+        with h5py.File(CELLS) as f:
+            self.genes = [name.decode() for name in f["var/_index"][()]]
+        with open(self.path("genes.txt"), "w") as out:
+            out.write("\n".join(self.genes))
+        random = np.random.default_rng(0)
+        everything = np.arange(len(self.genes))
+        self.lacked = np.sort(random.choice(everything, len(everything) // 3, replace=False))
+        self.write("a.h5ad", 0, 800, everything)
+        self.write("b.h5ad", 800, 1558, np.setdiff1d(everything, self.lacked))
+        self.write("shuffled.h5ad", 800, 1558, random.permutation(np.setdiff1d(everything, self.lacked)))
+        self.changes = {"data.train": [self.path("a.h5ad"), self.path("b.h5ad")], "train.reduction": "exact",
+                        "data.genes": {"file": self.path("genes.txt")}, "model.input": "standardize"}
+
+    def path(self, name):
+        return os.path.join(self.folder, name)
+
+    def write(self, name, first, end, genes):
+        """Cells first .. end of the real ones with these genes in this order."""
+        with h5py.File(CELLS) as old, h5py.File(self.path(name), "w") as new:
+            for table in ("obs", "var"):
+                old.copy(table, new)
+            new.attrs.update(old.attrs.items())
+            rows, width = len(old["X/indptr"]) - 1, old["X"].attrs["shape"][1]
+            dense = np.zeros((rows, width), np.float32)
+            at = np.repeat(np.arange(rows), np.diff(old["X/indptr"][()]))
+            dense[at, old["X/indices"][()]] = old["X/data"][()]
+            new.create_dataset("X", data=dense[first:end][:, genes])
+            new["X"].attrs.update({"encoding-type": "array", "encoding-version": "0.2.0"})
+            for key in ("batch", "cell_type", "condition"):
+                replace(new[f"obs/{key}"], "codes", new[f"obs/{key}/codes"][first:end])
+            replace(new["obs"], "_index", new["obs/_index"][first:end])
+            replace(new["var"], "_index", new["var/_index"][()][genes])
+            for key in [key for key in new["var"] if key != "_index"]:
+                del new[f"var/{key}"]
+            new["var"].attrs["column-order"] = np.array([], dtype="S1")
+
+    def test_ranks_and_the_order_of_genes_do_not_matter(self):
+        first = self.train("np1", self.changes)
+        self.assertIn(f"has {len(self.genes) - len(self.lacked)} of the {len(self.genes)} genes", first.out)
+        for ranks in (4,) if FEW else (2, 4):
+            other = self.train(f"np{ranks}", self.changes, ranks)
+            self.assertEqual(contents(other.checkpoint()), contents(first.checkpoint()))
+        other = self.train("shuffled", {**self.changes, "data.train": [self.path("a.h5ad"), self.path("shuffled.h5ad")]})
+        self.assertEqual(contents(other.checkpoint()), contents(first.checkpoint()))
+
+    def test_only_cells_that_have_a_gene_train_its_heads(self):
+        """A run goes on with the same cells without some genes: Adam's means of these only decay."""
+        kept = np.setdiff1d(np.arange(len(self.genes)), self.lacked)
+        changes = {**self.changes, "data.train": [self.path("a.h5ad")], "train.epochs": 1, "checkpoint.every": 1}
+        before = self.train("run", changes)
+        first, steps = tensors(before.checkpoint(), "adam/m"), len(before.losses("step"))
+        self.write("a.h5ad", 0, 800, kept)
+        after = self.try_run("run", {**changes, "train.epochs": 2})
+        self.assertEqual(after.code, 0, after.err)
+        self.assertIn("genes of the model; the others are masked", after.err)
+        decay = 0.9 ** (len(after.losses("step")) - steps)
+        for tensor in ("decoder.mean.bias", "decoder.mean.weight", "decoder.theta"):
+            mean, decayed = tensors(after.checkpoint(), "adam/m")[tensor], decay * first[tensor]
+            np.testing.assert_allclose(mean[self.lacked], decayed[self.lacked], rtol=1e-4, atol=1e-12)
+            self.assertGreater(np.abs(mean - decayed)[kept].reshape(len(kept), -1).max(1).min(), 1e-9)
+
+    def test_files_as_levels(self):
+        changes = {**self.changes, "data.genes": "all", "data.batch_keys": ["batch", "@file"], "output.embedding": True}
+        run = self.train("levels", changes, 2)
+        with h5py.File(run.checkpoint()) as f:
+            self.assertEqual([name.decode() for name in f["covariates/@file"][()]], ["a.h5ad", "b.h5ad"])
+            self.assertEqual(len(f["genes"]), len(self.genes) - len(self.lacked))
+        with h5py.File(run.path("embedding.h5ad")) as f:
+            self.assertEqual(list(f["obs/gmvae_file/codes"][()]), [0] * 800 + [1] * 758)
+        one = {**changes, "checkpoint.path": run.checkpoint("best.h5"), "data.predict": [self.path("b.h5ad")]}
+        for word in ("embed", "eval"):
+            done = self.try_run("one", one, word=word)
+            self.assertEqual((done.code, done.err), (0, ""))
+        self.fails(["shuffled.h5ad: the model knows no file of this name"], 3, "one",
+                   {**one, "data.predict": [self.path("shuffled.h5ad")]}, word="embed")
+
+
+if __name__ == "__main__":
+    main()
