@@ -156,7 +156,7 @@ stage "packages" launch/packages.sh test
 stage "Python packages of the tests" make_python
 export GMVAE_TEST_PYTHON
 stage "release build" build_of release
-ctest_of "release tests" build/release -LE '^(ops|cuda_ops)$' -j 1
+ctest_of "release tests" build/release -LE '^(ops|cuda_ops)$' -j "$jobs"
 on_backends
 if [ "$mode" = all ]; then
     stage "sanitizer build" build_of asan

@@ -63,6 +63,7 @@ typedef struct gmv_slots {
     gmv_gidx *cell;
     int32_t *set;
     uint8_t *present; /* its own copy */
+    char *block;      /* all of them */
 } gmv_slots;
 
 /* Ownership: gmv_slots_fini. */

@@ -8,29 +8,65 @@
 #include <inttypes.h>
 #include <string.h>
 
+enum { page = 4096 };
+
 /* ---- slots ---- */
+
+typedef struct slot_writer {
+    const gmv_cells *cells;
+    gmv_slots *slots;
+    int64_t first_row, row; /* of the view */
+    gmv_nnz first_value, value;
+    int64_t first_large, n_large;
+} slot_writer;
+
+/* The list of large counts ascends over both slots, and has the same length whatever is in them: what is free of it
+ * repeats the last place of the slot, behind its own entry if it has one. */
+static void fill_up(const slot_writer *to)
+{
+    for (int64_t i = to->n_large; i < to->slots->large; i++) {
+        to->slots->overflow_at[to->first_large + i] = to->first_value + to->slots->values - 1;
+    }
+}
+
+/* Lays the arrays out at `base`, each on pages of its own, as they may be lent to a device; returns the bytes they take. */
+static int64_t arrange(gmv_slots *slots, const gmv_cells *cells, char *base)
+{
+    int64_t rows = slots->rows + 1, used = 0;
+    bool wide = gmv_packer_is_wide(cells->genes), sets = cells->packed.sets > 0;
+#define TAKE(field, count)                                                                                             \
+    do {                                                                                                               \
+        slots->field = base == NULL || (count) == 0 ? NULL : (void *)(base + used);                                    \
+        used += ((count) * (int64_t)sizeof *slots->field + page - 1) / page * page;                                    \
+    } while (0)
+    TAKE(indptr, 2 * rows);
+    TAKE(cell, 2 * rows);
+    TAKE(level, 2 * rows * cells->covariates);
+    TAKE(set, sets ? 2 * rows : 0);
+    TAKE(present, (int64_t)cells->packed.sets * cells->genes);
+    TAKE(overflow_at, 2 * slots->large + 1);
+    TAKE(overflow_count, 2 * slots->large + 1);
+    TAKE(gene16, wide ? 0 : 2 * slots->values + 1);
+    TAKE(gene32, wide ? 2 * slots->values + 1 : 0);
+    TAKE(count8, 2 * slots->values + 1);
+#undef TAKE
+    return used;
+}
 
 gmv_status gmv_slots_init(gmv_slots *slots, const gmv_cells *cells, int64_t rows, int64_t values, int64_t large)
 {
-    const char *what = "a window of cells";
     memset(slots, 0, sizeof *slots);
     slots->rows = rows;
     slots->values = values;
     slots->large = large;
-    bool wide = gmv_packer_is_wide(cells->genes);
-    /* one more of each: a rank without rows has slots too, and none of the arrays may be missing */
-    GMV_TRY(GMV_NEW(slots->indptr, 2 * (rows + 1), what));
-    GMV_TRY(wide ? GMV_ROOM(slots->gene32, 2 * values + 1, what) : GMV_ROOM(slots->gene16, 2 * values + 1, what));
-    GMV_TRY(GMV_ROOM(slots->count8, 2 * values + 1, what));
-    GMV_TRY(GMV_NEW(slots->overflow_at, 2 * large + 1, what));
-    GMV_TRY(GMV_NEW(slots->overflow_count, 2 * large + 1, what));
-    GMV_TRY(GMV_NEW(slots->level, 2 * (rows + 1) * cells->covariates, what));
-    GMV_TRY(GMV_NEW(slots->cell, 2 * (rows + 1), what));
-    if (cells->packed.sets > 0) {
-        size_t bytes = (size_t)cells->packed.sets * (size_t)cells->genes;
-        GMV_TRY(GMV_NEW(slots->set, 2 * (rows + 1), what));
-        GMV_TRY(GMV_NEW(slots->present, bytes, what));
-        memcpy(slots->present, cells->packed.present, bytes);
+    int64_t bytes = arrange(slots, cells, NULL);
+    GMV_TRY(GMV_ROOM(slots->block, bytes + page, "a window of cells"));
+    char *base = slots->block + (page - (int64_t)((uintptr_t)slots->block % page)) % page;
+    arrange(slots, cells, base);
+    char *values_at = slots->gene16 != NULL ? (char *)slots->gene16 : (char *)slots->gene32;
+    memset(base, 0, (size_t)(values_at - base));
+    if (slots->present != NULL) {
+        memcpy(slots->present, cells->packed.present, (size_t)cells->packed.sets * (size_t)cells->genes);
     }
     slots->view = (gmv_packed){.rows = 2 * (rows + 1) - 1,
                                .genes = cells->genes,
@@ -48,21 +84,16 @@ gmv_status gmv_slots_init(gmv_slots *slots, const gmv_cells *cells, int64_t rows
                                .sets = cells->packed.sets,
                                .set = slots->set,
                                .present = slots->present};
+    for (int half = 0; half < 2; half++) { /* both are empty */
+        slot_writer to = {.slots = slots, .first_value = half * values, .first_large = half * large};
+        fill_up(&to);
+    }
     return GMV_OK;
 }
 
 void gmv_slots_fini(gmv_slots *slots)
 {
-    GMV_FREE(slots->indptr);
-    GMV_FREE(slots->gene16);
-    GMV_FREE(slots->gene32);
-    GMV_FREE(slots->count8);
-    GMV_FREE(slots->overflow_at);
-    GMV_FREE(slots->overflow_count);
-    GMV_FREE(slots->level);
-    GMV_FREE(slots->cell);
-    GMV_FREE(slots->set);
-    GMV_FREE(slots->present);
+    GMV_FREE(slots->block);
     memset(slots, 0, sizeof *slots);
 }
 
@@ -155,14 +186,6 @@ static gmv_gidx read_span(block_reader *reader, gmv_span span)
 
 /* ---- a slot by all threads ---- */
 
-typedef struct slot_writer {
-    const gmv_cells *cells;
-    gmv_slots *slots;
-    int64_t first_row, row; /* of the view */
-    gmv_nnz first_value, value;
-    int64_t first_large, n_large;
-} slot_writer;
-
 /* Appends the rows of a block. @return false when there is no room: the file is not what it was */
 static bool append(slot_writer *to, const gmv_packer *packed, const gmv_gidx *id)
 {
@@ -200,15 +223,6 @@ static bool append(slot_writer *to, const gmv_packer *packed, const gmv_gidx *id
     }
     to->value += packed->nnz;
     return true;
-}
-
-/* The list of large counts ascends over both slots, and has the same length whatever is in them: what is free of it
- * repeats the last place of the slot, behind its own entry if it has one. */
-static void fill_up(const slot_writer *to)
-{
-    for (int64_t i = to->n_large; i < to->slots->large; i++) {
-        to->slots->overflow_at[to->first_large + i] = to->first_value + to->slots->values - 1;
-    }
 }
 
 gmv_gidx gmv_stream_read(const gmv_cells *cells, const gmv_span *span, int64_t spans, gmv_row_filter filter,

@@ -133,6 +133,7 @@ static gmv_status fast_step(gmv_trainer *trainer, gmv_step *values)
     const int64_t *start = trainer->order.start + (trainer->progress.batch - trainer->order.first);
     int n = (int)(start[1] - start[0]), ahead = cells_ahead(trainer);
     bool known, fetched = gmv_feed_turn(feed, start[0]);
+    feed->batch.cells = n; /* a sequence that was replayed fetched them without this program's knowledge */
     values->first_row = start[0];
     values->next_row = start[1];
     GMV_TRY(gmv_model_set_step(trainer->model, values));

@@ -53,12 +53,13 @@ class Devices(RunTest):
         self.assertEqual([row["cells"] for row in gpu.metrics()], [row["cells"] for row in cpu.metrics()])
 
     def test_a_hundred_steps(self):
-        self.agree({"model.dropout": 0.05})
+        self.agree({"model.dropout": 0.05}, steps=20 if FEW else 100)
 
     def test_two_draws_published_two_covariates(self):
         self.agree({"train.mc_samples": 2, "model.objective": "published", "train.z_free_nats": 0.3,
                     "data.batch_keys": ["batch", "condition"], "model.input": "standardize"}, steps=20)
 
+    @unittest.skipIf(FEW, "fewer cases in slow builds")
     def test_nb_logit_mc(self):
         self.agree({"model.likelihood": "nb_logit", "model.objective": "mc"}, steps=20)
 
@@ -69,6 +70,7 @@ class Devices(RunTest):
             gpu = self.on_gpu(precision, {"train.precision": precision})
             np.testing.assert_allclose(gpu.losses("validation"), cpu.losses("validation"), rtol=tolerance)
 
+    @unittest.skipIf(FEW, "fewer cases in slow builds")
     def test_twice_the_same_bits(self):
         self.same_run(self.on_gpu("one"), self.on_gpu("other"))
 
@@ -80,6 +82,17 @@ class Devices(RunTest):
         np.testing.assert_array_equal(host.losses("step"), device.losses("step"))
         np.testing.assert_array_equal(host.losses("validation"), device.losses("validation"))
         self.assertEqual(contents(device.checkpoint()), contents(host.checkpoint()))
+
+    def test_streamed_cells(self):
+        """Windows that the device reads in the host's memory: as on the CPU, also on two ranks."""
+        changes = {"data.residence": "stream", "data.window": 256, "train.epochs": 2, "train.batch_size": 48}
+        cpu = self.train("cpu", {**SMALL, **changes})
+        for ranks in (1, 2):
+            gpu = self.on_gpu(f"gpu{ranks}", {**changes, "runtime.share_gpu": True}, ranks)
+            self.assertIn("the matrix stays on disk", gpu.out)
+            np.testing.assert_allclose(gpu.losses("step")[:10], cpu.losses("step")[:10], rtol=1e-5)
+            np.testing.assert_allclose(gpu.losses("step"), cpu.losses("step"), rtol=1e-3)
+            np.testing.assert_allclose(gpu.losses("validation"), cpu.losses("validation"), rtol=1e-3)
 
     @unittest.skipUnless(ON_HOST, "needs a GPU with little memory")
     def test_a_matrix_stays_in_host_memory_where_the_gpu_is_small(self):
