@@ -135,7 +135,7 @@ bool gmv_cells_has_counts(const gmv_cells *cells, gmv_gidx row)
 {
     int64_t local = row - cells->first;
     if (cells->stream != NULL) {
-        return (cells->stream->filled[local / 8] >> local % 8 & 1u) != 0;
+        return ((unsigned)cells->stream->filled[local / 8] >> (local % 8) & 1u) != 0;
     }
     return cells->packed.indptr[local + 1] > cells->packed.indptr[local];
 }

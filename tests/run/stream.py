@@ -142,7 +142,7 @@ class Stream(RunTest):
         """Megabytes that a run of one process had at most."""
         pid = os.fork()
         if pid == 0:
-            os.environ.update(self.environment())
+            os.environ.update(self.environment(), MALLOC_ARENA_MAX="1")  # how many there are depends on luck
             os.chdir(self.folder)
             out = os.open(os.devnull, os.O_WRONLY)
             os.dup2(out, 1)
@@ -153,18 +153,18 @@ class Stream(RunTest):
 
     @unittest.skipIf(FEW, "a sanitizer keeps what is freed")
     def test_memory_does_not_grow(self):
-        """Ten times the cells, the same memory: training, evaluation and embedding."""
+        """62,320 and four times as many cells, the same memory: training, evaluation and embedding."""
         changes = {**STREAM, "data.batch_keys": ["batch"], "data.window": 2048, "train.batch_size": 512,
                    "train.epochs": 1, "output.embedding": True, "eval.samples": 1, "data.check_seconds": 0,
                    "train.log_steps": 0, "data.shards": 8, "data.genes": {"file": os.path.join(self.folder, "genes.txt")}}
         with h5py.File(CELLS) as f, open(changes["data.genes"]["file"], "wb") as out:
             out.write(b"\n".join(f["var"][f["var"].attrs["_index"]][:60]))
         peaks = []
-        for times in (8, 80):
+        for times in (40, 160):
             file = os.path.join(self.folder, f"x{times}.h5ad")
             bigger(file, times)
             peaks.append(self.peak(f"x{times}", file, changes))
-        self.assertLess(peaks[1], 1.05 * peaks[0] + 1, peaks)
+        self.assertLess(peaks[1], 1.05 * peaks[0], peaks)
 
 
 if __name__ == "__main__":
