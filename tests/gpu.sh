@@ -10,7 +10,7 @@
 #   ops        every operation and a training step against the references of tests/ops
 #   runs       whole runs against the CPU's (needs Python with numpy and h5py)
 #   train      the held-out bound of real cells in every precision, against the CPU's
-#   bench      the training step, ours and PyTorch's (needs Python with PyTorch)
+#   bench      the GPU's ceilings; the training step, ours and PyTorch's (needs Python with PyTorch)
 #   compile    PyTorch's again, with torch.compile
 #   sanitizer  the operations under compute-sanitizer
 #
@@ -186,6 +186,7 @@ bench_lines() {
     grep '^{.*}$' "$stdout" >>"$results"
     rates=$(sed -n 's/.*"precision": "\([a-z0-9]*\)".*"cells_per_s": \([0-9]*\).*/\1 \2/p' "$stdout" | paste -s -d , -)
     rates=${rates:+$rates cells/s}
+    [ -n "$rates" ] || rates=$(sed -n 's/.*"runtime": [0-9]*, "\(.*\)}$/\1/p' "$stdout" | tr -d '"')
     stdout=""
     verdict "$part" "$name" "$status" "$seconds" "${rates:-$note}"
     [ "$status" -eq 0 ] || [ "$note" = "no time left" ] || show_log 5
@@ -225,7 +226,10 @@ for asked in "$@"; do
     runs*) begin "$asked" 420 420 && check "CPU and GPU side by side" env CUDA_VISIBLE_DEVICES="$one_gpu" "$python" \
         tests/run/devices.py "$program" -v ;;
     train*) begin "$asked" 300 300 && training ;;
-    bench*) begin "$asked" 600 120 && benchmarks ours torch ;;
+    bench*) begin "$asked" 600 120
+        bench_lines "what this GPU can do at most" "$bench/bench_ceilings"
+        benchmarks ours torch
+        ;;
     compile*) begin "$asked" 1800 600 && benchmarks compile ;;
     sanitizer*) begin "$asked" 1800 300 && under_sanitizer ;;
     esac
