@@ -120,12 +120,22 @@ class Stream(IoTest):
         self.assertLess(stream["once"], 0.75 * sum(SIZES))
 
     def test_windows_mix_all_shards(self):
-        """A batch has cells of every shard however the windows lie: of rows in order, none are neighbours for long."""
-        self.make("sorted.h5ad", np.tile(np.arange(1, 31, dtype=np.float32), (4000, 1)))
-        common = ("shards=16", "batch_size=160", self.path("sorted.h5ad"))
-        trace = self.load_each(("residence=stream", "window=400", *common))[0]
-        self.assertGreaterEqual(trace["windows"], 8)
-        self.assertEqual((trace["once"], trace["more"]), (4000, 0))
+        """On cells sorted by type: types are spread over batches about as by a full shuffle, which is 1 (more where a
+        type ends within a shard, as blocks come whole), and neighbours of the file meet once for every window that
+        there is. One shard alone does not do it."""
+        types = [f"type{j // 400}" for j in range(4000)]
+        path = self.make("sorted.h5ad", small_counts(4000, 8), {"type": types})
+        common = ("label=type", "batch_size=100", path)
+        for epoch in (0, 1):
+            memory, mixed, alone = self.load_each(
+                *((f"residence={where}", "window=400", f"shards={shards}", f"epoch={epoch}", *common)
+                  for where, shards in (("host", 16), ("stream", 16), ("stream", 1))))
+            self.assertEqual([(t["once"], t["more"]) for t in (memory, mixed, alone)], [(4000, 0)] * 3)
+            self.assertGreaterEqual(mixed["windows"], 8)
+            self.assertLess(memory["labels"], 1)
+            self.assertLess(mixed["labels"], 2)
+            self.assertLess(mixed["neighbours"], 1.2 * mixed["windows"])
+            self.assertGreater(alone["labels"], 5)
 
     def test_auto_takes_what_fits(self):
         path = self.make("cells.h5ad", small_counts(500, 30))

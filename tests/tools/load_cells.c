@@ -195,53 +195,108 @@ static gmv_status sum_up(const gmv_cells *cells, int64_t *sums)
     return GMV_OK;
 }
 
-/* One number for every batch of an epoch, from all that its cells hold, and every cell counted: [batches], then the
- * cells that came once, and those that came more often. */
+/* What the batches of an epoch hold. */
+typedef struct epoch_trace {
+    int64_t *hash;     /* [batches] one number from all that the cells of a batch hold */
+    int64_t *of_label; /* [batches, labels] cells of each label */
+    int64_t *batch;    /* [local rows] batch of each, + 1; 0: none */
+    int64_t once, more, pairs, together; /* cells that came once and more often; neighbours in a file, and in a batch */
+} epoch_trace;
+
+/* How well an order mixes, as a full shuffle does on average when it is 1: the spread of labels over batches, which is
+ * chi-square per degree of freedom; and how often cells that are neighbours in the files are in one batch. */
+static void print_mixing(const gmv_cells *cells, const gmv_sampler *sampler, const epoch_trace *trace)
+{
+    int labels = cells->label != NULL ? cells->label->levels : 0;
+    double sum = 0.0, n = (double)sampler->total, rate = 0.0;
+    for (int64_t t = 0; t < sampler->batches; t++) {
+        double size = (double)gmv_sampler_batch_cells(sampler, t), spread = 0.0;
+        for (int k = 0; k < labels; k++) {
+            double whole = 0.0;
+            for (int64_t u = 0; u < sampler->batches; u++) {
+                whole += (double)trace->of_label[u * labels + k];
+            }
+            double expected = size * whole / n, off = (double)trace->of_label[t * labels + k] - expected;
+            spread += expected > 0.0 ? off * off / expected : 0.0;
+        }
+        sum += spread * (n - 1.0) / (n - size + 1e-9) / (labels > 1 ? labels - 1 : 1); /* drawn without replacement */
+        rate += size / n * (size - 1.0) / (n - 1.0);
+    }
+    printf(", \"labels\": %.6f, \"neighbours\": %.6f", sum / (double)sampler->batches,
+           (double)trace->together / (double)(trace->pairs > 0 ? trace->pairs : 1) / rate);
+}
+
+static gmv_status take_batches(const options *o, const gmv_cells *cells, const gmv_sampler *sampler, gmv_order *order,
+                               epoch_trace *trace)
+{
+    int labels = cells->label != NULL ? cells->label->levels : 0;
+    for (int64_t t = o->first_batch; t < sampler->batches; t++) {
+        if (order->epoch != o->epoch || t < order->first || t >= order->end) {
+            GMV_TRY(gmv_order_take(order, o->epoch, t));
+        } else if (t == order->first + 1) {
+            gmv_order_prepare(order);
+        }
+        const gmv_packed *packed = cells->stream != NULL ? &order->slots.view : &cells->packed;
+        for (int64_t i = order->start[t - order->first]; i < order->start[t - order->first + 1]; i++) {
+            int64_t sums[SUMS] = {0};
+            gmv_gidx row = gmv_packed_cell(packed, order->row[i]), local = row - cells->first;
+            add_row(cells, packed, order->row[i], row, sums);
+            trace->hash[t] = (int64_t)((uint64_t)trace->hash[t] + XXH3_64bits(sums, sizeof sums));
+            trace->once += trace->batch[local] == 0;
+            trace->more += trace->batch[local] != 0;
+            trace->batch[local] = t + 1;
+            int label = labels > 0 ? gmv_factor_code(cells->label, local) : -1;
+            if (label >= 0) {
+                trace->of_label[t * labels + label]++;
+            }
+        }
+    }
+    for (gmv_gidx i = 0; i + 1 < cells->count; i++) {
+        bool both = trace->batch[i] > 0 && trace->batch[i + 1] > 0;
+        trace->pairs += both;
+        trace->together += both && trace->batch[i] == trace->batch[i + 1];
+    }
+    return GMV_OK;
+}
+
 static gmv_status trace_epoch(const options *o, const gmv_cells *cells, const gmv_comm *comm)
 {
     gmv_sampler sampler = {0};
     gmv_order order = {0};
-    int64_t *of_batch = NULL, *seen = NULL, count[2] = {0, 0};
+    epoch_trace trace = {0};
     gmv_status status;
+    int64_t labels = cells->label != NULL ? cells->label->levels : 0;
     GMV_GO(gmv_sampler_init(&sampler, comm, cells, o->request.seed, o->batch_size, o->request.window));
     int shard[2] = {sampler.first_shard, sampler.end_shard};
     GMV_GO(gmv_order_init(&order, &sampler, shard, 1));
-    GMV_GO(GMV_NEW(of_batch, sampler.batches, "batches"));
-    GMV_GO(GMV_NEW(seen, cells->count, "cells"));
-    for (int64_t t = o->first_batch; t < sampler.batches; t++) {
-        if (order.epoch != o->epoch || t < order.first || t >= order.end) {
-            GMV_GO(gmv_order_take(&order, o->epoch, t));
-        } else if (t == order.first + 1) {
-            gmv_order_prepare(&order);
-        }
-        const gmv_packed *packed = cells->stream != NULL ? &order.slots.view : &cells->packed;
-        for (int64_t i = order.start[t - order.first]; i < order.start[t - order.first + 1]; i++) {
-            int64_t sums[SUMS] = {0};
-            gmv_gidx row = gmv_packed_cell(packed, order.row[i]);
-            add_row(cells, packed, order.row[i], row, sums);
-            of_batch[t] = (int64_t)((uint64_t)of_batch[t] + XXH3_64bits(sums, sizeof sums));
-            seen[row - cells->first]++;
-        }
-    }
-    for (gmv_gidx i = 0; i < cells->count; i++) {
-        count[0] += seen[i] == 1;
-        count[1] += seen[i] > 1;
-    }
-    gmv_comm_sum_i64(comm, count, 2);
-    gmv_comm_sum_i64(comm, of_batch, sampler.batches);
+    GMV_GO(GMV_NEW(trace.hash, sampler.batches, "batches"));
+    GMV_GO(GMV_NEW(trace.of_label, sampler.batches * labels, "batches"));
+    GMV_GO(GMV_NEW(trace.batch, cells->count, "cells"));
+    GMV_GO(take_batches(o, cells, &sampler, &order, &trace));
+    int64_t count[4] = {trace.once, trace.more, trace.pairs, trace.together};
+    gmv_comm_sum_i64(comm, count, 4);
+    gmv_comm_sum_i64(comm, trace.hash, sampler.batches);
+    gmv_comm_sum_i64(comm, trace.of_label, sampler.batches * labels);
+    trace.once = count[0];
+    trace.more = count[1];
+    trace.pairs = count[2];
+    trace.together = count[3];
     if (comm->rank == 0) {
-        printf("{\"once\": %" PRId64 ", \"more\": %" PRId64 ", \"windows\": %" PRId64 ", \"batches\": [", count[0],
-               count[1], sampler.windows);
+        printf("{\"once\": %" PRId64 ", \"more\": %" PRId64 ", \"windows\": %" PRId64, trace.once, trace.more,
+               sampler.windows);
+        print_mixing(cells, &sampler, &trace);
+        printf(", \"batches\": [");
         for (int64_t t = 0; t < sampler.batches; t++) {
-            printf("%s\"%016" PRIx64 "\"", t > 0 ? ", " : "", (uint64_t)of_batch[t]);
+            printf("%s\"%016" PRIx64 "\"", t > 0 ? ", " : "", (uint64_t)trace.hash[t]);
         }
         printf("]}\n");
     }
 done:
     gmv_order_fini(&order);
     gmv_sampler_fini(&sampler);
-    GMV_FREE(of_batch);
-    GMV_FREE(seen);
+    GMV_FREE(trace.hash);
+    GMV_FREE(trace.of_label);
+    GMV_FREE(trace.batch);
     return status;
 }
 
