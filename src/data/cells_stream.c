@@ -10,7 +10,13 @@
 #include <string.h>
 #include <sys/resource.h>
 
-enum { walked_rows = 8192, most_block_rows = 256, least_block_rows = 16 };
+enum {
+    walked_values = 1 << 24,
+    most_walked_rows = 1 << 20,
+    least_walked_rows = 1 << 10,
+    most_block_rows = 256,
+    least_block_rows = 16
+};
 
 /* ---- where ---- */
 
@@ -83,19 +89,29 @@ gmv_status gmv_refuse_stream(const gmv_source *source)
 
 /* ---- the pass ---- */
 
+/* As many as have about walked_values values, from the mean of the file. */
+static int64_t rows_at_a_time(const gmv_matrix *matrix)
+{
+    int64_t rows = walked_values / (matrix->nnz / (matrix->rows + 1) + 1);
+    rows = rows > most_walked_rows ? most_walked_rows : rows;
+    return rows < least_walked_rows ? least_walked_rows : rows;
+}
+
 gmv_status gmv_walk_rows(const gmv_cells *cells, const gmv_source *source, int32_t genes, gmv_row_visitor visit,
                          void *context)
 {
     gmv_packer packer = {0};
     gmv_status status = GMV_OK;
     int64_t done = 0;
-    GMV_GO(gmv_packer_init(&packer, genes, walked_rows, 0));
     for (int f = 0; f < cells->files; f++) {
         gmv_row_source rows = {&source[f].matrix, source[f].genes.at, source[f].map, source[f].index};
         int64_t first, end;
+        int64_t at_a_time = rows_at_a_time(&source[f].matrix);
         gmv_local_rows(cells, &source[f], &first, &end);
-        for (int64_t at = first; at < end; at += walked_rows) {
-            int64_t n = end - at < walked_rows ? end - at : walked_rows;
+        gmv_packer_fini(&packer);
+        GMV_GO(gmv_packer_init(&packer, genes, at_a_time < end - first ? at_a_time : end - first, 0));
+        for (int64_t at = first; at < end; at += at_a_time) {
+            int64_t n = end - at < at_a_time ? end - at : at_a_time;
             gmv_packer_reset(&packer);
             GMV_GO(gmv_read_rows(&packer, &rows, &source[f].store, at, at + n, n));
             gmv_packed packed = gmv_packer_view(&packer);

@@ -53,6 +53,7 @@ static void write_whole(hid_t file)
     gmv_h5io_put_f64(input, "std", 1, &number);
     gmv_h5io_put_i64(state, "batch", 0);
     gmv_h5io_put_i64(state, "cells", 100);
+    gmv_h5io_put_i64(state, "window", 0);
     gmv_h5io_put_f64(state, "sum", GMV_TERMS, sum);
     gmv_h5io_put_f64(state, "best", 1, &number);
     write_tensors(file);

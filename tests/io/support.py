@@ -64,7 +64,7 @@ class IoTest(unittest.TestCase):
 
     def run_command(self, command):
         return subprocess.run(command, cwd=self.folder, env=self.environment(), capture_output=True, text=True,
-                              timeout=120)
+                              timeout=600)
 
     def environment(self):
         """Programs that start without mpirun do so alone, and must not share a folder that one of them removes."""

@@ -2,10 +2,13 @@
 every number of ranks."""
 import glob
 import os
+import unittest
+import zlib
 
 from support import IoTest, anndata, h5py, main, np, published, small_counts
 
 FEW = os.environ.get("GMVAE_TEST_FEW", "0") not in ("", "0")
+LARGE = os.environ.get("GMVAE_TEST_LARGE", "0") not in ("", "0")
 RANKS = (1, 3) if FEW else range(1, 9)
 SIZES = (1, 700, 37, 0, 300, 5, 163)  # no rank's share is a file, and most shards lie in two
 
@@ -136,6 +139,54 @@ class Stream(IoTest):
             self.assertLess(mixed["labels"], 2)
             self.assertLess(mixed["neighbours"], 1.2 * mixed["windows"])
             self.assertGreater(alone["labels"], 5)
+
+    @unittest.skipIf(FEW, "minutes under a sanitizer")
+    def test_more_than_2_31_values(self):
+        """Stored zeros, whose chunks are all alike, and counts behind them."""
+        genes, rows = 1 << 16, (1 << 15) + 20
+        with h5py.File(self.path("values.h5ad"), "w") as f:
+            parts = self.tables(f, rows, genes)
+            chunk = zlib.compress(np.arange(genes, dtype=np.int32).tobytes(), 1)
+            empty = zlib.compress(np.zeros(genes, np.uint8).tobytes(), 1)
+            parts["indptr"][...] = np.arange(rows + 1, dtype=np.int64) * genes
+            for name, kind, bytes in (("indices", "i4", chunk), ("data", "u1", empty)):
+                part = f["X"].create_dataset(name, (rows * genes,), kind, chunks=(genes,), compression="gzip")
+                for row in range(rows):
+                    part.id.write_direct_chunk((row * genes,), bytes)
+            for row in (0, 3, rows - 1):
+                f["X/data"][row * genes + 5:row * genes + 8] = (1, 2, row % 200 + 1)
+        self.assertGreater(rows * genes, 1 << 31)
+        loaded = self.load("residence=stream", "window=4096", "shards=64", self.path("values.h5ad"))
+        expected = {"cells": rows, "nnz": 9, "sum": 9 + 1 + 4 + (rows - 1) % 200 + 1}
+        self.assertEqual({key: loaded[key] for key in expected}, expected)
+
+    @unittest.skipUnless(LARGE, "takes a minute; set GMVAE_TEST_LARGE=1")
+    def test_more_than_2_31_rows(self):
+        """Cells without a count, which take no place on disk, and a few that have some at the end."""
+        rows, filled = (1 << 31) + 5000, 1000
+        with h5py.File(self.path("rows.h5ad"), "w") as f:
+            parts = self.tables(f, rows, 30)
+            counts = small_counts(filled, 30, 3)
+            lengths = (counts > 0).sum(1)
+            parts["indptr"][rows - filled:] = np.concatenate([[0], np.cumsum(lengths)])
+            f["X/indices"] = np.nonzero(counts)[1].astype(np.int32)
+            f["X/data"] = counts[counts > 0]
+        ask = ("residence=stream", "window=4096", "check=0", self.path("rows.h5ad"))
+        traced = self.load(*ask, "batch_size=300")
+        self.assertEqual((traced["once"], traced["more"], len(traced["batches"])), (filled, 0, 4))
+
+    def tables(self, f, rows, genes):
+        """Everything but the values of a matrix, with names that are not written."""
+        f.attrs.update({"encoding-type": "anndata", "encoding-version": "0.1.0"})
+        x = f.create_group("X")
+        x.attrs.update({"encoding-type": "csr_matrix", "encoding-version": "0.1.0", "shape": (rows, genes)})
+        for name, n in (("obs", rows), ("var", genes)):
+            table = f.create_group(name)
+            table.attrs.update({"encoding-type": "dataframe", "encoding-version": "0.2.0", "_index": "_index"})
+            table.attrs["column-order"] = np.zeros(0, "f8")
+        f["var/_index"] = np.array([f"g{j}" for j in range(genes)], "S8")
+        f["obs"].create_dataset("_index", (rows,), "S1")[rows - 1] = b"x"
+        return {"indptr": x.create_dataset("indptr", (rows + 1,), "i8")}
 
     def test_auto_takes_what_fits(self):
         path = self.make("cells.h5ad", small_counts(500, 30))

@@ -3,6 +3,7 @@ memory that does not grow, and files that change.
 
 usage: stream.py PATH/gmvae_dist
 """
+import ctypes
 import json
 import os
 import shutil
@@ -142,7 +143,9 @@ class Stream(RunTest):
         """Megabytes that a run of one process had at most."""
         pid = os.fork()
         if pid == 0:
-            os.environ.update(self.environment(), MALLOC_ARENA_MAX="1")  # how many there are depends on luck
+            # what depends on luck: the number of arenas, and who gets huge pages
+            os.environ.update(self.environment(), MALLOC_ARENA_MAX="1")
+            ctypes.CDLL(None).prctl(41, 1, 0, 0, 0)  # PR_SET_THP_DISABLE
             os.chdir(self.folder)
             out = os.open(os.devnull, os.O_WRONLY)
             os.dup2(out, 1)
@@ -164,7 +167,8 @@ class Stream(RunTest):
             file = os.path.join(self.folder, f"x{times}.h5ad")
             bigger(file, times)
             peaks.append(self.peak(f"x{times}", file, changes))
-        self.assertLess(peaks[1], 1.05 * peaks[0], peaks)
+        # 8 MB: buffers of threads that may or may not meet; a matrix in memory would be 200 MB more
+        self.assertLess(peaks[1], 1.05 * peaks[0] + 8, peaks)
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@
 #include <string.h>
 #include <xxhash.h>
 
-enum { most = 64 };
+enum { most = 64, most_remembered = 1 << 28 };
 
 typedef struct options {
     gmv_cells_request request;
@@ -141,8 +141,7 @@ static void add_row(const gmv_cells *cells, const gmv_packed *packed, int64_t pl
     for (int c = 0; c < cells->covariates; c++) {
         sums[LEVELS_SUM] += (row + 1) * (packed->level[place * cells->covariates + c] + 1);
     }
-    sums[LABEL_SUM] +=
-        cells->label != NULL ? (row + 1) * (gmv_factor_code(cells->label, row - cells->first) + 1) : 0;
+    sums[LABEL_SUM] += cells->label != NULL ? (row + 1) * (gmv_factor_code(cells->label, row - cells->first) + 1) : 0;
 }
 
 static bool wants_all(const void *context, gmv_gidx row)
@@ -199,7 +198,8 @@ static gmv_status sum_up(const gmv_cells *cells, int64_t *sums)
 typedef struct epoch_trace {
     int64_t *hash;     /* [batches] one number from all that the cells of a batch hold */
     int64_t *of_label; /* [batches, labels] cells of each label */
-    int64_t *batch;    /* [local rows] batch of each, + 1; 0: none */
+    uint8_t *seen;     /* bits of the local rows */
+    int64_t *batch;    /* [local rows] batch of each, + 1; 0: none; NULL where that is too much to remember */
     int64_t once, more, pairs, together; /* cells that came once and more often; neighbours in a file, and in a batch */
 } epoch_trace;
 
@@ -242,16 +242,20 @@ static gmv_status take_batches(const options *o, const gmv_cells *cells, const g
             gmv_gidx row = gmv_packed_cell(packed, order->row[i]), local = row - cells->first;
             add_row(cells, packed, order->row[i], row, sums);
             trace->hash[t] = (int64_t)((uint64_t)trace->hash[t] + XXH3_64bits(sums, sizeof sums));
-            trace->once += trace->batch[local] == 0;
-            trace->more += trace->batch[local] != 0;
-            trace->batch[local] = t + 1;
+            bool again = (trace->seen[local / 8] & 1u << local % 8) != 0;
+            trace->once += !again;
+            trace->more += again;
+            trace->seen[local / 8] |= (uint8_t)(1u << local % 8);
+            if (trace->batch != NULL) {
+                trace->batch[local] = t + 1;
+            }
             int label = labels > 0 ? gmv_factor_code(cells->label, local) : -1;
             if (label >= 0) {
                 trace->of_label[t * labels + label]++;
             }
         }
     }
-    for (gmv_gidx i = 0; i + 1 < cells->count; i++) {
+    for (gmv_gidx i = 0; trace->batch != NULL && i + 1 < cells->count; i++) {
         bool both = trace->batch[i] > 0 && trace->batch[i + 1] > 0;
         trace->pairs += both;
         trace->together += both && trace->batch[i] == trace->batch[i + 1];
@@ -271,7 +275,10 @@ static gmv_status trace_epoch(const options *o, const gmv_cells *cells, const gm
     GMV_GO(gmv_order_init(&order, &sampler, shard, 1));
     GMV_GO(GMV_NEW(trace.hash, sampler.batches, "batches"));
     GMV_GO(GMV_NEW(trace.of_label, sampler.batches * labels, "batches"));
-    GMV_GO(GMV_NEW(trace.batch, cells->count, "cells"));
+    GMV_GO(GMV_NEW(trace.seen, cells->count / 8 + 1, "cells"));
+    if (cells->count < most_remembered) {
+        GMV_GO(GMV_NEW(trace.batch, cells->count, "cells"));
+    }
     GMV_GO(take_batches(o, cells, &sampler, &order, &trace));
     int64_t count[4] = {trace.once, trace.more, trace.pairs, trace.together};
     gmv_comm_sum_i64(comm, count, 4);
@@ -296,6 +303,7 @@ done:
     gmv_sampler_fini(&sampler);
     GMV_FREE(trace.hash);
     GMV_FREE(trace.of_label);
+    GMV_FREE(trace.seen);
     GMV_FREE(trace.batch);
     return status;
 }
@@ -372,7 +380,9 @@ static gmv_status run(options *o, const gmv_comm *comm)
         o->request.known_factor = known->covariate;
     }
     GMV_GO(gmv_cells_load(&cells, comm, &o->request));
-    GMV_GO(gmv_comm_agree(comm, sum_up(cells, sums)));
+    if (o->batch_size == 0) {
+        GMV_GO(gmv_comm_agree(comm, sum_up(cells, sums)));
+    }
     int64_t largest = sums[LARGEST];
     gmv_comm_sum_i64(comm, sums, SUMS);
     gmv_comm_max_i64(comm, &largest, 1);
