@@ -55,6 +55,7 @@ class Devices(RunTest):
     def test_a_hundred_steps(self):
         self.agree({"model.dropout": 0.05}, steps=20 if FEW else 100)
 
+    @unittest.skipIf(FEW, "fewer cases in slow builds")
     def test_two_draws_published_two_covariates(self):
         self.agree({"train.mc_samples": 2, "model.objective": "published", "train.z_free_nats": 0.3,
                     "data.batch_keys": ["batch", "condition"], "model.input": "standardize"}, steps=20)
@@ -101,6 +102,7 @@ class Devices(RunTest):
         self.assertIn("in host memory", tight.out)
         self.assertEqual(contents(ample.checkpoint()), contents(tight.checkpoint()))
 
+    @unittest.skipIf(FEW, "fewer cases in slow builds")
     def test_a_stopped_run_continues_with_the_same_bits(self):
         whole = self.on_gpu("whole", {"train.epochs": 3, "train.kl_warmup.steps": 20, "checkpoint.every": 1})
         self.on_gpu("parts", {"train.epochs": 1, "train.kl_warmup.steps": 20, "checkpoint.every": 1})
@@ -145,6 +147,7 @@ class Devices(RunTest):
         self.assertEqual(list(a), list(b))
         np.testing.assert_allclose(list(b.values()), list(a.values()), rtol=1e-5)
 
+    @unittest.skipIf(FEW, "fewer cases in slow builds")
     def test_training_ends_with_the_embedding_of_its_checkpoint(self):
         run = self.on_gpu("run", {"output.embedding": True})
         with h5py.File(run.path("embedding.h5ad")) as f:
