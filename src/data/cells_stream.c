@@ -11,8 +11,8 @@
 #include <sys/resource.h>
 
 enum {
-    walked_values = 1 << 24,
-    most_walked_rows = 1 << 20,
+    walked_values = 1 << 21,
+    most_walked_rows = 1 << 18,
     least_walked_rows = 1 << 10,
     most_block_rows = 256,
     least_block_rows = 16
