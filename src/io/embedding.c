@@ -156,6 +156,7 @@ typedef struct row_column {
     const char *path;
     hid_t dataset; /* > 0 when open */
     hid_t type;    /* in memory, of 4 bytes */
+    bool is_code;  /* int32, else float */
     int cols;      /* 0: one dimension */
     gmv_gidx first, end; /* the rank's rows that are not yet written */
     int64_t held;        /* rows in `value` */
@@ -163,13 +164,14 @@ typedef struct row_column {
 } row_column;
 
 enum { buffered_rows = 1 << 13 };
+enum { latents, probabilities, clusters_of_cells, bounds, columns };
 
 struct gmv_embedding_file {
     gmv_h5ad out;
     char temporary[4096], path[4096];
     int clusters;
     bool open;
-    row_column column[4]; /* latent, probability, cluster, bound */
+    row_column column[columns];
 };
 
 static int64_t width(const row_column *column)
@@ -199,9 +201,10 @@ static gmv_status put_row(const gmv_embedding_file *file, row_column *column, co
 {
     size_t bytes = (size_t)width(column) * sizeof *column->value;
     uint32_t *to = column->value + column->held * width(column);
-    const float nothing = NAN;
+    const float not_there = NAN;
+    const int32_t missing = -1; /* category of no cluster */
     for (int64_t i = 0; value == NULL && i < width(column); i++) {
-        memcpy(to + i, &nothing, sizeof nothing);
+        memcpy(to + i, column->is_code ? (const void *)&missing : (const void *)&not_there, sizeof *to);
     }
     if (value != NULL) {
         memcpy(to, value, bytes);
@@ -233,14 +236,15 @@ gmv_status gmv_embedding_put(gmv_embedding_file *file, int n, const gmv_gidx *ro
 {
     row_column *column = file->column;
     for (int i = 0; i < n; i++) {
-        GMV_TRY(skip_to(file, &column[0], row[i]));
-        GMV_TRY(put_row(file, &column[0], latent + (int64_t)i * column[0].cols));
+        GMV_TRY(skip_to(file, &column[latents], row[i]));
+        GMV_TRY(put_row(file, &column[latents], latent + (int64_t)i * column[latents].cols));
         if (file->clusters > 0) {
             const float *of_cell = probability + (int64_t)i * file->clusters;
             int32_t cluster = largest_of(of_cell, file->clusters);
-            GMV_TRY(skip_to(file, &column[1], row[i]));
-            GMV_TRY(put_row(file, &column[1], of_cell));
-            GMV_TRY(put_row(file, &column[2], &cluster));
+            GMV_TRY(skip_to(file, &column[probabilities], row[i]));
+            GMV_TRY(put_row(file, &column[probabilities], of_cell));
+            GMV_TRY(skip_to(file, &column[clusters_of_cells], row[i]));
+            GMV_TRY(put_row(file, &column[clusters_of_cells], &cluster));
         }
     }
     return GMV_OK;
@@ -249,8 +253,8 @@ gmv_status gmv_embedding_put(gmv_embedding_file *file, int n, const gmv_gidx *ro
 gmv_status gmv_embedding_put_bounds(gmv_embedding_file *file, int n, const gmv_gidx *row, const float *neg_elbo)
 {
     for (int i = 0; i < n; i++) {
-        GMV_TRY(skip_to(file, &file->column[3], row[i]));
-        GMV_TRY(put_row(file, &file->column[3], neg_elbo + i));
+        GMV_TRY(skip_to(file, &file->column[bounds], row[i]));
+        GMV_TRY(put_row(file, &file->column[bounds], neg_elbo + i));
     }
     return GMV_OK;
 }
@@ -263,6 +267,7 @@ static gmv_status open_column(gmv_embedding_file *file, const gmv_cells *cells, 
 {
     row_column *column = &file->column[at];
     *column = (row_column){.path = path, .type = type, .cols = cols, .first = cells->first};
+    column->is_code = at == clusters_of_cells;
     column->end = cells->first + cells->count;
     gmv_status status = GMV_NEW(column->value, buffered_rows * width(column), "rows of the embedding");
     column->dataset = H5Dopen2(file->out.id, path, H5P_DEFAULT);
@@ -281,12 +286,12 @@ static gmv_status open_shared(gmv_embedding_file *file, const gmv_cells *cells, 
     H5Pclose(access);
     file->open = file->out.id >= 0;
     GMV_TRY(gmv_comm_agree(comm, file->open ? GMV_OK : gmv_h5ad_fail(&file->out, "the file")));
-    GMV_TRY(open_column(file, cells, comm, 0, latent_path, H5T_NATIVE_FLOAT, embedding->dim));
+    GMV_TRY(open_column(file, cells, comm, latents, latent_path, H5T_NATIVE_FLOAT, embedding->dim));
     if (embedding->clusters > 0) {
-        GMV_TRY(open_column(file, cells, comm, 1, probability_path, H5T_NATIVE_FLOAT, embedding->clusters));
-        GMV_TRY(open_column(file, cells, comm, 2, code_path, H5T_NATIVE_INT32, 0));
+        GMV_TRY(open_column(file, cells, comm, probabilities, probability_path, H5T_NATIVE_FLOAT, embedding->clusters));
+        GMV_TRY(open_column(file, cells, comm, clusters_of_cells, code_path, H5T_NATIVE_INT32, 0));
     }
-    return open_column(file, cells, comm, 3, elbo_path, H5T_NATIVE_FLOAT, 0);
+    return open_column(file, cells, comm, bounds, elbo_path, H5T_NATIVE_FLOAT, 0);
 }
 
 gmv_status gmv_embedding_begin(gmv_embedding_file **file, const char *path, const gmv_cells *cells, const gmv_comm *comm,
@@ -308,7 +313,7 @@ gmv_status gmv_embedding_begin(gmv_embedding_file **file, const char *path, cons
 /* Also after a failure: closing is collective. */
 static gmv_status close_shared(gmv_embedding_file *f, const gmv_comm *comm, gmv_status status)
 {
-    for (int c = 0; c < 4; c++) {
+    for (int c = 0; c < columns; c++) {
         row_column *column = &f->column[c];
         if (column->dataset > 0 && status == GMV_OK) {
             status = skip_to(f, column, column->end);

@@ -27,14 +27,17 @@ class Embedding(IoTest):
         self.assertFalse(os.path.exists(self.path("out.h5ad.part")))
         return anndata.read_h5ad(self.path("out.h5ad"))
 
-    def check_numbers(self, data):
+    def check_numbers(self, data, gaps=False):
         """The values that load_cells derives from the row number."""
         rows = np.arange(data.n_obs)
-        np.testing.assert_array_equal(data.obsm["X_gmvae"], (rows[:, None] * 10 + np.arange(3)).astype(np.float32))
-        np.testing.assert_array_equal(data.obsm["gmvae_cluster_prob"].argmax(1), rows % 3)
+        out = gaps & (rows % 11 == 4)
+        latent = np.where(out[:, None], np.nan, rows[:, None] * 10 + np.arange(3)).astype(np.float32)
+        np.testing.assert_array_equal(data.obsm["X_gmvae"], latent)
+        np.testing.assert_array_equal(data.obsm["gmvae_cluster_prob"][~out].argmax(1), rows[~out] % 3)
+        self.assertTrue(np.isnan(data.obsm["gmvae_cluster_prob"][out]).all())
         self.assertEqual(data.obsm["gmvae_cluster_prob"].dtype, np.float32)
         self.assertEqual(list(data.obs["gmvae_cluster"].cat.categories), ["0", "1", "2", "3"])
-        np.testing.assert_array_equal(data.obs["gmvae_cluster"].cat.codes, rows % 3)
+        np.testing.assert_array_equal(data.obs["gmvae_cluster"].cat.codes, np.where(out, -1, rows % 3))
         bound = np.where(rows % 7 == 5, np.float32("nan"), rows.astype(np.float32) + 0.5)  # those left out
         np.testing.assert_array_equal(data.obs["gmvae_neg_elbo"], bound)
         found = data.uns["gmvae_dist"]
@@ -46,6 +49,11 @@ class Embedding(IoTest):
         theirs = source.drop(columns=[name for name in ours if name in source])
         self.assertEqual(list(data.obs.columns), [*theirs.columns, *ours])
         pandas.testing.assert_frame_equal(data.obs[list(theirs.columns)], theirs)
+
+    def test_cells_that_are_left_out(self):
+        path = self.make(counts=small_counts(cells=50))
+        for ranks in (1, 3):
+            self.check_numbers(self.embed(path, "gaps=1", ranks=ranks), gaps=True)
 
     def test_every_kind_of_column(self):
         source = anndata.read_h5ad(self.make(counts=small_counts(cells=50), obs=many_columns(50, 1, ["b", "a", "unused"])))

@@ -5,7 +5,7 @@
  * Requests behind "--" are served by the same processes, whatever became of those before; all must end alike.
  * Options: matrix, batch and gene_column (comma-separated), label, n_top, flavor, genes_file, known_from (a file whose
  * genes and levels must be matched, as from a checkpoint), driver (auto, mpio, posix), shards, held_out, check (seconds),
- * embed (a path to write), residence (auto, host, stream), window, memory. With batch_size (and epoch, first_batch) it
+ * embed (a path to write), gaps (of cells there), residence (auto, host, stream), window, memory. With batch_size (and epoch, first_batch) it
  * prints what the batches of an epoch hold instead. */
 #include "gmvae/data.h"
 #include "gmvae/log.h"
@@ -27,6 +27,7 @@ typedef struct options {
     gmv_texts paths, batch, columns;
     char *path[most], *key[most], *column[most];
     char *known_from, *embed;
+    bool gaps; /* some cells are left out of the embedding */
     int64_t batch_size, epoch, first_batch;
 } options;
 
@@ -56,6 +57,8 @@ static void set_option(options *o, const char *name, char *value)
         o->known_from = value;
     } else if (strcmp(name, "embed") == 0) {
         o->embed = value;
+    } else if (strcmp(name, "gaps") == 0) {
+        o->gaps = atoi(value) != 0;
     } else if (strcmp(name, "shards") == 0) {
         o->request.shards = atoi(value);
     } else if (strcmp(name, "check") == 0) {
@@ -355,7 +358,9 @@ static gmv_status embed(const options *o, const gmv_cells *cells, const gmv_comm
         for (int k = 0; k < clusters; k++) {
             probability[k] = k == row % 3 ? 0.7f : 0.1f;
         }
-        status = gmv_embedding_put(file, 1, &row, latent, probability);
+        if (!o->gaps || row % 11 != 4) {
+            status = gmv_embedding_put(file, 1, &row, latent, probability);
+        }
         if (status == GMV_OK && row % 7 != 5) { /* some are left out */
             status = gmv_embedding_put_bounds(file, 1, &row, &neg_elbo);
         }
