@@ -52,6 +52,7 @@ typedef struct gmv_row_filter {
 /* Two slots for rows, filled in turns. What operations read has fixed places and lengths. */
 typedef struct gmv_slots {
     int64_t rows, values, large; /* room of one slot */
+    int64_t bytes;               /* of both */
     gmv_packed view;             /* row i of slot h is its row h * (rows + 1) + i */
     gmv_nnz *indptr;             /* [2 (rows + 1)], as all that follow a part of `view` */
     uint16_t *gene16;
@@ -69,7 +70,6 @@ typedef struct gmv_slots {
 /* Ownership: gmv_slots_fini. */
 gmv_status gmv_slots_init(gmv_slots *slots, const gmv_cells *cells, int64_t rows, int64_t values, int64_t large);
 void gmv_slots_fini(gmv_slots *slots);
-int64_t gmv_slots_bytes(const gmv_slots *slots);
 
 /* Reads the wanted rows of the spans, each of at most block_rows rows, into slot `half`, in order, by `threads` threads.
  * Does not call HDF5 or MPI: may run beside everything else. Not collective.

@@ -165,7 +165,7 @@ static void show_memory(const training *t)
     double model = (double)t->model->params.total * 16.0, activations = (double)gmv_model_workspace_bytes(
                t->model, t->model->max_cells, t->model->max_rows / t->model->max_cells, true);
     if (t->cells->stream != NULL) {
-        double bytes = (double)(gmv_slots_bytes(&trainer->order.slots) + gmv_slots_bytes(&trainer->feed.slots));
+        double bytes = (double)(trainer->order.slots.bytes + trainer->feed.slots.bytes);
         snprintf(matrix, sizeof matrix, "windows %.1f MB (%" PRId64 " an epoch; the matrix stays on disk)",
                  bytes / megabyte, trainer->sampler.windows);
     } else {

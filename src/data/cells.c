@@ -218,8 +218,7 @@ typedef struct gene_count {
 static void count_genes(void *context, const gmv_packed *packed)
 {
     gene_count *count = context;
-    count->status =
-        count->status == GMV_OK ? gmv_gene_counts_add(&count->counts, packed, count->split) : count->status;
+    count->status = count->status == GMV_OK ? gmv_gene_counts_add(&count->counts, packed, count->split) : count->status;
 }
 
 /* map[g] = place of gene g among those that n_top keeps, or -1. Collective. */
@@ -276,8 +275,8 @@ static gmv_status keep_top_genes(loader *load)
     gmv_status status = GMV_OK;
     GMV_GO(gmv_comm_agree(load->comm, GMV_NEW(map, cells->genes, "the choice of genes")));
     GMV_GO(choose_top_genes(load, map, &kept));
-    GMV_GO(gmv_comm_agree(load->comm, load->stream ? narrow_maps(load, map)
-                                                   : gmv_packed_keep_genes(&cells->packed, map, kept)));
+    GMV_GO(gmv_comm_agree(load->comm,
+                          load->stream ? narrow_maps(load, map) : gmv_packed_keep_genes(&cells->packed, map, kept)));
     cells->packed.first_cell = cells->first;
     for (int32_t g = 0; g < cells->genes; g++) {
         if (map[g] < 0) {

@@ -138,7 +138,7 @@ static gmv_status take_files(gmv_cells *cells, gmv_source *source)
         gmv_row_source rows = {&source[f].matrix, source[f].genes.at, source[f].map, source[f].index};
         int64_t first, end;
         gmv_local_rows(cells, &source[f], &first, &end);
-        GMV_TRY(gmv_stream_take_file(&cells->stream->file[f], cells->file[f], &rows, &source[f].store, source[f].first,
+        GMV_TRY(gmv_stream_take_file(&cells->stream->file[f], &rows, &source[f].store, source[f].first,
                                      source[f].first + first, source[f].first + end));
     }
     return GMV_OK;

@@ -43,6 +43,9 @@ gmv_status gmv_h5_unchanged(const gmv_h5 *file);
 gmv_status gmv_h5_same_file(const gmv_h5 *file, int fd);
 gmv_status gmv_h5_same_stamp(const gmv_h5 *file, const gmv_file_stamp *stamp);
 
+/* Whether a descriptor's file is in the state of a stamp. Calls nothing of HDF5. */
+bool gmv_file_has_stamp(int fd, const gmv_file_stamp *stamp);
+
 /* Records "FILE: WHAT: HDF5's own innermost words". Returns GMV_ERR_DATA. */
 gmv_status gmv_h5_fail(const gmv_h5 *file, const char *what);
 

@@ -71,23 +71,39 @@ static gmv_file_stamp stamp_of(const struct stat *info)
                             (int64_t)info->st_mtim.tv_sec, (int64_t)info->st_mtim.tv_nsec};
 }
 
+static bool same_stamp(const gmv_file_stamp *a, const gmv_file_stamp *b)
+{
+    return a->device == b->device && a->inode == b->inode && a->size == b->size && a->seconds == b->seconds &&
+           a->nanoseconds == b->nanoseconds;
+}
+
+/* As no file is, when there is none behind the descriptor. */
+static gmv_file_stamp stamp_behind(int fd)
+{
+    struct stat info;
+    memset(&info, 0, sizeof info);
+    fstat(fd, &info);
+    return stamp_of(&info);
+}
+
+bool gmv_file_has_stamp(int fd, const gmv_file_stamp *stamp)
+{
+    gmv_file_stamp now = stamp_behind(fd);
+    return same_stamp(&now, stamp);
+}
+
 gmv_status gmv_h5_same_stamp(const gmv_h5 *file, const gmv_file_stamp *stamp)
 {
-    const gmv_file_stamp *a = &file->stamp, *b = stamp;
-    bool same = a->device == b->device && a->inode == b->inode && a->size == b->size && a->seconds == b->seconds &&
-                a->nanoseconds == b->nanoseconds;
-    return same ? GMV_OK
-                : GMV_FAIL(GMV_ERR_DATA,
-                           "%s: the file has changed while it was in use; run again when nothing writes to it",
-                           file->path);
+    return same_stamp(&file->stamp, stamp)
+               ? GMV_OK
+               : GMV_FAIL(GMV_ERR_DATA,
+                          "%s: the file has changed while it was in use; run again when nothing writes to it",
+                          file->path);
 }
 
 gmv_status gmv_h5_same_file(const gmv_h5 *file, int fd)
 {
-    struct stat info;
-    memset(&info, 0, sizeof info); /* as no file is */
-    fstat(fd, &info);
-    gmv_file_stamp stamp = stamp_of(&info);
+    gmv_file_stamp stamp = stamp_behind(fd);
     return gmv_h5_same_stamp(file, &stamp);
 }
 

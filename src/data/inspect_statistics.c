@@ -16,20 +16,6 @@ typedef struct pass {
     gmv_texts names;
 } pass;
 
-/* What the packer holds as the operations see rows; still the packer's. */
-static gmv_packed as_packed(const gmv_packer *packer)
-{
-    return (gmv_packed){.rows = packer->rows,
-                        .genes = packer->genes,
-                        .indptr = packer->indptr,
-                        .gene16 = packer->gene16,
-                        .gene32 = packer->gene32,
-                        .count8 = packer->count8,
-                        .overflows = packer->overflows,
-                        .overflow_at = packer->overflow_at,
-                        .overflow_count = packer->overflow_count};
-}
-
 /* An empty packer for so many rows. */
 static gmv_status make_room(gmv_packer *packer, int32_t genes, int64_t rows)
 {
@@ -55,7 +41,7 @@ static gmv_status read_blocks(pass *p, const gmv_matrix *matrix)
             status = gmv_packer_add(&p->packer, &source, &reader.block);
         }
         if (status == GMV_OK) {
-            gmv_packed block = as_packed(&p->packer);
+            gmv_packed block = gmv_packer_view(&p->packer);
             gmv_cell_stats_add(&p->totals, &p->genes, &block);
             status = gmv_gene_counts_add(&p->counts, &block, NULL);
         }

@@ -55,26 +55,23 @@ void gmv_stream_destroy(gmv_stream **stream)
     GMV_FREE(*stream);
 }
 
-gmv_status gmv_stream_take_file(struct gmv_stream_file *file, const char *path, const gmv_row_source *source,
-                                gmv_row_store *store, gmv_gidx start, gmv_gidx first, gmv_gidx end)
+gmv_status gmv_stream_take_file(struct gmv_stream_file *file, const gmv_row_source *source, gmv_row_store *store,
+                                gmv_gidx start, gmv_gidx first, gmv_gidx end)
 {
-    struct stat now;
+    const gmv_h5 *h5 = source->matrix->file;
     memset(file, 0, sizeof *file);
+    file->stamp = h5->stamp;
     file->start = start;
     file->first = first;
     file->end = end;
     file->cols = source->matrix->stored_cols;
-    GMV_TRY(gmv_copy_text(&file->path, path));
+    GMV_TRY(gmv_copy_text(&file->path, h5->path));
     if (end <= first) {
         return GMV_OK;
     }
     GMV_TRY(gmv_row_reader_map(source, &file->map));
     file->store = *store;
     memset(store, 0, sizeof *store);
-    if (fstat(file->store.value.fd, &now) == 0) {
-        file->bytes = now.st_size;
-        file->changed = now.st_mtim;
-    }
     return GMV_OK;
 }
 
@@ -111,7 +108,7 @@ void gmv_stream_count(gmv_stream *stream, const gmv_cells *cells, const gmv_pack
         double *sums = NULL;
         if (!gmv_split_holds_out(&cells->split, row)) {
             sums = stream->shard_sums + (int64_t)3 * shard;
-                sums[0] += (double)gmv_cells_present(cells, local);
+            sums[0] += (double)gmv_cells_present(cells, local);
         }
         if (packed->indptr[i + 1] > packed->indptr[i]) {
             stream->filled[local / 8] |= (uint8_t)(1u << local % 8);

@@ -59,8 +59,8 @@ gmv_status gmv_slots_init(gmv_slots *slots, const gmv_cells *cells, int64_t rows
     slots->rows = rows;
     slots->values = values;
     slots->large = large;
-    int64_t bytes = arrange(slots, cells, NULL);
-    GMV_TRY(GMV_ROOM(slots->block, bytes + page, "a window of cells"));
+    slots->bytes = arrange(slots, cells, NULL);
+    GMV_TRY(GMV_ROOM(slots->block, slots->bytes + page, "a window of cells"));
     char *base = slots->block + (page - (int64_t)((uintptr_t)slots->block % page)) % page;
     arrange(slots, cells, base);
     char *values_at = slots->gene16 != NULL ? (char *)slots->gene16 : (char *)slots->gene32;
@@ -95,12 +95,6 @@ void gmv_slots_fini(gmv_slots *slots)
 {
     GMV_FREE(slots->block);
     memset(slots, 0, sizeof *slots);
-}
-
-int64_t gmv_slots_bytes(const gmv_slots *slots)
-{
-    int64_t of_value = slots->gene16 != NULL ? 3 : 5, of_row = 16 + 4 * (int64_t)slots->view.covariates;
-    return 2 * (slots->values * of_value + slots->large * 12 + slots->rows * of_row);
 }
 
 /* ---- one block by one thread ---- */
@@ -139,9 +133,7 @@ static const struct gmv_stream_file *file_of(const gmv_cells *cells, gmv_gidx ro
 
 static bool is_unchanged(const struct gmv_stream_file *file)
 {
-    struct stat now;
-    return fstat(file->store.value.fd, &now) == 0 && now.st_size == file->bytes &&
-           now.st_mtim.tv_sec == file->changed.tv_sec && now.st_mtim.tv_nsec == file->changed.tv_nsec;
+    return gmv_file_has_stamp(file->store.value.fd, &file->stamp);
 }
 
 /* Consecutive rows run through few files: a reader is made anew for each. */
