@@ -21,6 +21,8 @@ gmv_status gmv_read_cells(gmv_cells **cells, const gmv_config *config, const gmv
                                  .driver = config->data_driver,
                                  .residence = (int)config->data_residence,
                                  .window = config->data_window,
+                                 .cache = (int)config->data_cache,
+                                 .cache_dir = config->data_cache_dir,
                                  .memory = config->data_memory_mb * 1000000,
                                  .check_seconds = config->data_check_seconds,
                                  .seed = (uint64_t)config->seed,

@@ -149,7 +149,7 @@ static gmv_status count_values(const loader *load, gmv_nnz *values)
     const gmv_cells *cells = load->cells;
     *values = 0;
     for (int f = 0; f < cells->files; f++) {
-        const gmv_source *source = &load->source[f];
+        gmv_source *source = &load->source[f];
         int64_t first, end, ends[2];
         gmv_local_rows(cells, source, &first, &end);
         if (source->matrix.kind != GMV_MATRIX_CSR || end <= first) {
@@ -163,7 +163,8 @@ static gmv_status count_values(const loader *load, gmv_nnz *values)
                             "; the file is damaged",
                             source->file.path, source->matrix.name, first, end);
         }
-        *values += ends[1] - ends[0];
+        source->values = ends[1] - ends[0];
+        *values += source->values;
     }
     return GMV_OK;
 }
@@ -176,6 +177,7 @@ static gmv_status prepare_reading(loader *load)
     GMV_TRY(gmv_comm_agree(load->comm, count_values(load, &load->values)));
     GMV_TRY(gmv_choose_stream(load->cells, load->comm, load->request, load->values, &load->stream));
     GMV_TRY(gmv_open_row_stores(load->cells, load->comm, load->source, load->stream, &refused));
+    refused = load->request->cache == GMV_CACHE_NONE ? refused : -1;
     if (load->stream && refused >= 0 && asked) {
         return gmv_refuse_stream(&load->source[refused]);
     }
@@ -212,13 +214,12 @@ done:
 typedef struct gene_count {
     gmv_gene_counts counts;
     const gmv_split *split;
-    gmv_status status;
 } gene_count;
 
-static void count_genes(void *context, const gmv_packed *packed)
+static gmv_status count_genes(void *context, const gmv_packed *packed)
 {
     gene_count *count = context;
-    count->status = count->status == GMV_OK ? gmv_gene_counts_add(&count->counts, packed, count->split) : count->status;
+    return gmv_gene_counts_add(&count->counts, packed, count->split);
 }
 
 /* map[g] = place of gene g among those that n_top keeps, or -1. Collective. */
@@ -230,12 +231,8 @@ static gmv_status choose_top_genes(const loader *load, int32_t *map, int32_t *ke
     gmv_status status = GMV_OK;
     GMV_GO(gmv_gene_counts_init(&count.counts, cells->genes));
     GMV_GO(GMV_NEW(score, cells->genes, "the choice of genes"));
-    if (load->stream) {
-        GMV_GO(gmv_walk_rows(cells, load->source, cells->genes, count_genes, &count));
-    } else {
-        count_genes(&count, &cells->packed);
-    }
-    status = count.status;
+    GMV_GO(load->stream ? gmv_walk_rows(cells, load->source, cells->genes, count_genes, &count)
+                        : count_genes(&count, &cells->packed));
 done:
     status = gmv_comm_agree(load->comm, status);
     if (status == GMV_OK) {
@@ -338,7 +335,8 @@ static gmv_status load_all(loader *load)
     }
     GMV_TRY(gmv_comm_agree(load->comm, gmv_gene_sets(load->cells, load->source, load->stream)));
     if (load->stream) {
-        GMV_TRY(gmv_comm_agree(load->comm, gmv_cells_to_stream(load->cells, request, load->source)));
+        GMV_TRY(gmv_comm_agree(load->comm, gmv_cells_to_stream(load->cells, load->comm, request, load->source)));
+        gmv_log_cache(load->cells, load->comm, request);
     }
     GMV_TRY(gmv_factors_load(load->cells, load->comm, request, load->source));
     if (request->known_gene == NULL) {

@@ -1,4 +1,5 @@
 /* Loading cells that stay on disk: where the matrix is to live, and the pass that checks and counts it. */
+#include "cell_cache.h"
 #include "inputs.h"
 #include "stream_file.h"
 
@@ -7,7 +8,6 @@
 #include "gmvae/stream.h"
 
 #include <inttypes.h>
-#include <string.h>
 #include <sys/resource.h>
 
 enum {
@@ -82,8 +82,8 @@ gmv_status gmv_refuse_stream(const gmv_source *source)
 {
     static const char *const kinds[] = {"a CSR matrix with other chunks", "a CSC matrix", "a dense matrix"};
     return GMV_FAIL(GMV_ERR_CONFIG,
-                    "%s: %s is %s; data.residence: stream reads CSR matrices that are not compressed, or with gzip or "
-                    "lzf. Write the file so, or take data.residence: host",
+                    "%s: %s is %s; data.residence: stream with data.cache: none reads CSR matrices that are not "
+                    "compressed, or with gzip or lzf. Take data.cache: auto, which makes a packed copy on disk",
                     source->file.path, gmv_shown(source->matrix.name).at, kinds[source->matrix.kind]);
 }
 
@@ -97,59 +97,141 @@ static int64_t rows_at_a_time(const gmv_matrix *matrix)
     return rows < least_walked_rows ? least_walked_rows : rows;
 }
 
-gmv_status gmv_walk_rows(const gmv_cells *cells, const gmv_source *source, int32_t genes, gmv_row_visitor visit,
-                         void *context)
+/* Rows of one file. @param[in,out] done  of all local rows */
+static gmv_status walk_file(const gmv_cells *cells, const gmv_source *source, int32_t genes, gmv_row_visitor visit,
+                            void *context, int64_t *done)
 {
     gmv_packer packer = {0};
     gmv_status status = GMV_OK;
-    int64_t done = 0;
-    for (int f = 0; f < cells->files; f++) {
-        gmv_row_source rows = {&source[f].matrix, source[f].genes.at, source[f].map, source[f].index};
-        int64_t first, end;
-        int64_t at_a_time = rows_at_a_time(&source[f].matrix);
-        gmv_local_rows(cells, &source[f], &first, &end);
-        gmv_packer_fini(&packer);
-        GMV_GO(gmv_packer_init(&packer, genes, at_a_time < end - first ? at_a_time : end - first, 0));
-        for (int64_t at = first; at < end; at += at_a_time) {
-            int64_t n = end - at < at_a_time ? end - at : at_a_time;
-            gmv_packer_reset(&packer);
-            GMV_GO(gmv_read_rows(&packer, &rows, &source[f].store, at, at + n, n));
-            gmv_packed packed = gmv_packer_view(&packer);
-            packed.first_cell = source[f].first + at;
-            visit(context, &packed);
-            done += n;
-            gmv_log_progress(false, "looking through the cells: %.0f%%", 100.0 * (double)done / (double)cells->count);
-        }
+    gmv_row_source rows = {&source->matrix, source->genes.at, source->map, source->index};
+    int64_t first, end, at_a_time = rows_at_a_time(&source->matrix);
+    gmv_local_rows(cells, source, &first, &end);
+    GMV_GO(gmv_packer_init(&packer, genes, at_a_time < end - first ? at_a_time : end - first, 0));
+    for (int64_t at = first, n; at < end; at += n) {
+        n = end - at < at_a_time ? end - at : at_a_time;
+        gmv_packer_reset(&packer);
+        GMV_GO(gmv_read_rows(&packer, &rows, &source->store, at, at + n, n));
+        gmv_packed packed = gmv_packer_view(&packer);
+        packed.first_cell = source->first + at;
+        GMV_GO(visit(context, &packed));
+        *done += n;
+        gmv_log_progress(false, "looking through the cells: %.0f%%", 100.0 * (double)*done / (double)cells->count);
     }
 done:
     gmv_packer_fini(&packer);
     return status;
 }
 
-static void count_rows(void *context, const gmv_packed *packed)
+gmv_status gmv_walk_rows(const gmv_cells *cells, const gmv_source *source, int32_t genes, gmv_row_visitor visit,
+                         void *context)
 {
-    gmv_cells *cells = context;
-    gmv_stream_count(cells->stream, cells, packed);
-}
-
-static gmv_status take_files(gmv_cells *cells, gmv_source *source)
-{
+    int64_t done = 0;
     for (int f = 0; f < cells->files; f++) {
-        gmv_row_source rows = {&source[f].matrix, source[f].genes.at, source[f].map, source[f].index};
-        int64_t first, end;
-        gmv_local_rows(cells, &source[f], &first, &end);
-        GMV_TRY(gmv_stream_take_file(&cells->stream->file[f], &rows, &source[f].store, source[f].first,
-                                     source[f].first + first, source[f].first + end));
+        GMV_TRY(walk_file(cells, &source[f], genes, visit, context, &done));
     }
     return GMV_OK;
 }
 
-gmv_status gmv_cells_to_stream(gmv_cells *cells, const gmv_cells_request *request, gmv_source *source)
+/* ---- the census, and the packed copy ---- */
+
+/* Whether the rows that this rank has of a file are to be read from a packed copy. */
+static bool is_cached(const gmv_cells *cells, const gmv_cells_request *request, const gmv_source *source)
 {
-    int64_t block_rows = request->window / cells->shards;
+    int64_t first, end;
+    gmv_local_rows(cells, source, &first, &end);
+    return end > first && (request->cache == GMV_CACHE_ALL || !source->store.is_open);
+}
+
+/* Bytes of the copy of a file's local rows as far as they are known beforehand: neither of a dense matrix nor where
+ * genes are left out. */
+static bool foresee(const gmv_cells *cells, const gmv_source *source, int64_t *bytes)
+{
+    int64_t first, end;
+    for (int64_t j = 0; source->map != NULL && j < source->genes.n; j++) {
+        if (source->map[j] < 0) {
+            return false;
+        }
+    }
+    gmv_local_rows(cells, source, &first, &end);
+    *bytes += gmv_cell_cache_bytes(end - first, source->values, gmv_packer_is_wide(cells->genes));
+    return source->matrix.kind == GMV_MATRIX_CSR;
+}
+
+/* What the pass works with. */
+typedef struct census {
+    gmv_cells *cells;
+    gmv_cell_cache *cache;     /* of the file at hand; NULL: none */
+    int64_t rows, cached_rows; /* written so far; of all cached files */
+    bool foreseen;
+} census;
+
+static gmv_status open_cache(census *pass, const gmv_comm *comm, const gmv_cells_request *request,
+                             const gmv_source *source)
+{
+    gmv_cells *cells = pass->cells;
+    int64_t bytes = 0, first, end;
+    pass->foreseen = true;
+    for (int f = 0; f < cells->files; f++) {
+        if (is_cached(cells, request, &source[f])) {
+            gmv_local_rows(cells, &source[f], &first, &end);
+            pass->cached_rows += end - first;
+            pass->foreseen = foresee(cells, &source[f], &bytes) && pass->foreseen;
+        }
+    }
+    if (pass->cached_rows == 0) {
+        return GMV_OK;
+    }
+    GMV_TRY(GMV_NEW(cells->stream->cache, 1, "packed cells on disk"));
+    GMV_TRY(gmv_cell_cache_open(cells->stream->cache, cells, gmv_scratch_directory(request->cache_dir)));
+    return pass->foreseen ? gmv_scratch_expect(&cells->stream->cache->file, bytes, comm->local_size) : GMV_OK;
+}
+
+static gmv_status take_rows(void *context, const gmv_packed *packed)
+{
+    census *pass = context;
+    gmv_stream_count(pass->cells->stream, pass->cells, packed);
+    if (pass->cache == NULL) {
+        return GMV_OK;
+    }
+    gmv_scratch *file = &pass->cache->file;
+    if (!pass->foreseen && pass->rows > 0) {
+        file->needed = (int64_t)((double)file->bytes / (double)pass->rows * (double)pass->cached_rows);
+    }
+    pass->rows += packed->rows;
+    return gmv_cell_cache_add(pass->cache, pass->cells, packed);
+}
+
+gmv_status gmv_cells_to_stream(gmv_cells *cells, const gmv_comm *comm, const gmv_cells_request *request,
+                               gmv_source *source)
+{
+    int64_t block_rows = request->window / cells->shards, done = 0;
+    census pass = {.cells = cells};
     block_rows = block_rows > most_block_rows ? most_block_rows : block_rows;
     block_rows = block_rows < least_block_rows ? least_block_rows : block_rows;
     GMV_TRY(gmv_stream_create(&cells->stream, cells, block_rows));
-    GMV_TRY(gmv_walk_rows(cells, source, cells->genes, count_rows, cells));
-    return take_files(cells, source);
+    GMV_TRY(open_cache(&pass, comm, request, source));
+    for (int f = 0; f < cells->files; f++) {
+        gmv_row_source rows = {&source[f].matrix, source[f].genes.at, source[f].map, source[f].index};
+        int64_t first, end;
+        bool cached = is_cached(cells, request, &source[f]);
+        gmv_local_rows(cells, &source[f], &first, &end);
+        pass.cache = cached ? cells->stream->cache : NULL;
+        GMV_TRY(walk_file(cells, &source[f], cells->genes, take_rows, &pass, &done));
+        GMV_TRY(gmv_stream_take_file(&cells->stream->file[f], &rows, &source[f].store, source[f].first,
+                                     source[f].first + first, source[f].first + end, cached));
+    }
+    return cells->stream->cache != NULL ? gmv_cell_cache_finish(cells->stream->cache) : GMV_OK;
+}
+
+void gmv_log_cache(const gmv_cells *cells, const gmv_comm *comm, const gmv_cells_request *request)
+{
+    const double gigabyte = 1e9;
+    const char *directory = gmv_scratch_directory(request->cache_dir);
+    int64_t bytes = cells->stream->cache != NULL ? cells->stream->cache->file.bytes : 0;
+    gmv_comm_sum_i64(comm, &bytes, 1);
+    if (bytes > 0) {
+        gmv_log("cache: %.3f GB of packed cells in %s (data.cache_dir)%s%s", (double)bytes / gigabyte, directory,
+                comm->size > 1 ? ", of all ranks together" : "",
+                gmv_scratch_is_memory(directory) ? "; that is no disk but memory (tmpfs)" : "");
+    }
 }

@@ -11,6 +11,7 @@ typedef struct gmv_source {
     gmv_h5 file;
     gmv_matrix matrix;
     gmv_row_store store; /* of the local rows */
+    int64_t values;      /* stored in the local rows, where the file says it */
     hid_t index;         /* names of the cells, for messages */
     gmv_names genes;     /* of the file, unique */
     int32_t *map;        /* file's genes to genes in use; NULL: the same */
@@ -35,12 +36,17 @@ gmv_status gmv_choose_stream(const gmv_cells *cells, const gmv_comm *comm, const
 gmv_status gmv_refuse_stream(const gmv_source *source);
 
 /* Visits all local rows in order, a few thousand at a time, packed. Not collective. */
-typedef void (*gmv_row_visitor)(void *context, const gmv_packed *packed);
+typedef gmv_status (*gmv_row_visitor)(void *context, const gmv_packed *packed);
 gmv_status gmv_walk_rows(const gmv_cells *cells, const gmv_source *source, int32_t genes, gmv_row_visitor visit,
                          void *context);
 
-/* Makes cells->stream, which takes the open stores of the sources. Not collective. */
-gmv_status gmv_cells_to_stream(gmv_cells *cells, const gmv_cells_request *request, gmv_source *source);
+/* Makes cells->stream, which takes the open stores of the sources, and the packed copies that are to be read instead.
+ * Not collective. Errors: GMV_ERR_ENVIRONMENT when there is no room for these. */
+gmv_status gmv_cells_to_stream(gmv_cells *cells, const gmv_comm *comm, const gmv_cells_request *request,
+                               gmv_source *source);
+/* Says how much was copied, and where. Collective. */
+void gmv_log_cache(const gmv_cells *cells, const gmv_comm *comm, const gmv_cells_request *request);
+
 /* Marks what request->validation holds out, in cells->split, and logs it. Collective.
  * Errors: GMV_ERR_CONFIG for files or levels that are not there, and when no cell or every cell is held out. */
 gmv_status gmv_split_load(gmv_cells *cells, const gmv_comm *comm, const gmv_cells_request *request,

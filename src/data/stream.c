@@ -1,6 +1,7 @@
 /* What is known in memory about cells that stay on disk. */
 #include "gmvae/stream.h"
 
+#include "cell_cache.h"
 #include "stream_file.h"
 
 #include "gmvae/mem.h"
@@ -45,6 +46,10 @@ void gmv_stream_destroy(gmv_stream **stream)
         GMV_FREE(s->file[f].map);
         GMV_FREE(s->file[f].path);
     }
+    if (s->cache != NULL) {
+        gmv_cell_cache_close(s->cache);
+        GMV_FREE(s->cache);
+    }
     GMV_FREE(s->file);
     GMV_FREE(s->block_start);
     GMV_FREE(s->values);
@@ -56,7 +61,7 @@ void gmv_stream_destroy(gmv_stream **stream)
 }
 
 gmv_status gmv_stream_take_file(struct gmv_stream_file *file, const gmv_row_source *source, gmv_row_store *store,
-                                gmv_gidx start, gmv_gidx first, gmv_gidx end)
+                                gmv_gidx start, gmv_gidx first, gmv_gidx end, bool cached)
 {
     const gmv_h5 *h5 = source->matrix->file;
     memset(file, 0, sizeof *file);
@@ -65,14 +70,34 @@ gmv_status gmv_stream_take_file(struct gmv_stream_file *file, const gmv_row_sour
     file->first = first;
     file->end = end;
     file->cols = source->matrix->stored_cols;
+    file->cached = cached;
     GMV_TRY(gmv_copy_text(&file->path, h5->path));
-    if (end <= first) {
+    if (end <= first || cached) {
         return GMV_OK;
     }
     GMV_TRY(gmv_row_reader_map(source, &file->map));
     file->store = *store;
     memset(store, 0, sizeof *store);
     return GMV_OK;
+}
+
+int64_t gmv_stream_block(const gmv_cells *cells, gmv_gidx row, gmv_gidx *end)
+{
+    const gmv_stream *stream = cells->stream;
+    int shard = cells->first_shard, above = cells->end_shard;
+    while (above - shard > 1) {
+        int middle = shard + (above - shard) / 2;
+        if (cells->shard_start[middle] <= row) {
+            shard = middle;
+        } else {
+            above = middle;
+        }
+    }
+    gmv_gidx start = cells->shard_start[shard], of_shard = cells->shard_start[shard + 1];
+    int64_t block = (row - start) / stream->block_rows;
+    *end = start + (block + 1) * stream->block_rows;
+    *end = *end < of_shard ? *end : of_shard;
+    return stream->block_start[shard - cells->first_shard] + block;
 }
 
 /* Sums of a row: its values, those of 255 and more, and what `input: standardize` needs. */

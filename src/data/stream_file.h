@@ -10,11 +10,12 @@ struct gmv_stream_file {
     gmv_row_store store;
     int32_t *map;         /* [cols] gene in use or -1; NULL: the same */
     int64_t cols;         /* stored columns */
+    bool cached;          /* its rows are in stream->cache, and nothing of it is open */
     gmv_gidx start;       /* global row of its row 0 */
     gmv_gidx first, end;  /* its local rows, as global rows; first == end: none, and nothing is open */
     gmv_file_stamp stamp; /* before it was opened */
 };
 
-/* Takes the store over, which was opened for local rows [first, end) of source's file. */
+/* Takes the store over, which was opened for local rows [first, end) of source's file; not of a cached one. */
 gmv_status gmv_stream_take_file(struct gmv_stream_file *file, const gmv_row_source *source, gmv_row_store *store,
-                                gmv_gidx start, gmv_gidx first, gmv_gidx end);
+                                gmv_gidx start, gmv_gidx first, gmv_gidx end, bool cached);

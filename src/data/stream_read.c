@@ -1,6 +1,7 @@
 /* Reading rows into slots, beside the rest of the program. */
 #include "gmvae/stream.h"
 
+#include "cell_cache.h"
 #include "stream_file.h"
 
 #include "gmvae/mem.h"
@@ -104,6 +105,7 @@ typedef struct block_reader {
     gmv_row_filter filter;
     const struct gmv_stream_file *file; /* of `row`; NULL before the first */
     gmv_row_reader row;
+    gmv_cache_reader cache;
     gmv_packer packed; /* the wanted rows of the block at hand */
     gmv_gidx *id;      /* [block_rows] and which they are */
 } block_reader;
@@ -113,6 +115,7 @@ static bool init(block_reader *reader, const gmv_cells *cells, gmv_row_filter fi
     memset(reader, 0, sizeof *reader);
     reader->cells = cells;
     reader->filter = filter;
+    gmv_cache_reader_init(&reader->cache, cells->stream->cache);
     return GMV_NEW(reader->id, cells->stream->block_rows, "a block of cells") == GMV_OK &&
            gmv_packer_init(&reader->packed, cells->genes, cells->stream->block_rows, 0) == GMV_OK;
 }
@@ -122,6 +125,7 @@ static void fini(block_reader *reader)
     if (reader->file != NULL) {
         gmv_row_reader_fini(&reader->row);
     }
+    gmv_cache_reader_fini(&reader->cache);
     gmv_packer_fini(&reader->packed);
     GMV_FREE(reader->id);
 }
@@ -149,31 +153,55 @@ static bool turn_to(block_reader *reader, const struct gmv_stream_file *file)
     return gmv_row_reader_init(&reader->row, &file->store, file->cols, file->map) == GMV_OK && is_unchanged(file);
 }
 
+/* The wanted ones of rows [first, end) of a file, as it is stored. @return -1, or the row at which it failed */
+static gmv_gidx read_stored(block_reader *reader, const struct gmv_stream_file *file, gmv_gidx first, gmv_gidx end)
+{
+    int64_t n = end - first;
+    const int64_t *start =
+        turn_to(reader, file) && n > 0 ? gmv_row_reader_pointers(&reader->row, first - file->start, n) : NULL;
+    if (start == NULL) {
+        return first;
+    }
+    for (int64_t i = 0; i < n; i++) {
+        if (!reader->filter.wants(reader->filter.context, first + i)) {
+            continue;
+        }
+        reader->id[reader->packed.rows] = first + i;
+        if (!gmv_row_reader_add(&reader->row, &reader->packed, start[i], start[i + 1] - start[i], start[n])) {
+            return first + i;
+        }
+    }
+    return -1;
+}
+
+/* The same from the packed copy. */
+static gmv_gidx read_cached(block_reader *reader, gmv_gidx first, gmv_gidx end)
+{
+    gmv_gidx block_end;
+    int64_t block = gmv_stream_block(reader->cells, first, &block_end);
+    for (gmv_gidx row = first; row < end; row++) {
+        if (reader->filter.wants(reader->filter.context, row)) {
+            reader->id[reader->packed.rows] = row;
+            if (!gmv_cache_reader_add(&reader->cache, &reader->packed, block, row)) {
+                return row;
+            }
+        }
+    }
+    return -1;
+}
+
 /* The wanted rows of a span. @return -1, or the row at which it failed */
 static gmv_gidx read_span(block_reader *reader, gmv_span span)
 {
+    gmv_gidx failed = -1;
     gmv_packer_reset(&reader->packed);
-    for (gmv_gidx row = span.first; row < span.end;) {
+    for (gmv_gidx row = span.first; row < span.end && failed < 0;) {
         const struct gmv_stream_file *file = file_of(reader->cells, row);
         gmv_gidx end = span.end < file->end ? span.end : file->end;
-        int64_t n = end - row;
-        const int64_t *start =
-            turn_to(reader, file) && n > 0 ? gmv_row_reader_pointers(&reader->row, row - file->start, n) : NULL;
-        if (start == NULL) {
-            return row;
-        }
-        for (int64_t i = 0; i < n; i++) {
-            if (!reader->filter.wants(reader->filter.context, row + i)) {
-                continue;
-            }
-            reader->id[reader->packed.rows] = row + i;
-            if (!gmv_row_reader_add(&reader->row, &reader->packed, start[i], start[i + 1] - start[i], start[n])) {
-                return row + i;
-            }
-        }
+        failed = file->cached ? read_cached(reader, row, end) : read_stored(reader, file, row, end);
         row = end;
     }
-    return -1;
+    return failed;
 }
 
 /* ---- a slot by all threads ---- */
@@ -259,6 +287,12 @@ gmv_gidx gmv_stream_read(const gmv_cells *cells, const gmv_span *span, int64_t s
 gmv_status gmv_stream_fail(const gmv_cells *cells, gmv_gidx row)
 {
     const struct gmv_stream_file *file = file_of(cells, row);
+    if (file->cached) {
+        return GMV_FAIL(GMV_ERR_ENVIRONMENT,
+                        "%s: row %" PRId64 " of %s does not come back from the packed cells there as it was written; "
+                        "set data.cache_dir to a folder on another disk, then run the same command again",
+                        cells->stream->cache->file.directory, row - file->start, file->path);
+    }
     return GMV_FAIL(GMV_ERR_DATA,
                     "%s: row %" PRId64 " can no longer be read as it was when the run began%s; keep the file as it is "
                     "while it is in use, then run the same command again",

@@ -64,10 +64,10 @@ static void *read_span(void *context)
 {
     struct gmv_span_reader *reader = context;
     const gmv_visit *visit = reader->visit;
-    int64_t rows = visit->cells->stream->block_rows;
     reader->pieces = 0;
-    for (gmv_gidx row = reader->next.first; row < reader->next.end; row += rows) {
-        gmv_gidx end = row + rows < reader->next.end ? row + rows : reader->next.end;
+    for (gmv_gidx row = reader->next.first, end; row < reader->next.end; row = end) {
+        gmv_stream_block(visit->cells, row, &end);
+        end = end < reader->next.end ? end : reader->next.end;
         reader->piece[reader->pieces++] = (gmv_span){row, end};
     }
     reader->failed = gmv_stream_read(visit->cells, reader->piece, reader->pieces, visit->filter, reader->threads,

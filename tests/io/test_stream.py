@@ -73,7 +73,7 @@ class Stream(IoTest):
         """10x of two versions, and every old h5ad that is stored by cells."""
         read = 0
         for path in sorted(glob.glob(published("*.h5*"))):
-            done = self.run_load(("residence=stream", "window=100", path))
+            done = self.run_load(("residence=stream", "window=100", "cache=none", path))
             if done.returncode == 0:
                 self.both(path)
                 read += 1
@@ -201,10 +201,10 @@ class Stream(IoTest):
         counts = small_counts(50, 20)
         dense = self.make("dense.h5ad", counts, dense=True)
         csc = self.make("csc.h5ad", counts, layers={"counts": scipy.sparse.csc_matrix(counts)})
-        ask = ("residence=stream", "window=100")
-        self.fails_each(((("dense.h5ad", "X is a dense matrix", "data.residence: host"), *ask, dense),
-                         (("csc.h5ad", "layers/counts is a CSC matrix", "data.residence: host"), *ask, csc)), code=2)
-        kept = self.load("memory=1000", "window=100", dense)
+        ask = ("residence=stream", "window=100", "cache=none")
+        self.fails_each(((("dense.h5ad", "X is a dense matrix", "data.cache: auto"), *ask, dense),
+                         (("csc.h5ad", "layers/counts is a CSC matrix", "data.cache: auto"), *ask, csc)), code=2)
+        kept = self.load("memory=1000", "window=100", "cache=none", dense)
         self.assertIn("dense.h5ad cannot be read as a stream", kept["stderr"])
 
 

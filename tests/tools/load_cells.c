@@ -5,8 +5,8 @@
  * Requests behind "--" are served by the same processes, whatever became of those before; all must end alike.
  * Options: matrix, batch and gene_column (comma-separated), label, n_top, flavor, genes_file, known_from (a file whose
  * genes and levels must be matched, as from a checkpoint), driver (auto, mpio, posix), shards, held_out, check (seconds),
- * embed (a path to write), gaps (of cells there), residence (auto, host, stream), window, memory. With batch_size (and epoch, first_batch) it
- * prints what the batches of an epoch hold instead. */
+ * embed (a path to write), gaps (of cells there), residence (auto, host, stream), window, memory, cache (auto, all, none),
+ * cache_dir. With batch_size (and epoch, first_batch) it prints what the batches of an epoch hold instead. */
 #include "gmvae/data.h"
 #include "gmvae/log.h"
 #include "gmvae/mem.h"
@@ -80,6 +80,12 @@ static void set_option(options *o, const char *name, char *value)
         o->request.residence = strcmp(value, "stream") == 0 ? GMV_RESIDENCE_STREAM
                                : strcmp(value, "host") == 0 ? GMV_RESIDENCE_HOST
                                                             : GMV_RESIDENCE_AUTO;
+    } else if (strcmp(name, "cache") == 0) {
+        o->request.cache = strcmp(value, "all") == 0    ? GMV_CACHE_ALL
+                           : strcmp(value, "none") == 0 ? GMV_CACHE_NONE
+                                                        : GMV_CACHE_AUTO;
+    } else if (strcmp(name, "cache_dir") == 0) {
+        o->request.cache_dir = value;
     } else if (strcmp(name, "driver") == 0) {
         o->request.driver = strcmp(value, "mpio") == 0    ? GMV_DRIVER_MPIO
                             : strcmp(value, "posix") == 0 ? GMV_DRIVER_POSIX

@@ -1,0 +1,131 @@
+"""Packed copies on disk of cells that are streamed: whatever a matrix is stored as, the same rows come from them, in the
+same batches, and the copy takes little memory and leaves nothing."""
+import os
+import unittest
+
+from support import FEW, FormatTest, h5py, main, np, small_counts
+
+RANKS = (2,) if FEW else (2, 4)
+
+
+def store(path, kind, **how):
+    """Writes the matrix of an h5ad that is stored by cells anew: dense, csc, or csr with other filters or types."""
+    import scipy.sparse
+    with h5py.File(path, "r+") as f:
+        attributes = dict(f["X"].attrs)
+        rows, columns = attributes["shape"]
+        matrix = scipy.sparse.csr_matrix(tuple(f["X"][part][()] for part in ("data", "indices", "indptr")),
+                                         (rows, columns))
+        del f["X"]
+        if kind == "dense":
+            chunks = how.get("chunks") and tuple(map(min, how["chunks"], (rows, columns)))
+            f.create_dataset("X", data=matrix.toarray(), **{**how, "chunks": chunks})
+            f["X"].attrs.update({"encoding-type": "array", "encoding-version": "0.2.0"})
+            return path
+        matrix = matrix.tocsc() if kind == "csc" else matrix
+        group = f.create_group("X")
+        group.attrs.update({**attributes, "encoding-type": f"{kind}_matrix"})
+        types = how.pop("types", ("<f4", "<i4", "<i4"))
+        for part, of in zip(("data", "indices", "indptr"), types):
+            values = getattr(matrix, part).astype(of)
+            chunks = min(how.get("chunks", 50), values.size) or None
+            group.create_dataset(part, data=values, dtype=of, **{**how, "chunks": chunks})
+    return path
+
+
+KINDS = (("csr", {"compression": "gzip"}), ("dense", {"chunks": (7, 11), "compression": "gzip"}),
+         ("csc", {"compression": "gzip"}), ("csr", {"fletcher32": True}), ("dense", {}),
+         ("csr", {"types": (">i4", "<i4", "<i4")}), ("csc", {"types": ("<f8", "<i8", "<i8")}))
+SIZES = (130, 1, 300, 0, 37, 160, 5, 400, 90)  # most blocks of 16 rows begin or end within a file
+
+
+class Cache(FormatTest):
+    def make_files(self, folder, mixed, genes=30):
+        """The same cells in files that are all stored by cells, or of all kinds in turn; one cell in nine has no counts."""
+        random = np.random.default_rng(3)
+        os.mkdir(self.path(folder))
+        for i, rows in enumerate(SIZES):
+            counts = small_counts(rows, genes, i) if rows > 0 else np.zeros((0, genes), np.float32)
+            counts[:, :1] += 300  # wherever a row lies, its first count is in the list of large ones
+            counts[random.random(rows) < 1 / 9] = 0
+            path = self.make(f"{folder}/part{i}.h5ad", counts, {"donor": [f"d{j % 4}" for j in range(rows)]})
+            kind, how = KINDS[i % len(KINDS)]
+            if mixed and rows > 0:
+                store(path, kind, **how)
+        return self.path(f"{folder}/*.h5ad")
+
+    def same(self, one, other, of=None):
+        for key in set(one) - {"log", "stderr", "file"}:
+            self.assertEqual(one[key], other[key], (key, of))
+
+    def cached(self, loaded):
+        """Bytes that its log says were copied."""
+        lines = [line for line in loaded["log"] if line.startswith("cache:")]
+        self.assertLessEqual(len(lines), 1)
+        return float(lines[0].split()[1]) if lines else 0
+
+    def test_rows_are_those_in_memory(self):
+        plain, mixed = self.make_files("plain", False), self.make_files("mixed", True)
+        names = self.path("genes.txt")
+        with open(names, "w") as out:
+            out.write("\n".join(f"gene{j}" for j in (3, 1, 17, 8)))
+        for ask in ((), ("n_top=7", "held_out=0.3"), (f"genes_file={names}",)):
+            ask = ("batch=donor", "window=100", *ask)
+            host, straight, copied = self.load_each(
+                ("residence=host", *ask, plain), ("residence=stream", *ask, plain),
+                ("residence=stream", "cache=all", *ask, plain))
+            self.same(host, straight, ask)
+            self.same(host, copied, ask)
+            self.assertFalse(any("cache:" in line for line in straight["log"]))
+            self.assertTrue(any("cache:" in line for line in copied["log"]))
+            for ranks in (1, *RANKS):
+                auto, copied = self.load_each(("residence=stream", *ask, mixed),
+                                              ("residence=stream", "cache=all", *ask, mixed), ranks=ranks)
+                self.same(host, auto, (ask, ranks))
+                self.same(host, copied, (ask, ranks))
+
+    def test_many_genes(self):
+        """32-bit genes, and chunks of more rows than are read at a time."""
+        counts = small_counts(70, 66000, 1)
+        counts[:, 100:65900] = 0
+        plain = self.make("plain.h5ad", counts, compression="gzip")
+        ask = ("residence=stream", "window=100")
+        first = self.load(*ask, plain)
+        for kind, how in (("dense", {"chunks": (64, 1000), "compression": "gzip"}), ("csc", {"compression": "gzip"})):
+            path = store(self.make("other.h5ad", counts), kind, **how)
+            self.same(first, self.load(*ask, path), kind)
+
+    def test_batches_are_the_same(self):
+        plain, mixed = self.make_files("plain", False), self.make_files("mixed", True)
+        common = ("residence=stream", "batch=donor", "shards=8", "batch_size=64", "window=150")
+        requests = [(*common, f"epoch={epoch}", f"first_batch={first}", *where)
+                    for epoch, first in ((0, 0), (3, 0), (3, 5)) for where in ((plain,), (mixed,), ("cache=all", plain))]
+        for ranks in (1, *RANKS):
+            traced = self.load_each(*requests, ranks=ranks)
+            self.assertGreater(traced[0]["windows"], 3)
+            for i in range(0, len(traced), 3):
+                self.assertEqual(traced[i]["batches"], traced[i + 1]["batches"], (requests[i], ranks))
+                self.assertEqual(traced[i]["batches"], traced[i + 2]["batches"], (requests[i], ranks))
+
+    def test_bad_values_are_named(self):
+        """As in memory, whatever the matrix is stored as: the file, the cell and the gene."""
+        counts = small_counts(500, 30, 1)
+        counts[340, 7], counts[320, 3] = 0.5, -1  # by cells the second comes first, by genes too
+        counts[330, 2] = np.nan
+        cases = []
+        for name, kind, how in (("dense.h5ad", "dense", {"chunks": (7, 11)}), ("csc.h5ad", "csc", {}),
+                                ("other.h5ad", "csr", {"fletcher32": True})):
+            path = store(self.make(name, counts), kind, **how)
+            cases.append(((name, "row 320", "cell320", "gene3", "negative count -1"),
+                          "residence=stream", "window=100", path))
+        self.fails_each(cases)
+
+    def test_where_the_copy_cannot_be(self):
+        path = self.make("cells.h5ad", small_counts(50), dense=True)
+        ask = ("residence=stream", "window=100", path)
+        self.fails_each([(("/nowhere/at/all", "No such file", "data.cache_dir"), "cache_dir=/nowhere/at/all", *ask),
+                         ((path, "Not a directory", "data.cache_dir"), f"cache_dir={path}", *ask)], code=5)
+
+
+if __name__ == "__main__":
+    main()
