@@ -235,14 +235,11 @@ bool gmv_cache_reader_add(gmv_cache_reader *reader, gmv_packer *packer, int64_t 
 {
     record_head head;
     bool wide = reader->cache->wide;
-    if (reader->block != block || row < reader->row) {
-        reader->at = 0;
-        if (!load_block(reader, block) || !check_record(reader, &head)) {
-            return false;
-        }
-    }
+    bool turns = reader->block != block || row < reader->row;
     reader->row = row;
-    if (!find_record(reader, row, &head)) {
+    reader->at = turns ? 0 : reader->at;
+    if ((turns && !(load_block(reader, block) && check_record(reader, &head))) || !find_record(reader, row, &head)) {
+        reader->block = -1; /* what was read is not to be trusted */
         return false;
     }
     const unsigned char *record = reader->bytes + reader->at + sizeof head;

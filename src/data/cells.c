@@ -186,7 +186,9 @@ static gmv_status prepare_reading(loader *load)
                  load->cells->file[refused]);
         load->stream = false;
     }
-    return GMV_OK;
+    return !load->stream ? GMV_OK
+                         : gmv_comm_agree(load->comm, gmv_sort_stored_rows(load->cells, load->comm, load->request,
+                                                                          load->source));
 }
 
 static gmv_status read_rows(loader *load)

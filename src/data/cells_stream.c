@@ -1,6 +1,7 @@
 /* Loading cells that stay on disk: where the matrix is to live, and the pass that checks and counts it. */
 #include "cell_cache.h"
 #include "inputs.h"
+#include "row_buckets.h"
 #include "stream_file.h"
 
 #include "gmvae/log.h"
@@ -89,12 +90,31 @@ gmv_status gmv_refuse_stream(const gmv_source *source)
 
 /* ---- the pass ---- */
 
-/* As many as have about walked_values values, from the mean of the file. */
+gmv_status gmv_sort_stored_rows(const gmv_cells *cells, const gmv_comm *comm, const gmv_cells_request *request,
+                                gmv_source *source)
+{
+    for (int f = 0; f < cells->files; f++) {
+        gmv_matrix *matrix = &source[f].matrix;
+        int64_t first, end;
+        gmv_local_rows(cells, &source[f], &first, &end);
+        if (end > first && gmv_matrix_is_by_genes(matrix)) {
+            GMV_TRY(
+                gmv_matrix_sort_rows(matrix, first, end, gmv_scratch_directory(request->cache_dir), comm->local_size));
+            source[f].values = gmv_row_buckets_values(matrix->by_rows);
+        }
+    }
+    return GMV_OK;
+}
+
+/* As many as have about walked_values values, from the mean of the file; whole chunks of a dense one. */
 static int64_t rows_at_a_time(const gmv_matrix *matrix)
 {
     int64_t rows = walked_values / (matrix->nnz / (matrix->rows + 1) + 1);
     rows = rows > most_walked_rows ? most_walked_rows : rows;
-    return rows < least_walked_rows ? least_walked_rows : rows;
+    rows = rows < least_walked_rows ? least_walked_rows : rows;
+    return matrix->kind == GMV_MATRIX_DENSE && matrix->by_rows == NULL
+               ? (rows + matrix->chunk_rows - 1) / matrix->chunk_rows * matrix->chunk_rows
+               : rows;
 }
 
 /* Rows of one file. @param[in,out] done  of all local rows */
@@ -108,7 +128,8 @@ static gmv_status walk_file(const gmv_cells *cells, const gmv_source *source, in
     gmv_local_rows(cells, source, &first, &end);
     GMV_GO(gmv_packer_init(&packer, genes, at_a_time < end - first ? at_a_time : end - first, 0));
     for (int64_t at = first, n; at < end; at += n) {
-        n = end - at < at_a_time ? end - at : at_a_time;
+        n = at_a_time - at % at_a_time;
+        n = end - at < n ? end - at : n;
         gmv_packer_reset(&packer);
         GMV_GO(gmv_read_rows(&packer, &rows, &source->store, at, at + n, n));
         gmv_packed packed = gmv_packer_view(&packer);
@@ -154,7 +175,7 @@ static bool foresee(const gmv_cells *cells, const gmv_source *source, int64_t *b
     }
     gmv_local_rows(cells, source, &first, &end);
     *bytes += gmv_cell_cache_bytes(end - first, source->values, gmv_packer_is_wide(cells->genes));
-    return source->matrix.kind == GMV_MATRIX_CSR;
+    return source->matrix.kind == GMV_MATRIX_CSR || source->matrix.by_rows != NULL;
 }
 
 /* What the pass works with. */
@@ -219,6 +240,7 @@ gmv_status gmv_cells_to_stream(gmv_cells *cells, const gmv_comm *comm, const gmv
         GMV_TRY(walk_file(cells, &source[f], cells->genes, take_rows, &pass, &done));
         GMV_TRY(gmv_stream_take_file(&cells->stream->file[f], &rows, &source[f].store, source[f].first,
                                      source[f].first + first, source[f].first + end, cached));
+        gmv_row_buckets_destroy(&source[f].matrix.by_rows);
     }
     return cells->stream->cache != NULL ? gmv_cell_cache_finish(cells->stream->cache) : GMV_OK;
 }

@@ -35,6 +35,11 @@ gmv_status gmv_choose_stream(const gmv_cells *cells, const gmv_comm *comm, const
                              gmv_nnz values, bool *stream);
 gmv_status gmv_refuse_stream(const gmv_source *source);
 
+/* Puts the rows of those files together on disk whose matrices can only be read by genes, once for both passes over the
+ * cells. Not collective. */
+gmv_status gmv_sort_stored_rows(const gmv_cells *cells, const gmv_comm *comm, const gmv_cells_request *request,
+                                gmv_source *source);
+
 /* Visits all local rows in order, a few thousand at a time, packed. Not collective. */
 typedef gmv_status (*gmv_row_visitor)(void *context, const gmv_packed *packed);
 gmv_status gmv_walk_rows(const gmv_cells *cells, const gmv_source *source, int32_t genes, gmv_row_visitor visit,

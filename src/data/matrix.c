@@ -1,5 +1,7 @@
 #include "matrix.h"
 
+#include "row_buckets.h"
+
 #include "gmvae/mem.h"
 
 #include <inttypes.h>
@@ -149,6 +151,18 @@ static gmv_status open_sparse(gmv_matrix *m, const gmv_place *place)
     return check_ends(m, pointers, indices);
 }
 
+static void read_chunk(gmv_matrix *m)
+{
+    hsize_t chunk[2] = {1, (hsize_t)m->stored_cols};
+    hid_t properties = H5Dget_create_plist(m->data);
+    if (H5Pget_layout(properties) == H5D_CHUNKED) {
+        H5Pget_chunk(properties, 2, chunk);
+    }
+    H5Pclose(properties);
+    m->chunk_rows = (int64_t)chunk[0];
+    m->chunk_cols = (int64_t)chunk[1];
+}
+
 static gmv_status open_dense(gmv_matrix *m, const char *at)
 {
     int64_t dims[2];
@@ -157,6 +171,7 @@ static gmv_status open_dense(gmv_matrix *m, const char *at)
     m->rows = dims[0];
     m->stored_cols = dims[1];
     m->nnz = dims[0] * dims[1];
+    read_chunk(m);
     GMV_TRY(check_type(m, m->data, "", false));
     return check_shape(m);
 }
@@ -220,6 +235,7 @@ void gmv_matrix_close(gmv_matrix *matrix)
         *open[i] = -1;
     }
     GMV_FREE(matrix->select);
+    gmv_row_buckets_destroy(&matrix->by_rows);
 }
 
 gmv_status gmv_matrix_probe(const gmv_matrix *m, bool *is_count, double *culprit)

@@ -13,6 +13,8 @@ typedef struct gmv_matrix {
     int64_t nnz;                 /* stored values */
     hid_t data, indices, indptr; /* dense: data alone */
     int64_t stored_cols;         /* columns in the file: more than cols when some features do not belong to it */
+    int64_t chunk_rows, chunk_cols; /* dense: of a chunk; without chunks 1 and all */
+    struct gmv_row_buckets *by_rows; /* rows put together on disk, which are then read in place of the matrix; else NULL */
     int32_t *select;             /* [stored_cols] column of the matrix or -1; NULL: the same */
     gmv_table obs, var;          /* its cells, and the genes of the stored columns */
 } gmv_matrix;
@@ -64,6 +66,19 @@ gmv_status gmv_block_reader_init(gmv_block_reader *reader, const gmv_matrix *mat
 /* The next block in reader->block; block.rows == 0 at the end. */
 gmv_status gmv_block_reader_next(gmv_block_reader *reader);
 void gmv_block_reader_fini(gmv_block_reader *reader);
+
+/* Whether rows can be had only with the whole matrix in memory, or by reading it again for every few of them: it is
+ * stored by genes, or in chunks of very many rows. Then gmv_matrix_sort_rows makes by_rows, in one pass over the matrix,
+ * for rows [first, end), with a file in a directory, on a host where `ranks` do so. Independent.
+ * Errors: GMV_ERR_DATA; GMV_ERR_ENVIRONMENT when there is no room for the file. */
+bool gmv_matrix_is_by_genes(const gmv_matrix *matrix);
+gmv_status gmv_matrix_sort_rows(gmv_matrix *matrix, int64_t first, int64_t end, const char *directory, int ranks);
+
+/* Goes through the stored values of rows [first, end), which are counted from `first`, in whatever order they lie; genes
+ * of a row ascend. Without those of columns that are not selected, and zeros of dense matrices. */
+typedef gmv_status (*gmv_value_visitor)(void *context, int64_t row, int64_t column, double value);
+gmv_status gmv_csc_each(const gmv_matrix *matrix, int64_t first, int64_t end, gmv_value_visitor visit, void *context);
+gmv_status gmv_dense_each(const gmv_matrix *matrix, int64_t first, int64_t end, gmv_value_visitor visit, void *context);
 
 /* Inside the reader: blocks of matrices stored by genes; room in the block; a message. */
 gmv_status gmv_csc_init(gmv_block_reader *reader);

@@ -1,4 +1,4 @@
-/* Rows of a matrix that is stored by genes. The local values are counted first; then windows of whole rows are
+/* Rows of a matrix that is stored by genes, in memory (row_buckets.c has them on disk). The local values are counted first; then windows of whole rows are
  * filled, each in one pass over the file, and handed out row by row.
  *
  * A window holds 3/8 of the local values at 8 bytes each: not more than the packed counts of this rank take (3
@@ -14,8 +14,8 @@
 #include <string.h>
 
 /* Values read at a time; the smallest window: fewer passes over a small file are worth its 512 KiB; and values
- * handed out at a time. */
-enum { piece_values = 1 << 22, least_window = 1 << 16, block_values = 1 << 16 };
+ * handed out at a time; and read at a time in a single pass. */
+enum { piece_values = 1 << 22, least_window = 1 << 16, block_values = 1 << 16, passed_values = 1 << 20 };
 
 struct gmv_csc {
     int64_t *pointer; /* [stored_cols + 1] */
@@ -200,4 +200,37 @@ gmv_status gmv_csc_next(gmv_block_reader *reader)
     }
     reader->next += rows;
     return GMV_OK;
+}
+
+gmv_status gmv_csc_each(const gmv_matrix *m, int64_t first, int64_t end, gmv_value_visitor visit, void *context)
+{
+    struct gmv_csc csc = {0};
+    gmv_status status = GMV_OK;
+    int64_t gene = 0;
+    GMV_GO(GMV_NEW(csc.row, passed_values, "a piece of the matrix"));
+    GMV_GO(GMV_NEW(csc.value, passed_values, "a piece of the matrix"));
+    GMV_GO(read_pointers(&csc, m));
+    for (int64_t at = 0; at < m->nnz; at += passed_values) {
+        int64_t n = m->nnz - at < passed_values ? m->nnz - at : passed_values;
+        GMV_GO(gmv_h5_read_i64(m->file, m->indices, at, n, csc.row));
+        GMV_GO(gmv_h5_read_f64(m->file, m->data, 1, &at, &n, csc.value));
+        gmv_log_progress(false, "transposing %s: %.0f%%", m->file->path, 100.0 * (double)at / (double)m->nnz);
+        for (int64_t i = 0; i < n; i++) {
+            int64_t row = csc.row[i];
+            while (csc.pointer[gene + 1] <= at + i) {
+                gene++;
+            }
+            if (row < 0 || row >= m->rows) {
+                GMV_GO(bad_row(&csc, m, at + i, row));
+            }
+            if (row >= first && row < end && (m->select == NULL || m->select[gene] >= 0)) {
+                GMV_GO(visit(context, row - first, gene, csc.value[i]));
+            }
+        }
+    }
+done:
+    GMV_FREE(csc.pointer);
+    GMV_FREE(csc.row);
+    GMV_FREE(csc.value);
+    return status;
 }

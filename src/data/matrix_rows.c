@@ -1,5 +1,7 @@
 #include "matrix.h"
+#include "row_buckets.h"
 
+#include "gmvae/log.h"
 #include "gmvae/mem.h"
 
 #include <inttypes.h>
@@ -7,7 +9,7 @@
 #include <string.h>
 
 /* Values read at a time: 64 MiB of buffers, and far more than a chunk, so that few are decoded twice. */
-enum { block_values = 1 << 22 };
+enum { block_values = 1 << 22, tile_values = 1 << 21 };
 
 gmv_status gmv_row_too_long(const gmv_matrix *m, int64_t row, int64_t values)
 {
@@ -43,7 +45,7 @@ gmv_status gmv_block_reader_init(gmv_block_reader *reader, const gmv_matrix *mat
     reader->matrix = matrix;
     reader->first = reader->next = first;
     reader->end = end;
-    if (end == first || matrix->kind == GMV_MATRIX_DENSE) {
+    if (end == first || matrix->kind == GMV_MATRIX_DENSE || matrix->by_rows != NULL) {
         return GMV_OK;
     }
     return matrix->kind == GMV_MATRIX_CSC ? gmv_csc_init(reader)
@@ -142,6 +144,9 @@ static gmv_status next_dense(gmv_block_reader *reader)
     const gmv_matrix *m = reader->matrix;
     int64_t left = reader->end - reader->next, rows = m->cols > 0 ? block_values / m->cols : left;
     rows = rows < 1 ? 1 : rows > left ? left : rows;
+    if (rows > (reader->next + rows) % m->chunk_rows) { /* up to the end of a chunk, not to decode it twice */
+        rows -= rows < left ? (reader->next + rows) % m->chunk_rows : 0;
+    }
     GMV_TRY(gmv_block_reserve(reader, rows, rows * m->cols));
     reader->block.first = reader->next;
     reader->block.rows = rows;
@@ -159,11 +164,63 @@ gmv_status gmv_block_reader_next(gmv_block_reader *reader)
     if (reader->next == reader->end) {
         return GMV_OK;
     }
-    GMV_TRY(m->kind == GMV_MATRIX_DENSE ? next_dense(reader)
-            : m->kind == GMV_MATRIX_CSC ? gmv_csc_next(reader)
-                                        : next_sparse(reader));
+    GMV_TRY(m->by_rows != NULL            ? gmv_row_buckets_next(reader)
+            : m->kind == GMV_MATRIX_DENSE ? next_dense(reader)
+            : m->kind == GMV_MATRIX_CSC   ? gmv_csc_next(reader)
+                                          : next_sparse(reader));
     if (m->select != NULL) {
         select_columns(&reader->block, m);
     }
     return GMV_OK;
+}
+
+/* ---- rows of what is not stored by rows ---- */
+
+bool gmv_matrix_is_by_genes(const gmv_matrix *matrix)
+{
+    int64_t cols = matrix->stored_cols > 0 ? matrix->stored_cols : 1;
+    return matrix->kind == GMV_MATRIX_CSC ||
+           (matrix->kind == GMV_MATRIX_DENSE && matrix->chunk_rows > block_values / cols + 1);
+}
+
+/* By whole chunks, from left to right and then down, so that each is decoded once and the genes of a row ascend. */
+gmv_status gmv_dense_each(const gmv_matrix *m, int64_t first, int64_t end, gmv_value_visitor visit, void *context)
+{
+    int64_t width = tile_values / m->chunk_rows / m->chunk_cols * m->chunk_cols;
+    width = width < m->chunk_cols ? m->chunk_cols : width > m->stored_cols ? m->stored_cols : width;
+    double *value = NULL;
+    gmv_status status =
+        GMV_NEW(value, (m->chunk_rows < m->rows ? m->chunk_rows : m->rows) * width, "a tile of the matrix");
+    for (int64_t row = first, next; row < end && status == GMV_OK; row = next) {
+        next = (row / m->chunk_rows + 1) * m->chunk_rows;
+        next = next < end ? next : end;
+        gmv_log_progress(false, "reading %s: %.0f%%", m->file->path,
+                         100.0 * (double)(row - first) / (double)(end - first));
+        for (int64_t col = 0; col < m->stored_cols; col += width) {
+            int64_t at[2] = {row, col},
+                    n[2] = {next - row, m->stored_cols - col < width ? m->stored_cols - col : width};
+            GMV_GO(gmv_h5_read_f64(m->file, m->data, 2, at, n, value));
+            for (int64_t i = 0; i < n[0] * n[1]; i++) {
+                int64_t column = col + i % n[1];
+                if (value[i] != 0.0 && (m->select == NULL || m->select[column] >= 0)) { /* true for NaN */
+                    GMV_GO(visit(context, row - first + i / n[1], column, value[i]));
+                }
+            }
+        }
+    }
+done:
+    GMV_FREE(value);
+    return status;
+}
+
+gmv_status gmv_matrix_sort_rows(gmv_matrix *matrix, int64_t first, int64_t end, const char *directory, int ranks)
+{
+    static const gmv_bucket_limits limits = {.values = 1 << 22, .bytes = 1 << 26};
+    bool csc = matrix->kind == GMV_MATRIX_CSC;
+    double share =
+        (double)(end - first) / (double)matrix->rows; /* of the values; of a dense matrix a tenth is not zero */
+    int64_t values = (int64_t)((double)matrix->nnz * share * (csc ? 1.0 : 0.1));
+    GMV_TRY(gmv_row_buckets_create(&matrix->by_rows, matrix, first, end, values, directory, ranks, limits));
+    GMV_TRY((csc ? gmv_csc_each : gmv_dense_each)(matrix, first, end, gmv_row_buckets_put, matrix->by_rows));
+    return gmv_row_buckets_finish(matrix->by_rows);
 }

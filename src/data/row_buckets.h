@@ -1,0 +1,32 @@
+/* Rows of a matrix whose values come in another order, by genes or by tiles, put together on disk.
+ *
+ * Rows are cut into buckets, and every value is appended to its bucket's part of a file without a name, 3 bytes each:
+ * row within the bucket, count, and a gene whenever it changes. Then a bucket is read, and its rows are sorted in memory.
+ * So the matrix is read once, whatever its size, and memory is bounded. */
+#pragma once
+
+#include "matrix.h"
+
+typedef struct gmv_bucket_limits {
+    int64_t values; /* whose rows are sorted in memory together, 8 bytes each; a row may have more */
+    int64_t bytes;  /* of values that wait to be written, but for 4096 in each of up to 2^14 buckets */
+} gmv_bucket_limits;
+
+typedef struct gmv_row_buckets gmv_row_buckets;
+
+/* For rows [first, end) of the matrix with about so many values, on a host where `ranks` do the same.
+ * Ownership: gmv_row_buckets_destroy, also after an error. Errors: GMV_ERR_ENVIRONMENT. */
+gmv_status gmv_row_buckets_create(gmv_row_buckets **buckets, const gmv_matrix *matrix, int64_t first, int64_t end,
+                                  int64_t values, const char *directory, int ranks, gmv_bucket_limits limits);
+void gmv_row_buckets_destroy(gmv_row_buckets **buckets);
+
+/* Takes a value of row `first` + `row`; genes of a row must ascend. Errors: GMV_ERR_ENVIRONMENT when the disk is full. */
+gmv_status gmv_row_buckets_put(void *buckets, int64_t row, int64_t gene, double value);
+/* After the last one. */
+gmv_status gmv_row_buckets_finish(gmv_row_buckets *buckets);
+
+/* Values that were put. */
+int64_t gmv_row_buckets_values(const gmv_row_buckets *buckets);
+
+/* The next block of a reader of the matrix, from matrix->by_rows. */
+gmv_status gmv_row_buckets_next(gmv_block_reader *reader);
