@@ -143,16 +143,24 @@ void gmv_local_rows(const gmv_cells *cells, const gmv_source *source, int64_t *f
 }
 
 /* Stored values in the local rows: an upper bound of the packed ones. Dense matrices grow instead, those stored by
- * genes are counted by their reader. */
-static gmv_status count_values(const loader *load, gmv_nnz *values)
+ * genes are counted by their reader: of these a guess, when it matters whether all fit into memory. */
+static gmv_status count_values(const loader *load, gmv_nnz *values, gmv_nnz *guess)
 {
     const gmv_cells *cells = load->cells;
-    *values = 0;
+    *values = *guess = 0;
     for (int f = 0; f < cells->files; f++) {
         gmv_source *source = &load->source[f];
         int64_t first, end, ends[2];
         gmv_local_rows(cells, source, &first, &end);
-        if (source->matrix.kind != GMV_MATRIX_CSR || end <= first) {
+        if (end <= first) {
+            continue;
+        }
+        if (source->matrix.kind != GMV_MATRIX_CSR) {
+            int64_t of_file = 0;
+            GMV_TRY(load->request->residence == GMV_RESIDENCE_AUTO
+                        ? gmv_matrix_guess_values(&source->matrix, first, end, &of_file)
+                        : GMV_OK);
+            *guess += of_file;
             continue;
         }
         GMV_TRY(gmv_h5_read_i64(&source->file, source->matrix.indptr, first, 1, &ends[0]));
@@ -174,8 +182,9 @@ static gmv_status prepare_reading(loader *load)
 {
     bool asked = load->request->residence == GMV_RESIDENCE_STREAM;
     int refused = -1;
-    GMV_TRY(gmv_comm_agree(load->comm, count_values(load, &load->values)));
-    GMV_TRY(gmv_choose_stream(load->cells, load->comm, load->request, load->values, &load->stream));
+    gmv_nnz guess = 0;
+    GMV_TRY(gmv_comm_agree(load->comm, count_values(load, &load->values, &guess)));
+    GMV_TRY(gmv_choose_stream(load->cells, load->comm, load->request, load->values + guess, &load->stream));
     GMV_TRY(gmv_open_row_stores(load->cells, load->comm, load->source, load->stream, &refused));
     refused = load->request->cache == GMV_CACHE_NONE ? refused : -1;
     if (load->stream && refused >= 0 && asked) {
@@ -186,9 +195,9 @@ static gmv_status prepare_reading(loader *load)
                  load->cells->file[refused]);
         load->stream = false;
     }
-    return !load->stream ? GMV_OK
-                         : gmv_comm_agree(load->comm, gmv_sort_stored_rows(load->cells, load->comm, load->request,
-                                                                          load->source));
+    return !load->stream
+               ? GMV_OK
+               : gmv_comm_agree(load->comm, gmv_sort_stored_rows(load->cells, load->comm, load->request, load->source));
 }
 
 static gmv_status read_rows(loader *load)

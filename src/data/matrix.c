@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { probed_values = 1 << 22, probed_blocks = 1024 };
+enum { probed_values = 1 << 22, probed_blocks = 1024, tiles = 64, tile_values = 1 << 14, tile_step = 7919 };
 
 /* The declared shape must be that of obs and var. */
 static gmv_status check_shape(const gmv_matrix *m)
@@ -264,6 +264,34 @@ gmv_status gmv_matrix_probe(const gmv_matrix *m, bool *is_count, double *culprit
             }
         }
     }
+done:
+    GMV_FREE(value);
+    return status;
+}
+
+gmv_status gmv_matrix_guess_values(const gmv_matrix *m, int64_t first, int64_t end, int64_t *values)
+{
+    *values = (int64_t)((double)m->nnz * (double)(end - first) / (double)(m->rows > 0 ? m->rows : 1));
+    if (m->kind != GMV_MATRIX_DENSE || *values == 0) {
+        return GMV_OK;
+    }
+    int64_t width = m->chunk_cols < tile_values ? m->chunk_cols : tile_values, height = tile_values / width;
+    height = height < m->chunk_rows ? height : m->chunk_rows;
+    int64_t across = (m->stored_cols + width - 1) / width, filled = 0, seen = 0;
+    double *value = NULL;
+    GMV_TRY(GMV_NEW(value, width * height, "a sample of counts"));
+    gmv_status status = GMV_OK;
+    for (int64_t t = 0; t < tiles; t++) { /* evenly down, and all over the genes */
+        int64_t at[2] = {first + (end - first) * t / tiles, t * tile_step % across * width};
+        int64_t n[2] = {end - at[0] < height ? end - at[0] : height,
+                        m->stored_cols - at[1] < width ? m->stored_cols - at[1] : width};
+        GMV_GO(gmv_h5_read_f64(m->file, m->data, 2, at, n, value));
+        for (int64_t i = 0; i < n[0] * n[1]; i++) {
+            filled += value[i] != 0.0;
+        }
+        seen += n[0] * n[1];
+    }
+    *values = (int64_t)((double)*values * (double)filled / (double)seen);
 done:
     GMV_FREE(value);
     return status;

@@ -67,6 +67,10 @@ gmv_status gmv_block_reader_init(gmv_block_reader *reader, const gmv_matrix *mat
 gmv_status gmv_block_reader_next(gmv_block_reader *reader);
 void gmv_block_reader_fini(gmv_block_reader *reader);
 
+/* About how many values rows [first, end) have that are not zero: by their share of a sparse matrix, by a sample of tiles of
+ * a dense one. Independent. */
+gmv_status gmv_matrix_guess_values(const gmv_matrix *matrix, int64_t first, int64_t end, int64_t *values);
+
 /* Whether rows can be had only with the whole matrix in memory, or by reading it again for every few of them: it is
  * stored by genes, or in chunks of very many rows. Then gmv_matrix_sort_rows makes by_rows, in one pass over the matrix,
  * for rows [first, end), with a file in a directory, on a host where `ranks` do so. Independent.

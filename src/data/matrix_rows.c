@@ -200,10 +200,11 @@ gmv_status gmv_dense_each(const gmv_matrix *m, int64_t first, int64_t end, gmv_v
             int64_t at[2] = {row, col},
                     n[2] = {next - row, m->stored_cols - col < width ? m->stored_cols - col : width};
             GMV_GO(gmv_h5_read_f64(m->file, m->data, 2, at, n, value));
-            for (int64_t i = 0; i < n[0] * n[1]; i++) {
-                int64_t column = col + i % n[1];
-                if (value[i] != 0.0 && (m->select == NULL || m->select[column] >= 0)) { /* true for NaN */
-                    GMV_GO(visit(context, row - first + i / n[1], column, value[i]));
+            for (int64_t j = 0; j < n[1]; j++) { /* gene by gene, as buckets hold them in little room */
+                for (int64_t i = 0; i < n[0] && (m->select == NULL || m->select[col + j] >= 0); i++) {
+                    if (value[i * n[1] + j] != 0.0) { /* true for NaN */
+                        GMV_GO(visit(context, row - first + i, col + j, value[i * n[1] + j]));
+                    }
                 }
             }
         }

@@ -2,6 +2,7 @@
 same batches, and the copy takes little memory and leaves nothing."""
 import os
 import unittest
+import zlib
 
 from support import FEW, FormatTest, h5py, main, np, small_counts
 
@@ -125,6 +126,74 @@ class Cache(FormatTest):
         ask = ("residence=stream", "window=100", path)
         self.fails_each([(("/nowhere/at/all", "No such file", "data.cache_dir"), "cache_dir=/nowhere/at/all", *ask),
                          ((path, "Not a directory", "data.cache_dir"), f"cache_dir={path}", *ask)], code=5)
+
+
+    def tables(self, f, rows, genes):
+        """Names of cells that are not written, and of genes."""
+        f.attrs.update({"encoding-type": "anndata", "encoding-version": "0.1.0"})
+        for name, n in (("obs", rows), ("var", genes)):
+            table = f.create_group(name)
+            table.attrs.update({"encoding-type": "dataframe", "encoding-version": "0.2.0", "_index": "_index"})
+            table.attrs["column-order"] = np.zeros(0, "f8")
+        f["var/_index"] = np.array([f"g{j}" for j in range(genes)], "S8")
+        f["obs"].create_dataset("_index", (rows,), "S1")[rows - 1] = b"x"
+
+    def many_cells(self, kind, rows):
+        """A file of 100 genes in which a cell has 50 counts, or 100 in a dense matrix. Returns its path and how many."""
+        path = self.path(f"{kind}{rows}.h5ad")
+        with h5py.File(path, "w") as f:
+            self.tables(f, rows, 100)
+            if kind != "csc":
+                chunk = (500, 50) if kind == "dense" else (50000, 10)
+                ones = zlib.compress(np.ones(chunk, np.uint8).tobytes(), 1)
+                x = f.create_dataset("X", (rows, 100), "u1", chunks=chunk, compression="gzip")
+                x.attrs.update({"encoding-type": "array", "encoding-version": "0.2.0"})
+                for row in range(0, rows, chunk[0]):
+                    for column in range(0, 100, chunk[1]):
+                        x.id.write_direct_chunk((row, column), ones)
+                return path, 100 * rows
+            x = f.create_group("X")
+            x.attrs.update({"encoding-type": "csc_matrix", "encoding-version": "0.1.0", "shape": (rows, 100)})
+            x["indptr"] = np.arange(101, dtype=np.int64) * (rows // 2)
+            x["indices"] = np.concatenate([np.arange(j % 2, rows, 2, dtype=np.int32) for j in range(100)])
+            x["data"] = np.full(50 * rows, 3, np.uint8)
+        return path, 50 * rows
+
+    @unittest.skipIf(FEW, "a sanitizer keeps what is freed")
+    def test_memory_and_passes_do_not_grow(self):
+        """10^5 and four times as many cells, the same memory; and the matrix is read once, the copy too, what lies
+        between twice."""
+        # what depends on luck: the number of arenas
+        os.environ.update(MALLOC_ARENA_MAX="1")
+        self.addCleanup(os.environ.pop, "MALLOC_ARENA_MAX")
+        for kind in ("csc", "dense", "dense in long chunks"):
+            peaks = []
+            for rows in (100000, 400000):
+                path, values = self.many_cells(kind, rows)
+                used = self.load("residence=stream", "window=1024", "check=0", "usage=1", path)
+                self.assertEqual(used["nnz"], values)
+                peaks.append(used["peak_kb"] / 1000)
+                between = 6 * values if kind != "dense" else 0
+                self.assertLess(used["read"], 1.1 * (os.path.getsize(path) + between + 3 * values + 16 * rows) + 2e6,
+                                (kind, rows))
+                os.remove(path)
+            # in memory the larger ones take 60 and 120 MB
+            self.assertLess(peaks[1], 1.05 * peaks[0] + 8, (kind, peaks))
+
+    def test_auto_counts_what_a_matrix_holds(self):
+        """Before it is read: whether it fits into memory."""
+        counts = small_counts(3000, 100, 2)
+        counts[:, 50:] = 0
+        plain = self.make("plain.h5ad", counts)
+        need = 3 * int((counts > 0).sum()) + 24 * 3000
+        for kind, how in (("csr", {}), ("csc", {}), ("dense", {}), ("dense", {"chunks": (1000, 10)})):
+            path = store(self.make("other.h5ad", counts), kind, **how)
+            small, large = self.load_each((f"memory={int(0.8 * need)}", "window=100", path),
+                                          (f"memory={int(1.2 * need)}", "window=100", path))
+            self.assertTrue(any("residence: stream" in line for line in small["log"]), kind)
+            self.assertFalse(any("residence: stream" in line for line in large["log"]), kind)
+            self.same(small, large, kind)
+            self.same(small, self.load(plain), kind)
 
 
 if __name__ == "__main__":

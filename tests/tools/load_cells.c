@@ -6,7 +6,7 @@
  * Options: matrix, batch and gene_column (comma-separated), label, n_top, flavor, genes_file, known_from (a file whose
  * genes and levels must be matched, as from a checkpoint), driver (auto, mpio, posix), shards, held_out, check (seconds),
  * embed (a path to write), gaps (of cells there), residence (auto, host, stream), window, memory, cache (auto, all, none),
- * cache_dir. With batch_size (and epoch, first_batch) it prints what the batches of an epoch hold instead. */
+ * cache_dir, usage (1: prints the memory that rank 0 had at most, and what it read). With batch_size (and epoch, first_batch) it prints what the batches of an epoch hold instead. */
 #include "gmvae/data.h"
 #include "gmvae/log.h"
 #include "gmvae/mem.h"
@@ -28,6 +28,7 @@ typedef struct options {
     char *path[most], *key[most], *column[most];
     char *known_from, *embed;
     bool gaps; /* some cells are left out of the embedding */
+    bool usage;
     int64_t batch_size, epoch, first_batch;
 } options;
 
@@ -57,6 +58,8 @@ static void set_option(options *o, const char *name, char *value)
         o->known_from = value;
     } else if (strcmp(name, "embed") == 0) {
         o->embed = value;
+    } else if (strcmp(name, "usage") == 0) {
+        o->usage = atoi(value) != 0;
     } else if (strcmp(name, "gaps") == 0) {
         o->gaps = atoi(value) != 0;
     } else if (strcmp(name, "shards") == 0) {
@@ -327,7 +330,22 @@ static void print_names(const char *key, char *const *name, int64_t n)
     printf("]");
 }
 
-static void print_cells(const gmv_cells *cells, const int64_t *sums, double mean, double std)
+/* The number behind a name in a file of /proc/self. */
+static long long usage_of(const char *path, const char *name)
+{
+    char line[256];
+    long long value = -1;
+    FILE *in = fopen(path, "r");
+    while (in != NULL && fgets(line, sizeof line, in) != NULL) {
+        value = strncmp(line, name, strlen(name)) == 0 ? atoll(line + strlen(name)) : value;
+    }
+    if (in != NULL) {
+        fclose(in);
+    }
+    return value;
+}
+
+static void print_cells(const options *o, const gmv_cells *cells, const int64_t *sums, double mean, double std)
 {
     printf("{\"cells\": %" PRId64 ", \"genes\": %d, \"nnz\": %" PRId64 ", \"sum\": %" PRId64 ", \"max\": %" PRId64,
            cells->total, (int)cells->genes, sums[NNZ], sums[SUM], sums[LARGEST]);
@@ -345,6 +363,10 @@ static void print_cells(const gmv_cells *cells, const int64_t *sums, double mean
     }
     if (cells->label != NULL) {
         print_names("label", cells->label->level, cells->label->levels);
+    }
+    if (o->usage) {
+        printf(", \"peak_kb\": %lld, \"read\": %lld", usage_of("/proc/self/status", "VmHWM:"),
+               usage_of("/proc/self/io", "rchar:"));
     }
     printf("}\n");
 }
@@ -405,7 +427,7 @@ static gmv_status run(options *o, const gmv_comm *comm)
     if (o->batch_size > 0) {
         GMV_GO(trace_epoch(o, cells, comm));
     } else if (comm->rank == 0) {
-        print_cells(cells, sums, mean, std);
+        print_cells(o, cells, sums, mean, std);
     }
 done:
     gmv_cells_destroy(&cells);
