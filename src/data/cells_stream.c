@@ -190,13 +190,15 @@ static gmv_status open_cache(census *pass, const gmv_comm *comm, const gmv_cells
                              const gmv_source *source)
 {
     gmv_cells *cells = pass->cells;
-    int64_t bytes = 0, first, end;
+    int64_t bytes = 0, freed = 0, most = 0, first, end; /* most: of the copy beyond what sorted rows have given back */
     pass->foreseen = true;
     for (int f = 0; f < cells->files; f++) {
         if (is_cached(cells, request, &source[f])) {
             gmv_local_rows(cells, &source[f], &first, &end);
             pass->cached_rows += end - first;
             pass->foreseen = foresee(cells, &source[f], &bytes) && pass->foreseen;
+            most = bytes - freed > most ? bytes - freed : most;
+            freed += source[f].matrix.by_rows != NULL ? gmv_row_buckets_bytes(source[f].matrix.by_rows) : 0;
         }
     }
     if (pass->cached_rows == 0) {
@@ -204,7 +206,8 @@ static gmv_status open_cache(census *pass, const gmv_comm *comm, const gmv_cells
     }
     GMV_TRY(GMV_NEW(cells->stream->cache, 1, "packed cells on disk"));
     GMV_TRY(gmv_cell_cache_open(cells->stream->cache, cells, gmv_scratch_directory(request->cache_dir)));
-    return pass->foreseen ? gmv_scratch_expect(&cells->stream->cache->file, bytes, comm->local_size) : GMV_OK;
+    return pass->foreseen ? gmv_scratch_expect(&cells->stream->cache->file, bytes, bytes - most, comm->local_size)
+                          : GMV_OK;
 }
 
 static gmv_status take_rows(void *context, const gmv_packed *packed)
@@ -216,7 +219,8 @@ static gmv_status take_rows(void *context, const gmv_packed *packed)
     }
     gmv_scratch *file = &pass->cache->file;
     if (!pass->foreseen && pass->rows > 0) {
-        file->needed = (int64_t)((double)file->bytes / (double)pass->rows * (double)pass->cached_rows);
+        int64_t written = file->bytes + pass->cache->held;
+        file->needed = (int64_t)((double)written / (double)pass->rows * (double)pass->cached_rows);
     }
     pass->rows += packed->rows;
     return gmv_cell_cache_add(pass->cache, pass->cells, packed);

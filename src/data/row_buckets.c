@@ -79,7 +79,7 @@ gmv_status gmv_row_buckets_create(gmv_row_buckets **buckets, const gmv_matrix *m
     b->bad_row = b->counted = b->bad_at = -1;
     b->capacity = limits.values > matrix->stored_cols ? limits.values : matrix->stored_cols;
     GMV_TRY(gmv_scratch_open(&b->file, directory));
-    GMV_TRY(gmv_scratch_expect(&b->file, 3 * values, ranks));
+    GMV_TRY(gmv_scratch_expect(&b->file, 3 * values, 0, ranks));
     GMV_TRY(GMV_NEW(b->bucket, b->buckets, "rows put together on disk"));
     GMV_TRY(GMV_NEW(b->pieces, b->buckets * b->piece, "rows put together on disk"));
     for (int64_t i = 0; i < b->buckets; i++) {
@@ -173,6 +173,11 @@ gmv_status gmv_row_buckets_finish(gmv_row_buckets *b)
 int64_t gmv_row_buckets_values(const gmv_row_buckets *buckets)
 {
     return buckets->values;
+}
+
+int64_t gmv_row_buckets_bytes(const gmv_row_buckets *buckets)
+{
+    return buckets->file.bytes;
 }
 
 /* ---- rows ---- */

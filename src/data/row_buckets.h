@@ -25,8 +25,9 @@ gmv_status gmv_row_buckets_put(void *buckets, int64_t row, int64_t gene, double 
 /* After the last one. */
 gmv_status gmv_row_buckets_finish(gmv_row_buckets *buckets);
 
-/* Values that were put. */
+/* Values that were put, and the bytes that they take on disk. */
 int64_t gmv_row_buckets_values(const gmv_row_buckets *buckets);
+int64_t gmv_row_buckets_bytes(const gmv_row_buckets *buckets);
 
 /* The next block of a reader of the matrix, from matrix->by_rows. */
 gmv_status gmv_row_buckets_next(gmv_block_reader *reader);

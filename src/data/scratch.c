@@ -88,20 +88,18 @@ static size_text show_size(int64_t bytes)
     return text;
 }
 
-gmv_status gmv_scratch_expect(gmv_scratch *scratch, int64_t needed, int ranks)
+gmv_status gmv_scratch_expect(gmv_scratch *scratch, int64_t needed, int64_t given_back, int ranks)
 {
     struct statvfs at;
     scratch->needed = needed;
     if (fstatvfs(scratch->fd, &at) != 0) {
         return GMV_OK; /* writing will tell */
     }
-    int64_t room = (int64_t)at.f_bavail * (int64_t)at.f_frsize / ranks;
-    return needed - scratch->bytes <= room
-               ? GMV_OK
-               : GMV_FAIL(GMV_ERR_ENVIRONMENT,
-                          "%s: packed cells need %s there for each of %d rank%s, but %s are free; %s",
-                          scratch->directory, show_size(needed).at, ranks, ranks == 1 ? "" : "s of a host",
-                          show_size(room * ranks).at, remedy);
+    int64_t room = (int64_t)at.f_bavail * (int64_t)at.f_frsize / ranks, more = needed - scratch->bytes - given_back;
+    return more <= room ? GMV_OK
+                        : GMV_FAIL(GMV_ERR_ENVIRONMENT,
+                                   "%s: packed cells of this rank need %s there, but %s are free for them; %s",
+                                   scratch->directory, show_size(more).at, show_size(room).at, remedy);
 }
 
 gmv_status gmv_scratch_append(gmv_scratch *scratch, const void *data, int64_t bytes)
@@ -115,10 +113,10 @@ gmv_status gmv_scratch_append(gmv_scratch *scratch, const void *data, int64_t by
         if (written <= 0) {
             bool full = written == 0 || errno == ENOSPC || errno == EDQUOT || errno == EFBIG;
             int64_t least = scratch->bytes + bytes, needed = scratch->needed > least ? scratch->needed : least;
-            return GMV_FAIL(GMV_ERR_ENVIRONMENT, "%s: %s after %s of packed cells; %s%s for this rank alone; %s",
+            return GMV_FAIL(GMV_ERR_ENVIRONMENT, "%s: %s after %s of packed cells of this rank, which needs %s %s; %s",
                             scratch->directory, full ? "no room is left" : strerror(errno),
-                            show_size(scratch->bytes).at, needed > least ? "about " : "more than ",
-                            show_size(needed).at, remedy);
+                            show_size(scratch->bytes).at, needed > least ? "about" : "more than", show_size(needed).at,
+                            remedy);
         }
         from += written;
         bytes -= written;

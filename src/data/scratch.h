@@ -24,9 +24,9 @@ bool gmv_scratch_is_memory(const char *directory);
 gmv_status gmv_scratch_open(gmv_scratch *scratch, const char *directory);
 void gmv_scratch_close(gmv_scratch *scratch);
 
-/* Sets `needed`, and fails when less is free for each of the `ranks` processes of this host that write at the same time.
- * Errors: GMV_ERR_ENVIRONMENT. */
-gmv_status gmv_scratch_expect(gmv_scratch *scratch, int64_t needed, int ranks);
+/* Sets `needed`, and fails when less is free, but for bytes that other files will have given back before, for each of the
+ * `ranks` processes of this host that write at the same time. Errors: GMV_ERR_ENVIRONMENT. */
+gmv_status gmv_scratch_expect(gmv_scratch *scratch, int64_t needed, int64_t given_back, int ranks);
 
 /* Appends. Errors: GMV_ERR_ENVIRONMENT, above all when the disk is full. */
 gmv_status gmv_scratch_append(gmv_scratch *scratch, const void *data, int64_t bytes);
