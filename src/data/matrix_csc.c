@@ -217,7 +217,7 @@ gmv_status gmv_csc_each(const gmv_matrix *m, int64_t first, int64_t end, gmv_val
         gmv_log_progress(false, "transposing %s: %.0f%%", m->file->path, 100.0 * (double)at / (double)m->nnz);
         for (int64_t i = 0; i < n; i++) {
             int64_t row = csc.row[i];
-            while (csc.pointer[gene + 1] <= at + i) {
+            while (gene + 1 < m->stored_cols && csc.pointer[gene + 1] <= at + i) {
                 gene++;
             }
             if (row < 0 || row >= m->rows) {

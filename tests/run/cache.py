@@ -106,6 +106,28 @@ class Cache(RunTest):
         straight = self.train("straight", self.changes(plain, "none", **genes))
         self.same_results(straight, self.train("mixed2", self.changes(mixed, "auto", **genes), ranks=2))
 
+    def test_spans_that_end_within_a_block(self):
+        """Evaluation and embedding go through a shard in spans, which are short when a cell has very many counts."""
+        genes, rows, path = 40000, 700, os.path.join(self.folder, "wide.h5ad")
+        random = np.random.default_rng(1)
+        columns = [np.sort(random.choice(genes, 0 if i % 11 == 3 else 3, False)) for i in range(rows)]
+        columns[5] = np.arange(genes)
+        with h5py.File(path, "w") as f:
+            x = f.create_group("X")
+            x.attrs.update({"encoding-type": "csr_matrix", "encoding-version": "0.1.0", "shape": (rows, genes)})
+            x["indptr"] = np.cumsum([0, *map(len, columns)])
+            x["indices"] = np.concatenate(columns).astype(np.int32)
+            x["data"] = random.integers(1, 400, x["indices"].size).astype(np.int32)
+            for name, n in (("obs", rows), ("var", genes)):
+                table = f.create_group(name)
+                table.attrs.update({"encoding-type": "dataframe", "encoding-version": "0.2.0", "_index": "_index",
+                                    "column-order": np.zeros(0, "f8")})
+                table["_index"] = np.array([str(i) for i in range(n)], "S8")
+        changes = {"train.reduction": "fast", "train.epochs": 1, "data.shards": 1, "data.batch_keys": []}
+        runs = [self.try_run(cache, self.changes([path], cache, **changes)) for cache in ("none", "all")]
+        self.assertEqual([run.code for run in runs], [0, 0], [run.err for run in runs])
+        self.same_results(*runs)
+
     def test_stopped_and_continued_another_way(self):
         """The copy is no part of a checkpoint: each third of a run reads its cells in another way."""
         plain, mixed = self.files("plain", "csr"), self.files("mixed", "dense", "csr", "csc")
