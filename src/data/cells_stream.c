@@ -97,7 +97,7 @@ gmv_status gmv_sort_stored_rows(const gmv_cells *cells, const gmv_comm *comm, co
         gmv_matrix *matrix = &source[f].matrix;
         int64_t first, end;
         gmv_local_rows(cells, &source[f], &first, &end);
-        if (end > first && gmv_matrix_is_by_genes(matrix)) {
+        if (end > first && gmv_matrix_needs_sorting(matrix)) {
             GMV_TRY(
                 gmv_matrix_sort_rows(matrix, first, end, gmv_scratch_directory(request->cache_dir), comm->local_size));
             source[f].values = gmv_row_buckets_values(matrix->by_rows);

@@ -75,7 +75,7 @@ gmv_status gmv_matrix_guess_values(const gmv_matrix *matrix, int64_t first, int6
  * stored by genes, or in chunks of very many rows. Then gmv_matrix_sort_rows makes by_rows, in one pass over the matrix,
  * for rows [first, end), with a file in a directory, on a host where `ranks` do so. Independent.
  * Errors: GMV_ERR_DATA; GMV_ERR_ENVIRONMENT when there is no room for the file. */
-bool gmv_matrix_is_by_genes(const gmv_matrix *matrix);
+bool gmv_matrix_needs_sorting(const gmv_matrix *matrix);
 gmv_status gmv_matrix_sort_rows(gmv_matrix *matrix, int64_t first, int64_t end, const char *directory, int ranks);
 
 /* Goes through the stored values of rows [first, end), which are counted from `first`, in whatever order they lie; genes

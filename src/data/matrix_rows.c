@@ -176,7 +176,7 @@ gmv_status gmv_block_reader_next(gmv_block_reader *reader)
 
 /* ---- rows of what is not stored by rows ---- */
 
-bool gmv_matrix_is_by_genes(const gmv_matrix *matrix)
+bool gmv_matrix_needs_sorting(const gmv_matrix *matrix)
 {
     int64_t cols = matrix->stored_cols > 0 ? matrix->stored_cols : 1;
     return matrix->kind == GMV_MATRIX_CSC ||
@@ -218,9 +218,9 @@ gmv_status gmv_matrix_sort_rows(gmv_matrix *matrix, int64_t first, int64_t end, 
 {
     static const gmv_bucket_limits limits = {.values = 1 << 22, .bytes = 1 << 26};
     bool csc = matrix->kind == GMV_MATRIX_CSC;
-    double share =
-        (double)(end - first) / (double)matrix->rows; /* of the values; of a dense matrix a tenth is not zero */
-    int64_t values = (int64_t)((double)matrix->nnz * share * (csc ? 1.0 : 0.1));
+    int64_t values = 0;
+    GMV_TRY(gmv_matrix_guess_values(matrix, first, end, &values));
+    ranks = csc ? ranks : 0; /* a sample is not enough to refuse a run */
     GMV_TRY(gmv_row_buckets_create(&matrix->by_rows, matrix, first, end, values, directory, ranks, limits));
     GMV_TRY((csc ? gmv_csc_each : gmv_dense_each)(matrix, first, end, gmv_row_buckets_put, matrix->by_rows));
     return gmv_row_buckets_finish(matrix->by_rows);

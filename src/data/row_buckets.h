@@ -14,7 +14,8 @@ typedef struct gmv_bucket_limits {
 
 typedef struct gmv_row_buckets gmv_row_buckets;
 
-/* For rows [first, end) of the matrix with about so many values, on a host where `ranks` do the same.
+/* For rows [first, end) of the matrix with about so many values, on a host where `ranks` do the same (0: do not
+ * look for room).
  * Ownership: gmv_row_buckets_destroy, also after an error. Errors: GMV_ERR_ENVIRONMENT. */
 gmv_status gmv_row_buckets_create(gmv_row_buckets **buckets, const gmv_matrix *matrix, int64_t first, int64_t end,
                                   int64_t values, const char *directory, int ranks, gmv_bucket_limits limits);

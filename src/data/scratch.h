@@ -25,7 +25,7 @@ gmv_status gmv_scratch_open(gmv_scratch *scratch, const char *directory);
 void gmv_scratch_close(gmv_scratch *scratch);
 
 /* Sets `needed`, and fails when less is free, but for bytes that other files will have given back before, for each of the
- * `ranks` processes of this host that write at the same time. Errors: GMV_ERR_ENVIRONMENT. */
+ * `ranks` processes of this host that write at the same time; 0: does not look. Errors: GMV_ERR_ENVIRONMENT. */
 gmv_status gmv_scratch_expect(gmv_scratch *scratch, int64_t needed, int64_t given_back, int ranks);
 
 /* Appends. Errors: GMV_ERR_ENVIRONMENT, above all when the disk is full. */
