@@ -1,12 +1,21 @@
-/* Cells a second from a file into the packed matrix, beside the time that decompression alone takes.
+/* Cells a second from a file into batches, beside the time that decompression alone takes.
  *
- *   bench_loader FILE [matrix=auto] [repeats=5] [threads=1]
+ *   bench_loader FILE [matrix=auto] [repeats=5] [threads=1] [batch=1024] [window=65536]
  *
- * `inflate` reads and decodes every chunk of the matrix and throws the values away: no reader can be faster with this
- * file and libdeflate. `load` is gmv_cells_load. The two take turns; medians are printed as one JSON line. */
+ * In turns, `repeats` times; medians are printed as one JSON line, by the clock and by core (work of all threads):
+ *   inflate    every chunk of the matrix is read and decoded, and the values thrown away: no reader can be faster with
+ *              this file and libdeflate
+ *   load       from opening the file to the packed matrix in memory
+ *   touch      memory for that matrix is written for the first time, which `load` has to do as well
+ *   stream     an epoch of streamed cells in its shuffled order, up to the windows in memory
+ *   csr        an epoch of the matrix in memory, as CSR batches of int32 and float like those of Python's loaders
+ *   stream_csr the same of streamed cells, from disk
+ *   batches    an epoch of the matrix in memory, as the CPU backend trains on it: CSR and CSC, with encoder input */
 #include "gmvae/data.h"
 #include "gmvae/log.h"
 #include "gmvae/mem.h"
+#include "gmvae/packed.h"
+#include "gmvae/train.h"
 
 #include "../src/data/matrix.h"
 #include "../src/data/read_rows.h"
@@ -19,10 +28,14 @@
 
 enum { most_repeats = 101 };
 
+typedef enum measure { INFLATE, LOAD, TOUCH, STREAM, CSR, STREAM_CSR, BATCHES, MEASURES } measure;
+static const char *const measure_name[] = {"inflate", "load", "touch", "stream", "csr", "stream_csr", "batches"};
+
 typedef struct plan {
     char *file;
     const char *matrix;
-    int repeats, threads;
+    int repeats, threads, shards, batch;
+    int64_t window;
 } plan;
 
 /* Seconds of the clock, and of all threads' work, which other programs on the machine disturb less. */
@@ -94,7 +107,9 @@ static gmv_status inflate(const plan *p, duration *seconds)
     return status;
 }
 
-static gmv_status load(const plan *p, const gmv_comm *comm, duration *seconds, int64_t *cells, int64_t *nonzeros)
+/* ---- what the program does ---- */
+
+static gmv_status open_cells(const plan *p, const gmv_comm *comm, int residence, gmv_cells **cells)
 {
     char *file = p->file;
     gmv_texts path = {&file, 1}, none = {NULL, 0};
@@ -103,15 +118,123 @@ static gmv_status load(const plan *p, const gmv_comm *comm, duration *seconds, i
                                  .batch_keys = &none,
                                  .label_key = "",
                                  .genes_mode = GMV_GENES_ALL,
-                                 .shards = 64,
+                                 .shards = p->shards,
+                                 .residence = residence,
+                                 .window = p->window,
                                  .driver = GMV_DRIVER_POSIX};
-    gmv_cells *loaded;
+    return gmv_cells_load(cells, comm, &request);
+}
+
+/* Of a run's reading: the order of an epoch, its windows, its batches. */
+typedef struct reading {
+    gmv_sampler sampler;
+    gmv_order order;
+    gmv_backend *backend;
+    gmv_feed feed;
+    int64_t epoch;
+} reading;
+
+static gmv_status begin(reading *r, const plan *p, const gmv_comm *comm, const gmv_cells *cells)
+{
+    gmv_backend_options options = {.name = "cpu", .precision = GMV_FP32};
+    int all[2] = {0, cells->shards};
+    memset(r, 0, sizeof *r);
+    GMV_TRY(gmv_sampler_init(&r->sampler, comm, cells, 1, p->batch, p->window));
+    GMV_TRY(gmv_order_init(&r->order, &r->sampler, all, 1));
+    GMV_TRY(gmv_backend_open(&r->backend, &options, comm));
+    return gmv_feed_open(&r->feed, r->backend, cells, p->batch, GMV_RESIDENCE_HOST,
+                         cells->stream != NULL ? &r->order.slots : NULL);
+}
+
+static void end(reading *r)
+{
+    if (r->backend != NULL) {
+        gmv_feed_close(&r->feed);
+        gmv_backend_close(&r->backend);
+    }
+    gmv_order_fini(&r->order);
+    gmv_sampler_fini(&r->sampler);
+}
+
+static void gather(const gmv_packed *packed, const int64_t *row, int n, gmv_batch *batch)
+{
+    batch->indptr[0] = 0;
+    for (int i = 0; i < n; i++) {
+        batch->indptr[i + 1] = batch->indptr[i] + (int32_t)(packed->indptr[row[i] + 1] - packed->indptr[row[i]]);
+    }
+#pragma omp parallel for schedule(static)
+    for (int i = 0; i < n; i++) {
+        gmv_nnz from = packed->indptr[row[i]];
+        int32_t *restrict gene = batch->gene + batch->indptr[i], length = batch->indptr[i + 1] - batch->indptr[i];
+        float *restrict count = batch->x + batch->indptr[i];
+        for (int32_t k = 0; k < length; k++) {
+            gene[k] = packed->gene16[from + k];
+        }
+        for (int32_t k = 0; k < length; k++) {
+            count[k] = packed->count8[from + k];
+        }
+        const uint8_t *large = packed->count8 + from, *end = large + length;
+        while ((large = memchr(large, 255, (size_t)(end - large))) != NULL) {
+            count[large - packed->count8 - from] = (float)gmv_packed_count(packed, large - packed->count8);
+            large++;
+        }
+    }
+}
+
+static gmv_status read_epoch(reading *r, measure what, duration *seconds)
+{
+    gmv_input input = {GMV_INPUT_LOG1P, 0.0f, 1.0f};
+    gmv_order *order = &r->order;
     duration start = now();
-    GMV_TRY(gmv_cells_load(&loaded, comm, &request));
+    for (int64_t t = 0; t < r->sampler.batches; t = order->end) {
+        GMV_TRY(gmv_order_take(order, r->epoch, t));
+        GMV_TRY(gmv_feed_set_order(&r->feed, order->row, order->start[order->end - order->first], order->room));
+        for (int64_t i = 0; i < order->end - order->first; i++) {
+            int n = (int)(order->start[i + 1] - order->start[i]);
+            if (i == 1 && order->end < r->sampler.batches) {
+                gmv_order_prepare(order);
+            }
+            if (what == CSR || what == STREAM_CSR) {
+                gather(&r->feed.matrix.packed, order->row + order->start[i], n, &r->feed.batch);
+            } else if (what == BATCHES) {
+                GMV_TRY(gmv_feed_next(&r->feed, &order->start[i], n, input));
+            }
+        }
+    }
+    r->epoch++;
     *seconds = since(start);
+    return GMV_OK;
+}
+
+/* What is measured of the whole file in memory. */
+static gmv_status measure_loaded(const plan *p, const gmv_comm *comm, int repeat, duration (*took)[most_repeats],
+                                 int64_t *cells, int64_t *nonzeros)
+{
+    gmv_cells *loaded;
+    reading r = {0};
+    duration start = now();
+    GMV_TRY(open_cells(p, comm, GMV_RESIDENCE_HOST, &loaded));
+    took[LOAD][repeat] = since(start);
     *cells = loaded->total;
     *nonzeros = loaded->packed.indptr[loaded->packed.rows];
+    gmv_status status;
+    GMV_GO(begin(&r, p, comm, loaded));
+    GMV_GO(read_epoch(&r, BATCHES, &took[BATCHES][repeat])); /* which is also the first to use this memory */
+    GMV_GO(read_epoch(&r, CSR, &took[CSR][repeat]));
+done:
+    end(&r);
     gmv_cells_destroy(&loaded);
+    return status;
+}
+
+static gmv_status touch(int64_t bytes, duration *seconds)
+{
+    char *memory;
+    duration start = now();
+    GMV_TRY(GMV_ROOM(memory, bytes, "memory"));
+    memset(memory, 1, (size_t)bytes);
+    *seconds = since(start);
+    GMV_FREE(memory);
     return GMV_OK;
 }
 
@@ -135,31 +258,50 @@ static void rates(const duration *seconds, int n, int64_t cells, double *rate)
     rate[1] = (double)cells / work[n / 2];
 }
 
-static gmv_status run(const plan *p, const gmv_comm *comm)
+static void print(const plan *p, duration (*took)[most_repeats], int64_t cells, int64_t nonzeros)
 {
-    duration inflating[most_repeats], loading[most_repeats];
-    int64_t cells = 0, nonzeros = 0;
-    double ceiling[2], loaded[2];
-    for (int r = 0; r < p->repeats; r++) {
-        GMV_TRY(inflate(p, &inflating[r]));
-        GMV_TRY(load(p, comm, &loading[r], &cells, &nonzeros));
-    }
-    rates(inflating, p->repeats, cells, ceiling);
-    rates(loading, p->repeats, cells, loaded);
     const char *name = strrchr(p->file, '/');
     printf(
         "{\"bench\": \"loader\", \"program\": \"gmvae_dist\", \"version\": \"%s\", \"file\": \"%s\", \"cells\": %lld, "
-        "\"nonzeros\": %.1f, \"threads\": %d, \"repeats\": %d, \"inflate_cells_per_s\": %.0f, "
-        "\"inflate_cells_per_s_core\": %.0f, \"cells_per_s\": %.0f, \"cells_per_s_core\": %.0f, \"MB_per_s\": %.0f}\n",
+        "\"nonzeros\": %.1f, \"threads\": %d, \"repeats\": %d, \"batch\": %d, \"window\": %lld",
         GMVAE_VERSION, name != NULL ? name + 1 : p->file, (long long)cells, (double)nonzeros / (double)cells,
-        p->threads, p->repeats, ceiling[0], ceiling[1], loaded[0], loaded[1],
-        8e-6 * (double)nonzeros / (double)cells * loaded[0]);
-    return GMV_OK;
+        p->threads, p->repeats, p->batch, (long long)p->window);
+    for (int m = 0; m < MEASURES; m++) {
+        double rate[2];
+        rates(took[m], p->repeats, cells, rate);
+        printf(", \"%s_cells_per_s\": %.0f, \"%s_cells_per_s_core\": %.0f", measure_name[m], rate[0], measure_name[m],
+               rate[1]);
+    }
+    printf("}\n");
+}
+
+static gmv_status run(const plan *p, const gmv_comm *comm)
+{
+    static duration took[MEASURES][most_repeats];
+    int64_t cells = 0, nonzeros = 0;
+    gmv_cells *streamed;
+    reading r = {0};
+    gmv_status status;
+    GMV_TRY(open_cells(p, comm, GMV_RESIDENCE_STREAM, &streamed));
+    GMV_GO(begin(&r, p, comm, streamed));
+    GMV_GO(read_epoch(&r, STREAM_CSR, &took[STREAM][0])); /* the windows' memory is there from now on */
+    for (int i = 0; i < p->repeats; i++) {
+        GMV_GO(inflate(p, &took[INFLATE][i]));
+        GMV_GO(read_epoch(&r, STREAM, &took[STREAM][i]));
+        GMV_GO(read_epoch(&r, STREAM_CSR, &took[STREAM_CSR][i]));
+        GMV_GO(measure_loaded(p, comm, i, took, &cells, &nonzeros));
+        GMV_GO(touch(3 * nonzeros, &took[TOUCH][i]));
+    }
+    print(p, took, cells, nonzeros);
+done:
+    end(&r);
+    gmv_cells_destroy(&streamed);
+    return status;
 }
 
 int main(int argc, char **argv)
 {
-    plan p = {.matrix = "auto", .repeats = 5, .threads = 1};
+    plan p = {.matrix = "auto", .repeats = 5, .threads = 1, .shards = 64, .batch = 1024, .window = 65536};
     for (int i = 1; i < argc; i++) {
         if (strncmp(argv[i], "matrix=", 7) == 0) {
             p.matrix = argv[i] + 7;
@@ -167,12 +309,16 @@ int main(int argc, char **argv)
             p.repeats = (int)strtol(argv[i] + 8, NULL, 10);
         } else if (strncmp(argv[i], "threads=", 8) == 0) {
             p.threads = (int)strtol(argv[i] + 8, NULL, 10);
+        } else if (strncmp(argv[i], "batch=", 6) == 0) {
+            p.batch = (int)strtol(argv[i] + 6, NULL, 10);
+        } else if (strncmp(argv[i], "window=", 7) == 0) {
+            p.window = strtol(argv[i] + 7, NULL, 10);
         } else {
             p.file = argv[i];
         }
     }
-    if (p.file == NULL || p.repeats < 1 || p.repeats > most_repeats || p.threads < 1) {
-        fprintf(stderr, "usage: bench_loader FILE [matrix=auto] [repeats=5] [threads=1]\n");
+    if (p.file == NULL || p.repeats < 1 || p.repeats > most_repeats || p.threads < 1 || p.batch < 1 || p.window < 256) {
+        fprintf(stderr, "usage: bench_loader FILE [matrix=auto] [repeats=5] [threads=1] [batch=1024] [window=65536]\n");
         return 2;
     }
     gmv_comm comm;

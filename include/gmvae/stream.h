@@ -70,6 +70,8 @@ typedef struct gmv_slots {
     int32_t *set;
     uint8_t *present; /* its own copy */
     char *block;      /* all of them */
+    struct gmv_stream_worker *worker; /* [workers] memory of the threads that read */
+    int workers;
 } gmv_slots;
 
 /* Ownership: gmv_slots_fini. */

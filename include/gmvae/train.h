@@ -31,6 +31,7 @@ typedef struct gmv_sampler {
     int32_t *block;       /* number within the shard */
     int32_t *block_cells; /* eligible cells */
     int64_t fewest;       /* cells that a window has at least */
+    int64_t window, whole; /* sizes of a window and of an epoch, in the same unit */
 } gmv_sampler;
 
 /* Eligible are local rows with counts that are not held out. Collective.
@@ -97,6 +98,9 @@ int64_t gmv_windows_spans(const gmv_sampler *sampler, const gmv_cells *cells, in
  * of the spans follow each other in memory from base[1] on, those of the window before from base[0] on. */
 int64_t gmv_windows_rows(const gmv_sampler *sampler, const gmv_windows *windows, int64_t window, int64_t t, int first,
                          int end, const int64_t base[2], int64_t *rows);
+
+/* Blocks that any window has of a shard at most. */
+int64_t gmv_windows_most_blocks(const gmv_sampler *sampler, int shard);
 
 /* gmv_sampler_most of streamed cells. */
 int gmv_windows_most(const gmv_sampler *sampler, int first, int end);

@@ -3,28 +3,58 @@
 
 #include "gmvae/packed.h"
 
-enum { transpose_parts = 8 };
+enum { transpose_parts = 8, escape = 255 /* 8-bit counts stand for themselves below it */ };
 
-/* Row i of the batch from row `row` of the shard; `count` gets the counts in CSR order. */
-static void fetch_row(const gmv_packed *shard, int64_t row, gmv_input input, int i, const gmv_batch *batch,
-                      float *count)
+/* Counts beyond 8 bits: what fetch_row took for 255. */
+static int64_t fetch_large(const gmv_packed *shard, gmv_nnz from, int32_t n, gmv_input input, float *x, float *count)
+{
+    int64_t more = 0;
+    for (int32_t k = 0; k < n; k++) {
+        if (shard->count8[from + k] == escape) {
+            uint32_t y = gmv_packed_count(shard, from + k);
+            count[k] = (float)y;
+            x[k] = gmv_input_value((float)y, input);
+            more += (int64_t)y - escape;
+        }
+    }
+    return more;
+}
+
+/* Row i of the batch from row `row` of the shard; `count` gets the counts in CSR order.
+ * @param[in] input_of  [256] what the encoder sees of 8-bit counts */
+static void fetch_row(const gmv_packed *shard, int64_t row, gmv_input input, const float *input_of, int i,
+                      const gmv_batch *batch, float *count)
 {
     gmv_nnz from = shard->indptr[row];
-    int32_t at = batch->indptr[i], end = batch->indptr[i + 1];
-    double library = 0.0;
-    float norm = 0.0f;
-    for (; at < end; at++, from++) {
-        float y = (float)gmv_packed_count(shard, from);
-        batch->gene[at] = shard->gene16 != NULL ? (int32_t)shard->gene16[from] : (int32_t)shard->gene32[from];
-        count[at] = y;
-        batch->x[at] = gmv_input_value(y, input);
-        norm += batch->x[at] * batch->x[at];
-        library += (double)y;
+    int32_t at = batch->indptr[i], n = batch->indptr[i + 1] - at, largest = 0;
+    int64_t library = 0;
+    const uint8_t *count8 = shard->count8 + from;
+    int32_t *restrict gene = batch->gene + at;
+    float *restrict x = batch->x + at;
+    count += at;
+    for (int32_t k = 0; k < n; k++) {
+        gene[k] = shard->gene16 != NULL ? (int32_t)shard->gene16[from + k] : (int32_t)shard->gene32[from + k];
     }
-    if (input.kind == GMV_INPUT_UNIT_SPHERE && norm > 0.0f) {
+    for (int32_t k = 0; k < n; k++) {
+        int32_t y = count8[k];
+        count[k] = (float)y;
+        library += y;
+        largest = y > largest ? y : largest;
+    }
+    for (int32_t k = 0; k < n; k++) {
+        x[k] = input_of[count8[k]];
+    }
+    if (largest == escape) {
+        library += fetch_large(shard, from, n, input, x, count);
+    }
+    float norm = 0.0f;
+    for (int32_t k = 0; k < n && input.kind == GMV_INPUT_UNIT_SPHERE; k++) {
+        norm += x[k] * x[k];
+    }
+    if (norm > 0.0f) {
         float scale = 1.0f / sqrtf(norm);
-        for (at = batch->indptr[i]; at < end; at++) {
-            batch->x[at] *= scale;
+        for (int32_t k = 0; k < n; k++) {
+            x[k] *= scale;
         }
     }
     batch->library[i] = (float)library;
@@ -77,8 +107,8 @@ static void transpose(const gmv_batch *batch, const float *count, int32_t *start
     }
 }
 
-gmv_status GMV_CPU(batch_fetch)(gmv_backend *b, const gmv_packed *shard, const int64_t *rows, const int64_t *first, int n,
-                                gmv_input input, gmv_batch *batch)
+gmv_status GMV_CPU(batch_fetch)(gmv_backend *b, const gmv_packed *shard, const int64_t *rows, const int64_t *first,
+                                int n, gmv_input input, gmv_batch *batch)
 {
     rows += *first;
     batch->cells = n;
@@ -94,9 +124,13 @@ gmv_status GMV_CPU(batch_fetch)(gmv_backend *b, const gmv_packed *shard, const i
     char *scratch;
     GMV_TRY(GMV_CPU(scratch)(b, start_bytes + (int64_t)batch->indptr[n] * (int64_t)sizeof(float), (void **)&scratch));
     float *count = (float *)(void *)(scratch + start_bytes);
+    float input_of[escape + 1];
+    for (int y = 0; y <= escape; y++) {
+        input_of[y] = gmv_input_value((float)y, input);
+    }
 #pragma omp parallel for schedule(dynamic, 16)
     for (int i = 0; i < n; i++) {
-        fetch_row(shard, rows[i], input, i, batch, count);
+        fetch_row(shard, rows[i], input, input_of, i, batch, count);
     }
     transpose(batch, count, (int32_t *)(void *)scratch);
     return GMV_OK;

@@ -152,9 +152,9 @@ static void report_processor(void)
         fclose(in);
     }
     gmv_log("processor    %s%s; kernels are built for"
-#define GMV_CPU_BACKEND(id, name) " " name
-#include "cpu_backends.def"
-#undef GMV_CPU_BACKEND
+#define GMV_CPU_VARIANT(id, name) " " name
+#include "cpu_variants.def"
+#undef GMV_CPU_VARIANT
             ,
             model, processor_level());
     gmv_log("OpenBLAS     %s, core %s, %d threads", openblas_get_config(), openblas_get_corename(),

@@ -1,6 +1,7 @@
 /* Backends that this program was built with or finds as a plug-in, and the choice among them. */
 #include "gmvae/backend.h"
 
+#include "gmvae/cpu.h"
 #include "gmvae/log.h"
 #include "gmvae/mem.h"
 #include "plugin.h"
@@ -9,44 +10,15 @@
 #include <string.h>
 #include <unistd.h>
 
-#define GMV_CPU_BACKEND(id, isa) gmv_status gmv_cpu_##id##_open(gmv_backend *backend);
-#include "cpu_backends.def"
-#undef GMV_CPU_BACKEND
+#define GMV_CPU_VARIANT(id, isa) gmv_status gmv_cpu_##id##_open(gmv_backend *backend);
+#include "cpu_variants.def"
+#undef GMV_CPU_VARIANT
 
-typedef struct cpu_variant {
-    const char *isa;
-    gmv_status (*open)(gmv_backend *backend);
-} cpu_variant;
-
-/* Best first, in the order of the build's GMVAE_CPU_ISA. */
-static const cpu_variant variants[] = {
-#define GMV_CPU_BACKEND(id, isa) {isa, gmv_cpu_##id##_open},
-#include "cpu_backends.def"
-#undef GMV_CPU_BACKEND
+static gmv_status (*const open_variant[])(gmv_backend *backend) = {
+#define GMV_CPU_VARIANT(id, isa) gmv_cpu_##id##_open,
+#include "cpu_variants.def"
+#undef GMV_CPU_VARIANT
 };
-
-static bool machine_has(const char *isa)
-{
-    if (strcmp(isa, "x86-64-v4") == 0) {
-        return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-               __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");
-    }
-    if (strcmp(isa, "x86-64-v3") == 0) {
-        return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi2");
-    }
-    return true;
-}
-
-static const cpu_variant *best_variant(void)
-{
-    int count = (int)(sizeof variants / sizeof variants[0]);
-    for (int i = 0; i < count; i++) {
-        if (machine_has(variants[i].isa)) {
-            return &variants[i];
-        }
-    }
-    return &variants[count - 1];
-}
 
 static gmv_status open_cpu(gmv_backend *backend, const gmv_backend_options *options)
 {
@@ -55,7 +27,7 @@ static gmv_status open_cpu(gmv_backend *backend, const gmv_backend_options *opti
         return GMV_FAIL(GMV_ERR_CONFIG, "train.precision: %s is not available on the cpu backend; use fp32",
                         names[options->precision]);
     }
-    return best_variant()->open(backend);
+    return open_variant[gmv_cpu_best()](backend);
 }
 
 static bool host_has_driver(void)

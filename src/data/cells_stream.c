@@ -15,7 +15,7 @@ enum {
     walked_values = 1 << 21,
     most_walked_rows = 1 << 18,
     least_walked_rows = 1 << 10,
-    most_block_rows = 256,
+    most_block_rows = 512,
     least_block_rows = 16
 };
 

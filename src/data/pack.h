@@ -2,6 +2,7 @@
 #pragma once
 
 #include "matrix.h"
+#include "narrow.h"
 
 #include "gmvae/ops.h"
 
@@ -43,6 +44,13 @@ gmv_status gmv_packer_reserve(gmv_packer *packer, int64_t nnz);
 
 /* Appends the rows of a block. Errors: GMV_ERR_DATA with file, row and gene. */
 gmv_status gmv_packer_add(gmv_packer *packer, const gmv_row_source *source, const gmv_block *block);
+
+/* Appends one row that is as nearly all are: genes ascend, and their order is that of the genes in use.
+ * @param[in] column, value  [n]; zeros are dropped
+ * @param[in] map            [cols] gene in use or -1, the genes in use ascending; NULL: the same
+ * @return  false: it is not, or there is no memory; nothing was appended */
+bool gmv_packer_add_numbers(gmv_packer *packer, const gmv_narrow *narrow, gmv_numbers column, gmv_numbers value,
+                            int64_t n, int64_t cols, const int32_t *map);
 
 /* Appends one row if it is as it should be: genes within [0, cols) and each once, counts below 2^24.
  * @param[in] column, count  [n] in any order; zeros are dropped

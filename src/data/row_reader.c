@@ -1,5 +1,6 @@
 #include "row_reader.h"
 
+#include "gmvae/cpu.h"
 #include "gmvae/mem.h"
 
 #include <string.h>
@@ -58,64 +59,33 @@ void gmv_row_store_close(gmv_row_store *store)
 
 /* ---- numbers as they are stored ---- */
 
-/* out[i] = in[i] where that is within 0 .. most, else no_count; a negative number becomes a huge one. */
-#define CONVERT(type)                                                                                                  \
-    do {                                                                                                               \
-        const type *from = in;                                                                                         \
-        for (int64_t i = 0; i < n; i++) {                                                                              \
-            uint64_t wide = (uint64_t)from[i];                                                                         \
-            out[i] = wide <= most ? (uint32_t)wide : no_count;                                                         \
-        }                                                                                                              \
-    } while (0)
-
-/* The same for a real type: what is no whole number, too large, negative or NaN does not come back as it was. */
-#define CONVERT_REAL(type)                                                                                             \
-    do {                                                                                                               \
-        const type *from = in;                                                                                         \
-        for (int64_t i = 0; i < n; i++) {                                                                              \
-            type value = from[i] < (type)16777216 ? from[i] : (type)16777216;                                          \
-            int32_t whole = (int32_t)(value > (type)-1 ? value : (type)-1);                                            \
-            out[i] = (type)whole == from[i] ? (uint32_t)whole : no_count;                                              \
-        }                                                                                                              \
-    } while (0)
-
-static const uint32_t no_count = UINT32_MAX, most_count = 16777216;
-
-static void convert(const gmv_stored *stored, const void *in, int64_t n, uint32_t most, uint32_t *out)
+/* One beyond 2^63 becomes negative, which is caught as such. */
+static int64_t whole_number(gmv_numbers in, int64_t i)
 {
-    if (stored->kind == GMV_NUMBER_FLOAT) {
-        if (stored->size == 4) {
-            CONVERT_REAL(float);
-        } else {
-            CONVERT_REAL(double);
-        }
-        return;
-    }
-    bool negative = stored->kind == GMV_NUMBER_INT;
-    switch (negative ? stored->size : -stored->size) {
-    case 1:
-        CONVERT(int8_t);
-        break;
-    case 2:
-        CONVERT(int16_t);
-        break;
-    case 4:
-        CONVERT(int32_t);
-        break;
+    bool has_sign = in.kind == GMV_NUMBER_INT;
+    switch (in.size) {
     case 8:
-        CONVERT(int64_t);
-        break;
-    case -1:
-        CONVERT(uint8_t);
-        break;
-    case -2:
-        CONVERT(uint16_t);
-        break;
-    case -4:
-        CONVERT(uint32_t);
-        break;
+        return ((const int64_t *)in.at)[i];
+    case 4:
+        return has_sign ? ((const int32_t *)in.at)[i] : (int64_t)((const uint32_t *)in.at)[i];
+    case 2:
+        return has_sign ? ((const int16_t *)in.at)[i] : ((const uint16_t *)in.at)[i];
     default:
-        CONVERT(uint64_t);
+        return has_sign ? ((const int8_t *)in.at)[i] : ((const uint8_t *)in.at)[i];
+    }
+}
+
+/* Counts of a row that is not as nearly all are; what is none becomes one that is too large. */
+static void convert(gmv_numbers in, int64_t n, uint32_t *out)
+{
+    for (int64_t i = 0; i < n; i++) {
+        double value;
+        if (in.kind == GMV_NUMBER_FLOAT) {
+            value = in.size == 4 ? (double)((const float *)in.at)[i] : ((const double *)in.at)[i];
+        } else {
+            value = (double)whole_number(in, i);
+        }
+        out[i] = gmv_is_count(value) ? (uint32_t)value : UINT32_MAX;
     }
 }
 
@@ -136,12 +106,26 @@ gmv_status gmv_row_reader_map(const gmv_row_source *source, int32_t **map)
     return GMV_OK;
 }
 
+static bool keeps_order(const int32_t *map, int64_t cols)
+{
+    int32_t last = -1;
+    for (int64_t j = 0; j < cols; j++) {
+        if (map[j] >= 0 && map[j] <= last) {
+            return false;
+        }
+        last = map[j] > last ? map[j] : last;
+    }
+    return true;
+}
+
 gmv_status gmv_row_reader_init(gmv_row_reader *reader, const gmv_row_store *store, int64_t cols, const int32_t *map)
 {
     memset(reader, 0, sizeof *reader);
     reader->store = store;
     reader->cols = cols;
     reader->map = map;
+    reader->in_order = map == NULL || keeps_order(map, cols);
+    reader->narrow = gmv_narrow_of(gmv_cpu_best());
     GMV_TRY(gmv_stored_cursor_init(&reader->column, &store->column));
     GMV_TRY(gmv_stored_cursor_init(&reader->value, &store->value));
     return store->pointer.fd >= 0 ? gmv_stored_cursor_init(&reader->pointer, &store->pointer) : GMV_OK;
@@ -173,41 +157,24 @@ static bool make_room(gmv_row_reader *reader, int64_t n)
 
 bool gmv_row_reader_add(gmv_row_reader *reader, gmv_packer *packer, int64_t at, int64_t n, int64_t end)
 {
-    const gmv_stored *columns = &reader->store->column;
-    const void *column = NULL, *value = NULL;
+    const gmv_stored *columns = &reader->store->column, *values = &reader->store->value;
+    gmv_numbers column = {NULL, columns->kind, columns->size}, value = {NULL, values->kind, values->size};
     if (n > 0) {
-        column = gmv_stored_span(&reader->column, at, n, end);
-        value = gmv_stored_span(&reader->value, at, n, end);
-        if (column == NULL || value == NULL || !make_room(reader, n)) {
+        column.at = gmv_stored_span(&reader->column, at, n, end);
+        value.at = gmv_stored_span(&reader->value, at, n, end);
+        if (column.at == NULL || value.at == NULL) {
             return false;
         }
-        if (columns->size != 4 || columns->kind != GMV_NUMBER_INT) {
-            convert(columns, column, n, (uint32_t)reader->cols - 1, reader->columns);
-            column = reader->columns;
-        }
-        convert(&reader->store->value, value, n, most_count - 1, reader->counts);
     }
-    return gmv_packer_add_row(packer, column, reader->counts, n, reader->cols, reader->map);
-}
-
-/* As 64-bit numbers; a negative one is caught by the order. */
-static void widen(const gmv_stored *stored, const void *in, int64_t n, int64_t *out)
-{
-    for (int64_t i = 0; i < n; i++) {
-        switch (stored->size) {
-        case 8:
-            out[i] = ((const int64_t *)in)[i];
-            break;
-        case 4:
-            out[i] = stored->kind == GMV_NUMBER_INT ? ((const int32_t *)in)[i] : (int64_t)((const uint32_t *)in)[i];
-            break;
-        case 2:
-            out[i] = stored->kind == GMV_NUMBER_INT ? ((const int16_t *)in)[i] : ((const uint16_t *)in)[i];
-            break;
-        default:
-            out[i] = stored->kind == GMV_NUMBER_INT ? ((const int8_t *)in)[i] : ((const uint8_t *)in)[i];
-        }
+    if (reader->in_order && gmv_packer_add_numbers(packer, reader->narrow, column, value, n, reader->cols, reader->map)) {
+        return true;
     }
+    if (!make_room(reader, n)) {
+        return false;
+    }
+    reader->narrow->columns(column, n, reader->columns);
+    convert(value, n, reader->counts);
+    return gmv_packer_add_row(packer, reader->columns, reader->counts, n, reader->cols, reader->map);
 }
 
 const int64_t *gmv_row_reader_pointers(gmv_row_reader *reader, int64_t first, int64_t n)
@@ -225,7 +192,9 @@ const int64_t *gmv_row_reader_pointers(gmv_row_reader *reader, int64_t first, in
         }
         reader->start_room = n + 1;
     }
-    widen(pointer, stored, n + 1, reader->start);
+    for (int64_t i = 0; i <= n; i++) {
+        reader->start[i] = whole_number((gmv_numbers){stored, pointer->kind, pointer->size}, i);
+    }
     for (int64_t i = 0; i < n; i++) {
         if (reader->start[i] < reader->store->column.first || reader->start[i + 1] < reader->start[i] ||
             reader->start[i + 1] > reader->store->column.end ||

@@ -25,7 +25,10 @@ typedef struct gmv_row_reader {
     int64_t cols;       /* stored columns */
     const int32_t *map; /* [cols] gene in use or -1; NULL: the same */
     gmv_stored_cursor column, value, pointer;
-    uint32_t *columns, *counts; /* [room] a row's, converted */
+    bool in_order; /* genes in use are in the order of the columns */
+    const gmv_narrow *narrow;
+    int32_t *columns; /* [room] of a row that is not in order */
+    uint32_t *counts;
     int64_t room;
     int64_t *start; /* [start_room] */
     int64_t start_room;

@@ -7,9 +7,51 @@
 #include "gmvae/mem.h"
 
 #include <inttypes.h>
+#include <omp.h>
 #include <string.h>
 
 enum { page = 4096 };
+
+/* ---- workers ---- */
+
+/* A thread's memory, kept from one slot to the next. */
+typedef struct gmv_stream_worker {
+    const gmv_cells *cells;
+    gmv_row_filter filter;
+    bool ready;
+    bool checked;                       /* that the file is as it was, since the reading of a slot began */
+    const struct gmv_stream_file *file; /* of `row`; NULL before the first */
+    gmv_row_reader row;
+    gmv_cache_reader cache;
+    gmv_packer own, direct; /* the wanted rows of the block at hand, in memory of its own or in the slot */
+    gmv_gidx *id;           /* [block_rows] which rows they are */
+} worker;
+
+static bool begin(worker *w, const gmv_cells *cells, gmv_row_filter filter)
+{
+    w->cells = cells;
+    w->filter = filter;
+    w->checked = false;
+    if (!w->ready) {
+        int64_t rows = cells->stream->block_rows;
+        gmv_cache_reader_init(&w->cache, cells->stream->cache);
+        w->ready = GMV_NEW(w->id, rows, "a block of cells") == GMV_OK &&
+                   gmv_packer_init(&w->own, cells->genes, rows, 0) == GMV_OK &&
+                   gmv_packer_init(&w->direct, cells->genes, rows, 0) == GMV_OK;
+    }
+    return w->ready;
+}
+
+static void end(worker *w)
+{
+    if (w->file != NULL) {
+        gmv_row_reader_fini(&w->row);
+    }
+    gmv_cache_reader_fini(&w->cache);
+    gmv_packer_fini(&w->own);
+    gmv_packer_fini(&w->direct);
+    GMV_FREE(w->id);
+}
 
 /* ---- slots ---- */
 
@@ -60,6 +102,8 @@ gmv_status gmv_slots_init(gmv_slots *slots, const gmv_cells *cells, int64_t rows
     slots->rows = rows;
     slots->values = values;
     slots->large = large;
+    slots->workers = omp_get_max_threads();
+    GMV_TRY(GMV_NEW(slots->worker, slots->workers, "readers of cells"));
     slots->bytes = arrange(slots, cells, NULL);
     GMV_TRY(GMV_ROOM(slots->block, slots->bytes + page, "a window of cells"));
     char *base = slots->block + (page - (int64_t)((uintptr_t)slots->block % page)) % page;
@@ -94,41 +138,15 @@ gmv_status gmv_slots_init(gmv_slots *slots, const gmv_cells *cells, int64_t rows
 
 void gmv_slots_fini(gmv_slots *slots)
 {
+    for (int w = 0; w < slots->workers && slots->worker != NULL; w++) {
+        end(&slots->worker[w]);
+    }
+    GMV_FREE(slots->worker);
     GMV_FREE(slots->block);
     memset(slots, 0, sizeof *slots);
 }
 
 /* ---- one block by one thread ---- */
-
-typedef struct block_reader {
-    const gmv_cells *cells;
-    gmv_row_filter filter;
-    const struct gmv_stream_file *file; /* of `row`; NULL before the first */
-    gmv_row_reader row;
-    gmv_cache_reader cache;
-    gmv_packer packed; /* the wanted rows of the block at hand */
-    gmv_gidx *id;      /* [block_rows] and which they are */
-} block_reader;
-
-static bool init(block_reader *reader, const gmv_cells *cells, gmv_row_filter filter)
-{
-    memset(reader, 0, sizeof *reader);
-    reader->cells = cells;
-    reader->filter = filter;
-    gmv_cache_reader_init(&reader->cache, cells->stream->cache);
-    return GMV_NEW(reader->id, cells->stream->block_rows, "a block of cells") == GMV_OK &&
-           gmv_packer_init(&reader->packed, cells->genes, cells->stream->block_rows, 0) == GMV_OK;
-}
-
-static void fini(block_reader *reader)
-{
-    if (reader->file != NULL) {
-        gmv_row_reader_fini(&reader->row);
-    }
-    gmv_cache_reader_fini(&reader->cache);
-    gmv_packer_fini(&reader->packed);
-    GMV_FREE(reader->id);
-}
 
 static const struct gmv_stream_file *file_of(const gmv_cells *cells, gmv_gidx row)
 {
@@ -140,34 +158,36 @@ static bool is_unchanged(const struct gmv_stream_file *file)
     return gmv_file_has_stamp(file->store.value.fd, &file->stamp);
 }
 
-/* Consecutive rows run through few files: a reader is made anew for each. */
-static bool turn_to(block_reader *reader, const struct gmv_stream_file *file)
+/* Consecutive rows run through few files: a reader of rows is made anew for each. */
+static bool turn_to(worker *w, const struct gmv_stream_file *file)
 {
-    if (reader->file == file) {
+    if (w->file == file && w->checked) {
         return true;
     }
-    if (reader->file != NULL) {
-        gmv_row_reader_fini(&reader->row);
+    if (w->file != file && w->file != NULL) {
+        gmv_row_reader_fini(&w->row);
     }
-    reader->file = file;
-    return gmv_row_reader_init(&reader->row, &file->store, file->cols, file->map) == GMV_OK && is_unchanged(file);
+    bool same = w->file == file;
+    w->file = file;
+    w->checked = is_unchanged(file);
+    return w->checked && (same || gmv_row_reader_init(&w->row, &file->store, file->cols, file->map) == GMV_OK);
 }
 
 /* The wanted ones of rows [first, end) of a file, as it is stored. @return -1, or the row at which it failed */
-static gmv_gidx read_stored(block_reader *reader, const struct gmv_stream_file *file, gmv_gidx first, gmv_gidx end)
+static gmv_gidx read_stored(worker *w, const struct gmv_stream_file *file, gmv_gidx first, gmv_gidx end,
+                            gmv_packer *packed)
 {
     int64_t n = end - first;
-    const int64_t *start =
-        turn_to(reader, file) && n > 0 ? gmv_row_reader_pointers(&reader->row, first - file->start, n) : NULL;
+    const int64_t *start = turn_to(w, file) && n > 0 ? gmv_row_reader_pointers(&w->row, first - file->start, n) : NULL;
     if (start == NULL) {
         return first;
     }
     for (int64_t i = 0; i < n; i++) {
-        if (!reader->filter.wants(reader->filter.context, first + i)) {
+        if (!w->filter.wants(w->filter.context, first + i)) {
             continue;
         }
-        reader->id[reader->packed.rows] = first + i;
-        if (!gmv_row_reader_add(&reader->row, &reader->packed, start[i], start[i + 1] - start[i], start[n])) {
+        w->id[packed->rows] = first + i;
+        if (!gmv_row_reader_add(&w->row, packed, start[i], start[i + 1] - start[i], start[n])) {
             return first + i;
         }
     }
@@ -175,14 +195,14 @@ static gmv_gidx read_stored(block_reader *reader, const struct gmv_stream_file *
 }
 
 /* The same from the packed copy. */
-static gmv_gidx read_cached(block_reader *reader, gmv_gidx first, gmv_gidx end)
+static gmv_gidx read_cached(worker *w, gmv_gidx first, gmv_gidx end, gmv_packer *packed)
 {
     gmv_gidx block_end;
-    int64_t block = gmv_stream_block(reader->cells, first, &block_end);
+    int64_t block = gmv_stream_block(w->cells, first, &block_end);
     for (gmv_gidx row = first; row < end; row++) {
-        if (reader->filter.wants(reader->filter.context, row)) {
-            reader->id[reader->packed.rows] = row;
-            if (!gmv_cache_reader_add(&reader->cache, &reader->packed, block, row)) {
+        if (w->filter.wants(w->filter.context, row)) {
+            w->id[packed->rows] = row;
+            if (!gmv_cache_reader_add(&w->cache, packed, block, row)) {
                 return row;
             }
         }
@@ -191,14 +211,13 @@ static gmv_gidx read_cached(block_reader *reader, gmv_gidx first, gmv_gidx end)
 }
 
 /* The wanted rows of a span. @return -1, or the row at which it failed */
-static gmv_gidx read_span(block_reader *reader, gmv_span span)
+static gmv_gidx read_span(worker *w, gmv_span span, gmv_packer *packed)
 {
     gmv_gidx failed = -1;
-    gmv_packer_reset(&reader->packed);
     for (gmv_gidx row = span.first; row < span.end && failed < 0;) {
-        const struct gmv_stream_file *file = file_of(reader->cells, row);
+        const struct gmv_stream_file *file = file_of(w->cells, row);
         gmv_gidx end = span.end < file->end ? span.end : file->end;
-        failed = file->cached ? read_cached(reader, row, end) : read_stored(reader, file, row, end);
+        failed = file->cached ? read_cached(w, row, end, packed) : read_stored(w, file, row, end, packed);
         row = end;
     }
     return failed;
@@ -215,6 +234,9 @@ static bool append(slot_writer *to, const gmv_packer *packed, const gmv_gidx *id
     if (to->row + packed->rows > to->first_row + slots->rows ||
         to->value + packed->nnz > to->first_value + slots->values || to->n_large + packed->overflows > slots->large) {
         return false;
+    }
+    if (packed->lent) {
+        n = 0; /* they lie there */
     }
     if (n > 0 && slots->gene16 != NULL) {
         memcpy(slots->gene16 + to->value, packed->gene16, n * sizeof *slots->gene16);
@@ -245,6 +267,38 @@ static bool append(slot_writer *to, const gmv_packer *packed, const gmv_gidx *id
     return true;
 }
 
+/* Its place in the slot is known to a thread that is alone. */
+static gmv_gidx read_into_slot(worker *w, gmv_span span, const slot_writer *to)
+{
+    const gmv_slots *slots = to->slots;
+    gmv_packer room = {
+        .wide = slots->gene32 != NULL, .gene16 = slots->gene16, .gene32 = slots->gene32, .count8 = slots->count8};
+    gmv_packer_reset(&w->direct);
+    gmv_packer_lend(&room, to->value, to->first_value + slots->values - to->value, &w->direct);
+    return read_span(w, span, &w->direct);
+}
+
+/* As read_span. @param[out] packed  where its rows are */
+static gmv_gidx read_some(worker *w, gmv_span span, const slot_writer *to, bool alone, gmv_packer **packed)
+{
+    *packed = &w->direct;
+    if (alone && read_into_slot(w, span, to) < 0) {
+        return -1;
+    }
+    *packed = &w->own; /* zeros that are stored take room before they are dropped, which the slot may not have */
+    gmv_packer_reset(&w->own);
+    return read_span(w, span, &w->own);
+}
+
+static bool uses_all_genes(const gmv_stream *stream)
+{
+    bool all = true;
+    for (int f = 0; f < stream->files; f++) {
+        all = all && stream->file[f].map == NULL;
+    }
+    return all;
+}
+
 gmv_gidx gmv_stream_read(const gmv_cells *cells, const gmv_span *span, int64_t spans, gmv_row_filter filter,
                          int threads, gmv_slots *slots, int half)
 {
@@ -257,19 +311,22 @@ gmv_gidx gmv_stream_read(const gmv_cells *cells, const gmv_span *span, int64_t s
     to.value = to.first_value;
     slots->indptr[to.row] = to.value;
     gmv_gidx failed = -1;
+    threads = threads < slots->workers ? threads : slots->workers;
+    bool alone = threads == 1 && uses_all_genes(cells->stream);
 #pragma omp parallel num_threads(threads)
     {
-        block_reader reader;
-        bool ready = init(&reader, cells, filter);
+        worker *w = &slots->worker[omp_get_thread_num()];
+        bool ready = begin(w, cells, filter);
 #pragma omp for ordered schedule(dynamic, 1)
         for (int64_t s = 0; s < spans; s++) {
             gmv_gidx bad;
 #pragma omp atomic read
             bad = failed;
-            bad = !ready ? span[s].first : bad < 0 ? read_span(&reader, span[s]) : bad;
+            gmv_packer *packed = NULL;
+            bad = !ready ? span[s].first : bad < 0 ? read_some(w, span[s], &to, alone, &packed) : bad;
 #pragma omp ordered
             {
-                if (bad < 0 && failed < 0 && !append(&to, &reader.packed, reader.id)) {
+                if (bad < 0 && failed < 0 && !append(&to, packed, w->id)) {
                     bad = span[s].first;
                 }
                 if (bad >= 0 && failed < 0) {
@@ -278,7 +335,6 @@ gmv_gidx gmv_stream_read(const gmv_cells *cells, const gmv_span *span, int64_t s
                 }
             }
         }
-        fini(&reader);
     }
     fill_up(&to);
     return failed;

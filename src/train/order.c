@@ -87,7 +87,7 @@ static gmv_status reserve_slots(gmv_order *order, int64_t *rows, int64_t *batche
     GMV_TRY(gmv_windows_init(&order->next->windows, sampler));
     *rows = room.rows + gmv_sampler_most(sampler, sampler->first_shard, sampler->end_shard);
     for (int s = 0; s < sampler->shards; s++) {
-        most += (sampler->block_start[s + 1] - sampler->block_start[s] + sampler->windows - 1) / sampler->windows;
+        most += gmv_windows_most_blocks(sampler, s);
     }
     *batches = most * sampler->block_rows / sampler->batch_size + 2;
     return GMV_OK;

@@ -27,12 +27,58 @@ static int64_t block_at(const gmv_sampler *sampler, int64_t epoch, int shard, in
     return first + gmv_permute(i, n, sampler->seed, epoch, unit_of_blocks(shard));
 }
 
+/* What lies before a window, of sampler->whole. All windows but the last have the same size, and so the same memory,
+ * whatever the number of cells; when little is left, the last two share it evenly. */
+static int64_t before(const gmv_sampler *sampler, int64_t window)
+{
+    int64_t left = sampler->whole - sampler->window * (sampler->windows - 1);
+    if (window == sampler->windows) {
+        return sampler->whole;
+    }
+    if (window > 0 && window == sampler->windows - 1 && left < sampler->window / 4) {
+        return sampler->whole - (sampler->window + left) / 2;
+    }
+    return window * sampler->window;
+}
+
+/* Of the blocks of a shard in their order, those that lie before a window. Shards are not in step, so that windows differ by
+ * few blocks. */
+static int64_t blocks_before(const gmv_sampler *sampler, int shard, int64_t window)
+{
+    int64_t n = sampler->block_start[shard + 1] - sampler->block_start[shard];
+    return (n * before(sampler, window) + sampler->whole * shard / sampler->shards) / sampler->whole;
+}
+
 /* Blocks [*first, *end) of the shard's order go to a window. */
 static void blocks_of_window(const gmv_sampler *sampler, int shard, int64_t window, int64_t *first, int64_t *end)
 {
-    int64_t n = sampler->block_start[shard + 1] - sampler->block_start[shard];
-    *first = n * window / sampler->windows;
-    *end = n * (window + 1) / sampler->windows;
+    *first = blocks_before(sampler, shard, window);
+    *end = blocks_before(sampler, shard, window + 1);
+}
+
+int64_t gmv_windows_most_blocks(const gmv_sampler *sampler, int shard)
+{
+    int64_t most = 0, first, end;
+    for (int64_t w = 0; w < sampler->windows; w++) {
+        blocks_of_window(sampler, shard, w, &first, &end);
+        most = end - first > most ? end - first : most;
+    }
+    return most;
+}
+
+/* Of all windows the fewest and the most blocks of shards [first, end) together. */
+static void range_of_blocks(const gmv_sampler *sampler, int first, int end, int64_t *fewest, int64_t *most)
+{
+    *fewest = INT64_MAX;
+    *most = 0;
+    for (int64_t w = 0; w < sampler->windows; w++) {
+        int64_t blocks = 0;
+        for (int s = first; s < end; s++) {
+            blocks += blocks_before(sampler, s, w + 1) - blocks_before(sampler, s, w);
+        }
+        *fewest = blocks < *fewest ? blocks : *fewest;
+        *most = blocks > *most ? blocks : *most;
+    }
 }
 
 gmv_status gmv_windows_init(gmv_windows *windows, const gmv_sampler *sampler)
@@ -117,8 +163,7 @@ static int64_t rows_of_part(const gmv_sampler *sampler, const gmv_windows *windo
     gmv_apportion(count, sampler->shards, total, to, sampler->taken_after);
     for (int s = sampler->first_shard; s < end; s++) {
         for (int64_t i = sampler->taken[s]; s >= first && i < sampler->taken_after[s]; i++) {
-            rows[n++] =
-                base + gmv_permute(i, count[s], sampler->seed, windows->epoch, unit_of_window(window, s));
+            rows[n++] = base + gmv_permute(i, count[s], sampler->seed, windows->epoch, unit_of_window(window, s));
         }
         base += count[s];
     }
@@ -201,38 +246,28 @@ static int descending(const void *a, const void *b)
     return ascending(b, a);
 }
 
-/* Cells that a window has at least, whatever the order of the blocks. */
-static int64_t fewest_cells(const gmv_sampler *sampler, const int64_t *sorted)
-{
-    int64_t cells = 0;
-    for (int s = 0; s < sampler->shards; s++) {
-        int64_t first = sampler->block_start[s], n = sampler->block_start[s + 1] - first;
-        for (int64_t i = 0; i < n / sampler->windows; i++) {
-            cells += sorted[first + i];
-        }
-    }
-    return cells;
-}
-
 gmv_status gmv_sampler_cut_windows(gmv_sampler *sampler, int64_t window)
 {
-    int64_t *sorted = NULL, blocks = sampler->block_start[sampler->shards];
+    int64_t *sorted = NULL, blocks = sampler->block_start[sampler->shards], fewest, most;
+    int64_t unit = (sampler->total >> 31) + 1; /* so that its product with a number of blocks is in range */
     GMV_TRY(GMV_NEW(sorted, blocks, "blocks of cells"));
     for (int64_t b = 0; b < blocks; b++) {
         sorted[b] = sampler->block_cells[b];
     }
-    for (int s = 0; s < sampler->shards; s++) {
-        int64_t first = sampler->block_start[s], n = sampler->block_start[s + 1] - first;
-        if (n > 0) {
-            qsort(sorted + first, (size_t)n, sizeof *sorted, ascending);
+    qsort(sorted, (size_t)blocks, sizeof *sorted, ascending);
+    sampler->whole = sampler->total / unit;
+    sampler->window = (window > 2 * sampler->batch_size ? window : 2 * sampler->batch_size) / unit + 1;
+    for (;; sampler->window *= 2) { /* until a batch lies in no more than two windows */
+        sampler->windows = (sampler->whole + sampler->window - 1) / sampler->window;
+        range_of_blocks(sampler, 0, sampler->shards, &fewest, &most);
+        sampler->fewest = 0;
+        for (int64_t b = 0; b < fewest; b++) {
+            sampler->fewest += sorted[b];
+        }
+        if (sampler->windows == 1 || sampler->fewest >= sampler->batch_size) {
+            break;
         }
     }
-    window = window > 2 * sampler->batch_size ? window : 2 * sampler->batch_size;
-    sampler->windows = (sampler->total + window - 1) / window;
-    while (sampler->windows > 1 && fewest_cells(sampler, sorted) < sampler->batch_size) {
-        sampler->windows = (sampler->windows + 1) / 2; /* a batch may lie in two windows, not in three */
-    }
-    sampler->fewest = fewest_cells(sampler, sorted);
     gmv_free(sorted);
     return GMV_OK;
 }
@@ -243,8 +278,7 @@ int gmv_windows_most(const gmv_sampler *sampler, int first, int end)
 {
     int64_t most = 0, reach = sampler->batch_size + 2 * (int64_t)sampler->shards;
     for (int s = first; s < end; s++) {
-        int64_t blocks = sampler->block_start[s + 1] - sampler->block_start[s];
-        int64_t cells = (blocks + sampler->windows - 1) / sampler->windows * sampler->block_rows;
+        int64_t cells = gmv_windows_most_blocks(sampler, s) * sampler->block_rows;
         int64_t from_shard = (int64_t)((double)reach * (double)cells / (double)sampler->fewest) + 3;
         most += from_shard < sampler->count[s] ? from_shard : sampler->count[s];
     }
@@ -267,32 +301,31 @@ static int64_t largest(int64_t *values, int64_t of, int64_t n)
 gmv_status gmv_windows_room(const gmv_sampler *sampler, const gmv_cells *cells, gmv_window_room *room)
 {
     const gmv_stream *stream = cells->stream;
-    int64_t *values = NULL, most = 0;
+    int first_shard = sampler->first_shard, end_shard = sampler->end_shard;
+    int64_t first = sampler->block_start[first_shard], n = sampler->block_start[end_shard] - first, fewest;
+    int64_t *values = NULL, *large = NULL, *rows = NULL;
+    gmv_status status = GMV_OK;
     memset(room, 0, sizeof *room);
-    for (int s = sampler->first_shard; s < sampler->end_shard; s++) {
-        int64_t n = sampler->block_start[s + 1] - sampler->block_start[s];
-        most = n > most ? n : most;
+    GMV_GO(GMV_NEW(rows, n, "blocks of cells"));
+    GMV_GO(GMV_NEW(values, n, "blocks of cells"));
+    GMV_GO(GMV_NEW(large, n, "blocks of cells"));
+    for (int s = first_shard; s < end_shard; s++) {
+        int64_t blocks = gmv_windows_most_blocks(sampler, s);
+        room->most_spans = blocks > room->most_spans ? blocks : room->most_spans;
+        for (int64_t b = sampler->block_start[s]; b < sampler->block_start[s + 1]; b++) {
+            int64_t in_stream = stream->block_start[s - first_shard] + sampler->block[b];
+            rows[b - first] = sampler->block_cells[b];
+            values[b - first] = stream->values[in_stream];
+            large[b - first] = stream->large[in_stream];
+        }
     }
-    GMV_TRY(GMV_NEW(values, most, "blocks of cells"));
-    for (int s = sampler->first_shard; s < sampler->end_shard; s++) {
-        int64_t first = sampler->block_start[s], n = sampler->block_start[s + 1] - first;
-        int64_t taken = (n + sampler->windows - 1) / sampler->windows;
-        int64_t in_stream = stream->block_start[s - sampler->first_shard];
-        for (int64_t i = 0; i < n; i++) {
-            values[i] = sampler->block_cells[first + i];
-        }
-        room->rows += largest(values, n, taken);
-        for (int64_t i = 0; i < n; i++) {
-            values[i] = stream->values[in_stream + sampler->block[first + i]];
-        }
-        room->values += largest(values, n, taken);
-        for (int64_t i = 0; i < n; i++) {
-            values[i] = stream->large[in_stream + sampler->block[first + i]];
-        }
-        room->large += largest(values, n, taken);
-        room->spans += taken;
-        room->most_spans = taken > room->most_spans ? taken : room->most_spans;
-    }
+    range_of_blocks(sampler, first_shard, end_shard, &fewest, &room->spans);
+    room->rows = largest(rows, n, room->spans);
+    room->values = largest(values, n, room->spans);
+    room->large = largest(large, n, room->spans);
+done:
+    gmv_free(rows);
     gmv_free(values);
-    return GMV_OK;
+    gmv_free(large);
+    return status;
 }

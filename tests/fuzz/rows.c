@@ -4,6 +4,7 @@
 
 #include "../../src/data/pack.h"
 
+#include "gmvae/cpu.h"
 #include "gmvae/packed.h"
 
 #include <math.h>
@@ -15,7 +16,7 @@ typedef struct row_case {
     int64_t cols, rows;
     int32_t genes;
     int32_t map[most_cols];
-    bool mapped;
+    bool mapped, in_order; /* the map keeps the order of the columns */
     int64_t start[most_rows + 1], column[most_values];
     double value[most_values];
 } row_case;
@@ -40,6 +41,11 @@ static double some_value(fuzz_rng *rng, bool damaged)
     return (double)fuzz_below(rng, fuzz_once_in(rng, 10) ? 16777216 : 300);
 }
 
+static int64_t some_column(fuzz_rng *rng, int64_t cols)
+{
+    return fuzz_once_in(rng, 4) ? cols : (int64_t)fuzz_next(rng) >> fuzz_below(rng, 64);
+}
+
 static void make_case(fuzz_rng *rng, row_case *c)
 {
     bool damaged = fuzz_once_in(rng, 2);
@@ -50,7 +56,8 @@ static void make_case(fuzz_rng *rng, row_case *c)
     for (int64_t j = 0; j < c->cols && c->mapped; j++) {
         c->map[j] = fuzz_once_in(rng, 3) ? -1 : c->genes++;
     }
-    for (int64_t j = c->cols - 1; j > 0 && c->mapped; j--) {
+    c->in_order = !c->mapped || fuzz_once_in(rng, 2);
+    for (int64_t j = c->cols - 1; j > 0 && !c->in_order; j--) {
         int64_t with = fuzz_below(rng, j + 1);
         int32_t kept = c->map[j];
         c->map[j] = c->map[with];
@@ -64,7 +71,7 @@ static void make_case(fuzz_rng *rng, row_case *c)
             if (column >= c->cols) {
                 break;
             }
-            c->column[at] = damaged && fuzz_once_in(rng, 60) ? (int64_t)fuzz_next(rng) >> fuzz_below(rng, 64) : column;
+            c->column[at] = damaged && fuzz_once_in(rng, 60) ? some_column(rng, c->cols) : column;
             c->value[at] = some_value(rng, damaged);
             column++;
         }
@@ -122,6 +129,21 @@ static bool add_rows(gmv_packer *packer, const row_case *c)
     return true;
 }
 
+/* Rows that are as nearly all are; any other must leave the packer as it was. */
+static bool add_numbers(gmv_packer *packer, const row_case *c, const gmv_narrow *narrow)
+{
+    for (int64_t i = 0; i < c->rows; i++) {
+        const int64_t from = c->start[i], n = c->start[i + 1] - from;
+        gmv_numbers column = {c->column + from, GMV_NUMBER_INT, 8}, value = {c->value + from, GMV_NUMBER_FLOAT, 8};
+        int64_t rows = packer->rows, values = packer->nnz, large = packer->overflows;
+        if (!gmv_packer_add_numbers(packer, narrow, column, value, n, c->cols, c->mapped ? c->map : NULL)) {
+            FUZZ_CHECK(packer->rows == rows && packer->nnz == values && packer->overflows == large);
+            return false;
+        }
+    }
+    return true;
+}
+
 static void one(fuzz_rng *rng)
 {
     static row_case c;
@@ -133,7 +155,11 @@ static void one(fuzz_rng *rng)
     for (int64_t j = 0; j < c.start[c.rows]; j++) {
         narrow = narrow && c.column[j] == (int32_t)c.column[j];
     }
-    bool taken = narrow && fuzz_once_in(rng, 2) ? add_rows(&packer, &c) : add_block(&packer, &c);
+    int variant = (int)fuzz_below(rng, gmv_cpu_variants());
+    bool taken = c.in_order && fuzz_once_in(rng, 2) && gmv_cpu_runs(variant)
+                     ? add_numbers(&packer, &c, gmv_narrow_of(variant))
+                 : narrow && fuzz_once_in(rng, 2) ? add_rows(&packer, &c)
+                                                  : add_block(&packer, &c);
     if (taken) {
         FUZZ_CHECK(gmv_packer_finish(&packer, &packed) == GMV_OK);
         for (int64_t i = 0; i < c.rows; i++) {

@@ -26,7 +26,6 @@ except ImportError as missing:
     print(f"skipped: {missing}; set GMVAE_TEST_PYTHON to a Python with anndata, h5py and numpy")
     sys.exit(77)
 
-FEW = os.environ.get("GMVAE_TEST_FEW", "0") not in ("", "0")
 DATA = os.path.join(os.path.dirname(os.path.abspath(__file__)), os.pardir, "data")
 MPIEXEC = os.environ.get("MPIEXEC", "mpirun")
 FEW = os.environ.get("GMVAE_TEST_FEW") == "1"
@@ -50,6 +49,7 @@ def checks():
 
 class IoTest(unittest.TestCase):
     maxDiff = None
+    threads = "1"
 
     def setUp(self):
         folder = tempfile.TemporaryDirectory()
@@ -69,7 +69,7 @@ class IoTest(unittest.TestCase):
     def environment(self):
         """Programs that start without mpirun do so alone, and must not share a folder that one of them removes."""
         clean = {k: v for k, v in os.environ.items() if not k.startswith(LAUNCHER_VARIABLES)}
-        clean.update(OMPI_ALLOW_RUN_AS_ROOT="1", OMPI_ALLOW_RUN_AS_ROOT_CONFIRM="1", OMP_NUM_THREADS="1",
+        clean.update(OMPI_ALLOW_RUN_AS_ROOT="1", OMPI_ALLOW_RUN_AS_ROOT_CONFIRM="1", OMP_NUM_THREADS=self.threads,
                      OMPI_MCA_mpi_yield_when_idle="1", OMPI_MCA_btl_vader_single_copy_mechanism="none",
                      OMPI_MCA_ess_singleton_isolated="1", OMPI_MCA_orte_abort_on_non_zero_status="0",
                      OMPI_MCA_orte_tmpdir_base=self.mpi_folder)

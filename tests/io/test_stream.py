@@ -27,7 +27,7 @@ class Stream(IoTest):
 
     def both(self, *arguments):
         """The same sums from disk as from memory."""
-        host, stream = self.load_each((*arguments, "residence=host"), (*arguments, "residence=stream", "window=100"))
+        host, stream = self.load_each((*arguments, "residence=host"), ("residence=stream", "window=100", *arguments))
         for key in set(host) - {"log", "stderr"}:
             self.assertEqual(stream[key], host[key], (arguments, key))
         return stream
@@ -48,6 +48,29 @@ class Stream(IoTest):
         self.both("held_out=0.3", "label=donor", pattern)
         self.both("n_top=7", "held_out=0.3", pattern)
         self.both("n_top=7", "flavor=seurat_v3", pattern)
+
+    def test_several_threads(self):
+        """Blocks end in the order in which they began, whoever reads them."""
+        self.threads = "5"
+        pattern, _ = self.make_files()
+        self.both("batch=donor", pattern)
+        self.both("n_top=7", "held_out=0.3", pattern)
+
+    def test_stored_zeros(self):
+        """They are no values of a slot, but take its room while they are read."""
+        import pandas
+        import scipy.sparse
+        counts = scipy.sparse.csr_matrix(np.ones((200, 30), np.float32))
+        counts.data[np.random.default_rng(5).random(counts.nnz) < 0.9] = 0
+        path = self.make("zeros.h5ad")
+        with h5py.File(path, "a") as f:
+            del f["X"]
+            anndata.io.write_elem(f, "X", counts)
+            anndata.io.write_elem(f, "obs", pandas.DataFrame(index=[f"c{i}" for i in range(200)]))
+            anndata.io.write_elem(f, "var", pandas.DataFrame(index=[f"g{j}" for j in range(30)]))
+        for window in (100, 10000):
+            loaded = self.both(f"window={window}", "shards=4", path)
+            self.assertEqual(loaded["nnz"], np.count_nonzero(counts.data))
 
     def test_storage(self):
         """Types, chunks and filters that are read past HDF5."""

@@ -14,6 +14,7 @@
 #include "gmvae/train.h"
 
 #include <inttypes.h>
+#include <omp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -163,7 +164,21 @@ static bool wants_all(const void *context, gmv_gidx row)
     return true;
 }
 
-/* Streamed rows, block by block, through both slots. */
+enum { together = 4 }; /* blocks that are read at once */
+
+/* The next blocks of a shard from `row` on. @return how many */
+static int next_spans(const gmv_cells *cells, int shard, gmv_gidx row, gmv_span *span)
+{
+    gmv_gidx end = cells->shard_start[shard + 1];
+    int n = 0;
+    for (; n < together && row < end; n++, row = span[n - 1].end) {
+        gmv_gidx last = row + cells->stream->block_rows;
+        span[n] = (gmv_span){row, last < end ? last : end};
+    }
+    return n;
+}
+
+/* Streamed rows, some blocks at a time, through both slots. */
 static gmv_status sum_up_stream(const gmv_cells *cells, int64_t *sums)
 {
     const gmv_stream *stream = cells->stream;
@@ -174,16 +189,17 @@ static gmv_status sum_up_stream(const gmv_cells *cells, int64_t *sums)
         values = stream->values[b] > values ? stream->values[b] : values;
         large = stream->large[b] > large ? stream->large[b] : large;
     }
-    GMV_GO(gmv_slots_init(&slots, cells, stream->block_rows, values, large));
+    GMV_GO(gmv_slots_init(&slots, cells, together * stream->block_rows, together * values, together * large));
     int half = 0;
     for (int s = cells->first_shard; s < cells->end_shard; s++) {
         for (gmv_gidx row = cells->shard_start[s]; row < cells->shard_start[s + 1]; half = 1 - half) {
-            gmv_span span = {row, row + stream->block_rows};
-            span.end = span.end < cells->shard_start[s + 1] ? span.end : cells->shard_start[s + 1];
-            gmv_gidx failed = gmv_stream_read(cells, &span, 1, (gmv_row_filter){wants_all, NULL}, 1, &slots, half);
+            gmv_span span[together];
+            int spans = next_spans(cells, s, row, span);
+            gmv_gidx failed = gmv_stream_read(cells, span, spans, (gmv_row_filter){wants_all, NULL},
+                                              omp_get_max_threads(), &slots, half);
             GMV_GO(failed >= 0 ? gmv_stream_fail(cells, failed) : GMV_OK);
-            for (; row < span.end; row++) {
-                int64_t place = half * (slots.rows + 1) + row - span.first;
+            for (; row < span[spans - 1].end; row++) {
+                int64_t place = half * (slots.rows + 1) + row - span[0].first;
                 GMV_CHECK(slots.cell[place] == row);
                 add_row(cells, &slots.view, place, row, sums);
             }
