@@ -249,7 +249,7 @@ done:
     return status;
 }
 
-/* Leaves genes out of what is yet to be read. */
+/* Leaves genes out of the maps: of what is yet to be read, and for the sets of genes. */
 static gmv_status narrow_maps(const loader *load, const int32_t *map)
 {
     for (int f = 0; f < load->cells->files; f++) {
@@ -275,8 +275,8 @@ static gmv_status keep_top_genes(loader *load)
     gmv_status status = GMV_OK;
     GMV_GO(gmv_comm_agree(load->comm, GMV_NEW(map, cells->genes, "the choice of genes")));
     GMV_GO(choose_top_genes(load, map, &kept));
-    GMV_GO(gmv_comm_agree(load->comm,
-                          load->stream ? narrow_maps(load, map) : gmv_packed_keep_genes(&cells->packed, map, kept)));
+    GMV_GO(gmv_comm_agree(load->comm, narrow_maps(load, map)));
+    GMV_GO(gmv_comm_agree(load->comm, load->stream ? GMV_OK : gmv_packed_keep_genes(&cells->packed, map, kept)));
     cells->packed.first_cell = cells->first;
     for (int32_t g = 0; g < cells->genes; g++) {
         if (map[g] < 0) {
