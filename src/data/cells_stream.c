@@ -48,33 +48,64 @@ gmv_status gmv_choose_stream(const gmv_cells *cells, const gmv_comm *comm, const
     return GMV_OK;
 }
 
-/* Three descriptors for each file are too many for the limit that shells start with. */
-static void allow_many_files(void)
+/* Three descriptors for each local file are too many for the limit that shells start with. */
+static gmv_status allow_many_files(const gmv_cells *cells, const gmv_source *source)
 {
     struct rlimit limit;
-    if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
-        limit.rlim_cur = limit.rlim_max;
-        setrlimit(RLIMIT_NOFILE, &limit);
-    }
-}
-
-gmv_status gmv_open_row_stores(const gmv_cells *cells, const gmv_comm *comm, gmv_source *source, bool pointers,
-                               int *refused)
-{
-    if (pointers) {
-        allow_many_files();
-    }
-    int64_t bad = 0;
+    rlim_t need = 64; /* for everything else */
+    int files = 0;
     for (int f = 0; f < cells->files; f++) {
         int64_t first, end;
         gmv_local_rows(cells, &source[f], &first, &end);
-        GMV_TRY(gmv_comm_agree(comm, gmv_row_store_open(&source[f].store, &source[f].matrix, first, end, pointers)));
-        if (!source[f].store.is_open && end > first) {
-            bad = bad == 0 ? f + 1 : bad;
-        }
+        files += end > first;
+        need += end > first ? 3 : 0;
     }
-    gmv_comm_max_i64(comm, &bad, 1);
-    *refused = (int)bad - 1;
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0) {
+        return GMV_OK;
+    }
+    if (limit.rlim_cur < need && limit.rlim_cur < limit.rlim_max) {
+        limit.rlim_cur = limit.rlim_max;
+        setrlimit(RLIMIT_NOFILE, &limit);
+    }
+    if (limit.rlim_cur < need) {
+        return GMV_FAIL(GMV_ERR_ENVIRONMENT,
+                        "data.residence: stream keeps %d files open on one rank, which takes %llu descriptors, and the "
+                        "limit is %llu; raise it (ulimit -n), take more ranks, or data.residence: host",
+                        files, (unsigned long long)need, (unsigned long long)limit.rlim_cur);
+    }
+    return GMV_OK;
+}
+
+/* Row stores while they are opened. */
+typedef struct store_visit {
+    const gmv_source *source;
+    bool stream;
+    int64_t refused; /* first file, from 1; 0: none */
+} store_visit;
+
+static gmv_status open_store(void *context, gmv_source *source, int64_t first, int64_t end)
+{
+    store_visit *visit = context;
+    if (!source->shared && !visit->stream) {
+        return GMV_OK;
+    }
+    GMV_TRY(gmv_row_store_open(&source->store, &source->input->matrix, first, end, visit->stream));
+    if (!source->store.is_open && end > first && visit->refused == 0) {
+        visit->refused = source - visit->source + 1;
+    }
+    return GMV_OK;
+}
+
+gmv_status gmv_open_row_stores(const gmv_cells *cells, const gmv_comm *comm, gmv_source *source, bool stream,
+                               int *refused)
+{
+    store_visit visit = {source, stream, 0};
+    if (stream) {
+        GMV_TRY(gmv_comm_agree(comm, allow_many_files(cells, source)));
+    }
+    GMV_TRY(gmv_sources_visit(cells, source, comm, open_store, &visit));
+    gmv_comm_max_i64(comm, &visit.refused, 1);
+    *refused = (int)visit.refused - 1;
     return GMV_OK;
 }
 
@@ -84,46 +115,57 @@ gmv_status gmv_refuse_stream(const gmv_source *source)
     return GMV_FAIL(GMV_ERR_CONFIG,
                     "%s: %s is %s; data.residence: stream reads CSR matrices that are not compressed, or with gzip or "
                     "lzf. Write the file so, or take data.residence: host",
-                    source->file.path, gmv_shown(source->matrix.name).at, kinds[source->matrix.kind]);
+                    source->path, gmv_shown(source->place.name).at, kinds[source->kind]);
 }
 
 /* ---- the pass ---- */
 
 /* As many as have about walked_values values, from the mean of the file. */
-static int64_t rows_at_a_time(const gmv_matrix *matrix)
+static int64_t rows_at_a_time(const gmv_source *source)
 {
-    int64_t rows = walked_values / (matrix->nnz / (matrix->rows + 1) + 1);
+    int64_t rows = walked_values / (source->nnz / (source->rows + 1) + 1);
     rows = rows > most_walked_rows ? most_walked_rows : rows;
     return rows < least_walked_rows ? least_walked_rows : rows;
 }
 
-gmv_status gmv_walk_rows(const gmv_cells *cells, const gmv_source *source, int32_t genes, gmv_row_visitor visit,
-                         void *context)
+typedef struct row_walk {
+    const gmv_cells *cells;
+    const gmv_gene_lists *lists;
+    int32_t genes;
+    gmv_row_visitor visit;
+    void *context;
+    int64_t done; /* rows */
+} row_walk;
+
+static gmv_status walk_file(void *context, gmv_source *source, int64_t first, int64_t end)
 {
+    row_walk *walk = context;
     gmv_packer packer = {0};
+    gmv_row_source rows = gmv_source_rows(source, walk->lists);
+    int64_t at_a_time = rows_at_a_time(source);
     gmv_status status = GMV_OK;
-    int64_t done = 0;
-    for (int f = 0; f < cells->files; f++) {
-        gmv_row_source rows = {&source[f].matrix, source[f].genes.at, source[f].map, source[f].index};
-        int64_t first, end;
-        int64_t at_a_time = rows_at_a_time(&source[f].matrix);
-        gmv_local_rows(cells, &source[f], &first, &end);
-        gmv_packer_fini(&packer);
-        GMV_GO(gmv_packer_init(&packer, genes, at_a_time < end - first ? at_a_time : end - first, 0));
-        for (int64_t at = first; at < end; at += at_a_time) {
-            int64_t n = end - at < at_a_time ? end - at : at_a_time;
-            gmv_packer_reset(&packer);
-            GMV_GO(gmv_read_rows(&packer, &rows, &source[f].store, at, at + n, n));
-            gmv_packed packed = gmv_packer_view(&packer);
-            packed.first_cell = source[f].first + at;
-            visit(context, &packed);
-            done += n;
-            gmv_log_progress(false, "looking through the cells: %.0f%%", 100.0 * (double)done / (double)cells->count);
-        }
+    GMV_GO(gmv_packer_init(&packer, walk->genes, at_a_time < end - first ? at_a_time : end - first, 0));
+    for (int64_t at = first; at < end; at += at_a_time) {
+        int64_t n = end - at < at_a_time ? end - at : at_a_time;
+        gmv_packer_reset(&packer);
+        GMV_GO(gmv_read_rows(&packer, &rows, &source->store, at, at + n, n));
+        gmv_packed packed = gmv_packer_view(&packer);
+        packed.first_cell = source->first + at;
+        walk->visit(walk->context, &packed);
+        walk->done += n;
+        gmv_log_progress(false, "looking through the cells: %.0f%%",
+                         100.0 * (double)walk->done / (double)walk->cells->count);
     }
 done:
     gmv_packer_fini(&packer);
     return status;
+}
+
+gmv_status gmv_walk_rows(const gmv_cells *cells, gmv_source *source, const gmv_gene_lists *lists, int32_t genes,
+                         gmv_row_visitor visit, void *context)
+{
+    row_walk walk = {cells, lists, genes, visit, context, 0};
+    return gmv_sources_visit(cells, source, NULL, walk_file, &walk);
 }
 
 static void count_rows(void *context, const gmv_packed *packed)
@@ -132,24 +174,29 @@ static void count_rows(void *context, const gmv_packed *packed)
     gmv_stream_count(cells->stream, cells, packed);
 }
 
-static gmv_status take_files(gmv_cells *cells, gmv_source *source)
+/* The stream's files, while their stores are handed over. */
+typedef struct taken_files {
+    const gmv_source *source;
+    const gmv_gene_lists *lists;
+    gmv_stream *stream;
+} taken_files;
+
+static gmv_status take_file(void *context, gmv_source *source, int64_t first, int64_t end)
 {
-    for (int f = 0; f < cells->files; f++) {
-        gmv_row_source rows = {&source[f].matrix, source[f].genes.at, source[f].map, source[f].index};
-        int64_t first, end;
-        gmv_local_rows(cells, &source[f], &first, &end);
-        GMV_TRY(gmv_stream_take_file(&cells->stream->file[f], &rows, &source[f].store, source[f].first,
-                                     source[f].first + first, source[f].first + end));
-    }
-    return GMV_OK;
+    const taken_files *taken = context;
+    gmv_row_source rows = gmv_source_rows(source, taken->lists);
+    return gmv_stream_take_file(&taken->stream->file[source - taken->source], &rows, &source->store, source->first,
+                                source->first + first, source->first + end);
 }
 
-gmv_status gmv_cells_to_stream(gmv_cells *cells, const gmv_cells_request *request, gmv_source *source)
+gmv_status gmv_cells_to_stream(gmv_cells *cells, const gmv_cells_request *request, gmv_source *source,
+                               const gmv_gene_lists *lists)
 {
     int64_t block_rows = request->window / cells->shards;
     block_rows = block_rows > most_block_rows ? most_block_rows : block_rows;
     block_rows = block_rows < least_block_rows ? least_block_rows : block_rows;
     GMV_TRY(gmv_stream_create(&cells->stream, cells, block_rows));
-    GMV_TRY(gmv_walk_rows(cells, source, cells->genes, count_rows, cells));
-    return take_files(cells, source);
+    GMV_TRY(gmv_walk_rows(cells, source, lists, cells->genes, count_rows, cells));
+    taken_files taken = {source, lists, cells->stream};
+    return gmv_sources_visit(cells, source, NULL, take_file, &taken);
 }
