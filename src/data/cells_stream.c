@@ -52,7 +52,7 @@ gmv_status gmv_choose_stream(const gmv_cells *cells, const gmv_comm *comm, const
 static gmv_status allow_many_files(const gmv_cells *cells, const gmv_source *source)
 {
     struct rlimit limit;
-    rlim_t need = 64; /* for everything else */
+    rlim_t need = 128; /* for everything else */
     int files = 0;
     for (int f = 0; f < cells->files; f++) {
         int64_t first, end;
