@@ -163,14 +163,14 @@ done:
 
 /* ---- who opens which ---- */
 
+/* Collective where there is a comm; the ranks agree afterwards. */
 static gmv_status open_source(gmv_source *source, const gmv_comm *comm)
 {
     if (source->input != NULL) {
         return GMV_OK;
     }
     GMV_TRY(open_input(&source->input, source->path, comm, &source->place, NULL));
-    gmv_status status = gmv_h5_same_stamp(&source->input->file, &source->stamp);
-    return comm != NULL ? gmv_comm_agree(comm, status) : status;
+    return gmv_h5_same_stamp(&source->input->file, &source->stamp);
 }
 
 static bool lies_on_several(const gmv_cells *cells, const gmv_source *source, int ranks)
