@@ -65,6 +65,12 @@ void gmv_comm_share_f64(const gmv_comm *comm, double *values, int64_t n);
 /* Every rank's block, in rank order, on every rank. @param[out] all  size * bytes */
 void gmv_comm_allgather(const gmv_comm *comm, const void *mine, void *all, int64_t bytes);
 
+/* The same for blocks of different lengths: the bytes of all ranks, one block behind the other.
+ * @param[in]  mine   [bytes], may be NULL when there are none
+ * @param[out] total  length of *all
+ * Ownership: the caller frees *all with gmv_free. */
+gmv_status gmv_comm_concatenate(const gmv_comm *comm, const void *mine, int64_t bytes, void **all, int64_t *total);
+
 /* From one rank to another, not collective; the receiver knows how many bytes come. bytes may exceed 2^31. */
 void gmv_comm_send(const gmv_comm *comm, const void *buffer, int64_t bytes, int to);
 void gmv_comm_receive(const gmv_comm *comm, void *buffer, int64_t bytes, int from);

@@ -25,9 +25,9 @@ typedef struct gmv_split {
 /* Whether a global row is held out; a split with marks knows the local rows only. Not collective. */
 bool gmv_split_holds_out(const gmv_split *split, gmv_gidx row);
 
-/* What tells one state of a file from another: not its bytes, but what changes with them. */
+/* What tells one state of a file from another: not its bytes, but what changes with them. The same on every host. */
 typedef struct gmv_file_stamp {
-    int64_t device, inode, size, seconds, nanoseconds; /* the last two: when it was written */
+    int64_t inode, size, seconds, nanoseconds; /* the last two: when it was written */
 } gmv_file_stamp;
 
 /* A categorical column over the local rows. */
@@ -73,7 +73,7 @@ typedef struct gmv_cells {
     char **file;           /* [files] paths after globbing */
     char **obs;            /* [files] where the table of cells is in each */
     gmv_gidx *file_start;  /* [files + 1] global row at which each file starts */
-    gmv_file_stamp *stamp; /* [files] when they were read, on this rank */
+    gmv_file_stamp *stamp; /* [files] when they were read */
 } gmv_cells;
 
 /* What to read, and against what to match it. Zero-initialise, then set what is wanted. */

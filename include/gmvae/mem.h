@@ -24,9 +24,10 @@ void gmv_free(void *block);
 /* Bytes that can still be had: of the machine, or of the container if that is less. */
 int64_t gmv_memory_available(void);
 
-/* Allocations made and blocks not yet freed since the program began. */
+/* Allocations made since the program began, blocks not yet freed, and the most there were of these. */
 int64_t gmv_alloc_count(void);
 int64_t gmv_alloc_live(void);
+int64_t gmv_alloc_most_live(void);
 
 /* `pointer` is an lvalue of any object pointer type. */
 #define GMV_NEW(pointer, count, what)                                                                                  \

@@ -215,6 +215,34 @@ void gmv_comm_allgather(const gmv_comm *comm, const void *mine, void *all, int64
     MPI_Allgather(mine, (int)bytes, MPI_BYTE, all, (int)bytes, MPI_BYTE, world_of(comm));
 }
 
+gmv_status gmv_comm_concatenate(const gmv_comm *comm, const void *mine, int64_t bytes, void **all, int64_t *total)
+{
+    int64_t *length = NULL, at = 0;
+    char *block = NULL;
+    *all = NULL;
+    *total = 0;
+    gmv_status status = gmv_comm_agree(comm, GMV_NEW(length, comm->size, "lengths of blocks"));
+    if (status == GMV_OK) {
+        gmv_comm_allgather(comm, &bytes, length, sizeof bytes);
+        for (int r = 0; r < comm->size; r++) {
+            *total += length[r];
+        }
+        status = gmv_comm_agree(comm, GMV_NEW(block, *total, "blocks of all ranks"));
+    }
+    if (status != GMV_OK) {
+        GMV_FREE(block);
+    }
+    for (int r = 0; r < comm->size && block != NULL; at += length[r++]) {
+        if (r == comm->rank && bytes > 0) {
+            memcpy(block + at, mine, (size_t)bytes);
+        }
+        gmv_comm_broadcast(comm, block + at, length[r], r);
+    }
+    GMV_FREE(length);
+    *all = block;
+    return status;
+}
+
 void gmv_comm_send(const gmv_comm *comm, const void *buffer, int64_t bytes, int to)
 {
     for (int64_t at = 0; at < bytes; at += piece) {

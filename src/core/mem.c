@@ -9,7 +9,7 @@
 
 static const size_t huge = (size_t)1 << 21;
 static _Atomic int64_t allocations;
-static _Atomic int64_t live;
+static _Atomic int64_t live, most_live;
 
 gmv_status gmv_alloc_room(void **out, int64_t count, size_t size, const char *what)
 {
@@ -32,7 +32,9 @@ gmv_status gmv_alloc_room(void **out, int64_t count, size_t size, const char *wh
         madvise(block, bytes / huge * huge, MADV_HUGEPAGE);
     }
     atomic_fetch_add(&allocations, 1);
-    atomic_fetch_add(&live, 1);
+    int64_t now = atomic_fetch_add(&live, 1) + 1, most = atomic_load(&most_live);
+    while (now > most && !atomic_compare_exchange_weak(&most_live, &most, now)) {
+    }
     *out = block;
     return GMV_OK;
 }
@@ -75,4 +77,9 @@ int64_t gmv_alloc_count(void)
 int64_t gmv_alloc_live(void)
 {
     return atomic_load(&live);
+}
+
+int64_t gmv_alloc_most_live(void)
+{
+    return atomic_load(&most_live);
 }

@@ -1,8 +1,6 @@
 #include "gmvae/data.h"
 
 #include "gene_stats.h"
-#include "genes.h"
-#include "h5_check.h"
 #include "inputs.h"
 #include "join.h"
 #include "pack.h"
@@ -20,97 +18,52 @@ typedef struct loader {
     const gmv_comm *comm;
     const gmv_cells_request *request;
     gmv_cells *cells;
-    gmv_source *source; /* [cells->files] */
+    gmv_source *source;   /* [cells->files] */
+    gmv_gene_lists lists; /* genes of the sources */
+    gmv_factors factors;
+    gmv_factor key;     /* obs column of the validation */
     gmv_nnz values;     /* stored in the local rows, as far as known beforehand */
-    bool mpio;
-    bool stream; /* the cells stay on disk */
+    gmv_packer *packer; /* while rows are read into memory */
+    bool stream;        /* the cells stay on disk */
 } loader;
 
-static gmv_status open_source(loader *load, gmv_source *source, const char *path)
+static gmv_status take_sources(loader *load)
 {
-    gmv_texts raw = {NULL, 0};
-    gmv_status status = GMV_OK;
-    source->index = -1;
-    GMV_TRY(gmv_h5_open(&source->file, path, load->mpio ? load->comm : NULL));
-    GMV_TRY(gmv_matrix_choose(&source->matrix, &source->file, load->request->matrix));
-    GMV_GO(gmv_matrix_genes(&source->matrix, load->request->gene_column, &raw));
-    GMV_GO(gmv_genes_read(&source->genes, path, &raw));
-    source->index = H5Dopen2(source->file.id, source->matrix.obs.index, H5P_DEFAULT);
-    if (source->matrix.cols == 0 || (source->matrix.rows == 0 && load->cells->files == 1)) {
-        GMV_GO(GMV_FAIL(GMV_ERR_DATA, "%s: %s is empty (%" PRId64 " cells, %" PRId64 " genes)", path,
-                        source->matrix.name, source->matrix.rows, source->matrix.cols));
+    gmv_cells *cells = load->cells;
+    const gmv_source *source = load->source;
+    GMV_TRY(GMV_NEW(cells->file_start, cells->files + 1, "input files"));
+    GMV_TRY(GMV_NEW(cells->obs, cells->files, "input files"));
+    GMV_TRY(GMV_NEW(cells->stamp, cells->files, "input files"));
+    for (int f = 0; f < cells->files; f++) {
+        GMV_TRY(gmv_copy_text(&cells->obs[f], source[f].place.obs));
+        cells->stamp[f] = source[f].stamp;
+        cells->file_start[f + 1] = cells->file_start[f] + source[f].rows;
     }
-done:
-    gmv_texts_free(&raw);
-    return status;
+    cells->total = cells->file_start[cells->files];
+    if (cells->total == 0) {
+        return GMV_FAIL(GMV_ERR_DATA, "%s and the other files have no cells", cells->file[0]);
+    }
+    return gmv_copy_text(&cells->matrix, source[0].place.name);
 }
 
-static void close_source(gmv_source *source)
-{
-    if (source->index > 0) {
-        H5Dclose(source->index);
-    }
-    if (source->matrix.file != NULL) {
-        gmv_matrix_close(&source->matrix);
-    }
-    gmv_row_store_close(&source->store);
-    gmv_h5_close(&source->file);
-    gmv_names_fini(&source->genes);
-    GMV_FREE(source->map);
-}
-
-static gmv_status open_sources(loader *load)
+static gmv_status survey_sources(loader *load)
 {
     gmv_cells *cells = load->cells;
     gmv_texts files;
     GMV_TRY(gmv_paths_expand(&files, load->comm, load->request->paths));
     cells->files = files.n;
     cells->file = files.at;
-    gmv_status status = GMV_NEW(load->source, files.n, "input files");
-    if (status == GMV_OK) {
-        status = GMV_NEW(cells->file_start, files.n + 1, "input files");
-    }
-    if (status == GMV_OK) {
-        status = GMV_NEW(cells->obs, files.n, "input files");
-    }
-    if (status == GMV_OK) {
-        status = GMV_NEW(cells->stamp, files.n, "input files");
-    }
-    GMV_TRY(gmv_comm_agree(load->comm, status));
-    GMV_TRY(gmv_h5_check_shared(&files, load->comm, load->request->check_seconds));
-    for (int f = 0; f < cells->files; f++) {
-        gmv_source *source = &load->source[f];
-        GMV_TRY(gmv_comm_agree(load->comm, open_source(load, source, cells->file[f])));
-        GMV_TRY(gmv_comm_agree(load->comm, gmv_copy_text(&cells->obs[f], source->matrix.obs.path)));
-        source->first = cells->file_start[f];
-        cells->stamp[f] = source->file.stamp;
-        cells->file_start[f + 1] = cells->file_start[f] + source->matrix.rows;
-        if (source->matrix.rows == 0) {
-            gmv_warn("%s: %s has no cells", cells->file[f], gmv_shown(source->matrix.name).at);
-        }
-        bool switched = f > 0 && strcmp(source->matrix.name, load->source[0].matrix.name) != 0;
-        if (f == 0 || switched) {
-            gmv_log("%s: counts from %s", cells->file[f], source->matrix.name);
-        }
-        if (source->matrix.kind == GMV_MATRIX_CSC) {
-            gmv_log("%s: %s is stored by genes (CSC) and transposed while it is read; a file stored by cells (CSR) "
-                    "loads faster",
-                    cells->file[f], gmv_shown(source->matrix.name).at);
-        }
-    }
-    cells->total = cells->file_start[cells->files];
-    if (cells->total == 0) {
-        return GMV_FAIL(GMV_ERR_DATA, "%s and the other files have no cells", cells->file[0]);
-    }
-    return gmv_comm_agree(load->comm, gmv_copy_text(&cells->matrix, load->source[0].matrix.name));
+    GMV_TRY(gmv_comm_agree(load->comm, gmv_factors_init(&load->factors, load->request)));
+    GMV_TRY(gmv_sources_survey(&load->source, &load->lists, &load->factors, &files, load->comm, load->request));
+    return gmv_comm_agree(load->comm, take_sources(load));
 }
 
-/* The genes in use before n_top has chosen, and every file's map to them. Collective. */
+/* The genes in use before n_top has chosen, and every list's map to them. Collective. */
 static gmv_status choose_genes(loader *load)
 {
     gmv_cells *cells = load->cells;
     gmv_names used = {0};
-    gmv_status status = gmv_genes_join(&used, load->source, cells->files, load->comm, load->request);
+    gmv_status status = gmv_genes_join(&used, &load->lists, load->source, cells->files, load->comm, load->request);
     cells->genes = (int32_t)used.n;
     cells->gene = gmv_names_take(&used);
     return status;
@@ -133,45 +86,50 @@ static gmv_status assign_rows(loader *load)
     return GMV_OK;
 }
 
-void gmv_local_rows(const gmv_cells *cells, const gmv_source *source, int64_t *first, int64_t *end)
+static gmv_status count_part(void *context, gmv_source *source, int64_t first, int64_t end)
 {
-    *first = cells->first - source->first;
-    *end = *first + cells->count;
-    *first = *first < 0 ? 0 : *first;
-    *end = *end > source->matrix.rows ? source->matrix.rows : *end;
-    *end = *end < *first ? *first : *end;
+    const gmv_matrix *matrix = &source->input->matrix;
+    int64_t ends[2];
+    (void)context;
+    GMV_TRY(gmv_h5_read_i64(&source->input->file, matrix->indptr, first, 1, &ends[0]));
+    GMV_TRY(gmv_h5_read_i64(&source->input->file, matrix->indptr, end, 1, &ends[1]));
+    if (ends[0] < 0 || ends[1] < ends[0] || ends[1] > matrix->nnz) {
+        return GMV_FAIL(GMV_ERR_DATA,
+                        "%s: %s/indptr does not ascend between rows %" PRId64 " and %" PRId64 "; the file is damaged",
+                        source->path, matrix->name, first, end);
+    }
+    source->values = ends[1] - ends[0];
+    return GMV_OK;
+}
+
+static gmv_status guess_part(void *context, gmv_source *source, int64_t first, int64_t end)
+{
+    gmv_nnz *guess = context;
+    int64_t values = 0;
+    GMV_TRY(gmv_matrix_guess_values(&source->input->matrix, first, end, &values));
+    *guess += values;
+    return GMV_OK;
 }
 
 /* Stored values in the local rows: an upper bound of the packed ones. Dense matrices grow instead, those stored by
- * genes are counted by their reader: of these a guess, when it matters whether all fit into memory. */
+ * genes are counted by their reader: of these a guess, when it matters whether all fit into memory. Only files that lie
+ * on several ranks are opened to count: at most two on a rank. */
 static gmv_status count_values(const loader *load, gmv_nnz *values, gmv_nnz *guess)
 {
     const gmv_cells *cells = load->cells;
     *values = *guess = 0;
     for (int f = 0; f < cells->files; f++) {
         gmv_source *source = &load->source[f];
-        int64_t first, end, ends[2];
+        int64_t first, end;
         gmv_local_rows(cells, source, &first, &end);
-        if (end <= first) {
-            continue;
+        if (source->kind != GMV_MATRIX_CSR) {
+            GMV_TRY(load->request->residence == GMV_RESIDENCE_AUTO ? gmv_source_visit(cells, source, guess_part, guess)
+                                                                   : GMV_OK);
+        } else if (end - first == source->rows) {
+            source->values = source->nnz;
+        } else {
+            GMV_TRY(gmv_source_visit(cells, source, count_part, NULL));
         }
-        if (source->matrix.kind != GMV_MATRIX_CSR) {
-            int64_t of_file = 0;
-            GMV_TRY(load->request->residence == GMV_RESIDENCE_AUTO
-                        ? gmv_matrix_guess_values(&source->matrix, first, end, &of_file)
-                        : GMV_OK);
-            *guess += of_file;
-            continue;
-        }
-        GMV_TRY(gmv_h5_read_i64(&source->file, source->matrix.indptr, first, 1, &ends[0]));
-        GMV_TRY(gmv_h5_read_i64(&source->file, source->matrix.indptr, end, 1, &ends[1]));
-        if (ends[0] < 0 || ends[1] < ends[0] || ends[1] > source->matrix.nnz) {
-            return GMV_FAIL(GMV_ERR_DATA,
-                            "%s: %s/indptr does not ascend between rows %" PRId64 " and %" PRId64
-                            "; the file is damaged",
-                            source->file.path, source->matrix.name, first, end);
-        }
-        source->values = ends[1] - ends[0];
         *values += source->values;
     }
     return GMV_OK;
@@ -200,19 +158,26 @@ static gmv_status prepare_reading(loader *load)
                : gmv_comm_agree(load->comm, gmv_sort_stored_rows(load->cells, load->comm, load->request, load->source));
 }
 
+static gmv_status read_file(void *context, gmv_source *source, int64_t first, int64_t end)
+{
+    loader *load = context;
+    gmv_row_source rows = gmv_source_rows(source, &load->lists);
+    if (!source->shared && !source->store.is_open) { /* those of shared ones are opened by all ranks together */
+        GMV_TRY(gmv_row_store_open(&source->store, rows.matrix, first, end, false));
+    }
+    gmv_status status = gmv_read_rows(load->packer, &rows, &source->store, first, end, load->cells->count);
+    gmv_row_store_close(&source->store);
+    return status;
+}
+
 static gmv_status read_rows(loader *load)
 {
     gmv_packer packer = {0};
     gmv_cells *cells = load->cells;
     gmv_status status = GMV_OK;
+    load->packer = &packer;
     GMV_GO(gmv_packer_init(&packer, cells->genes, cells->count, load->values));
-    for (int f = 0; f < cells->files; f++) {
-        const gmv_source *source = &load->source[f];
-        gmv_row_source rows = {&source->matrix, source->genes.at, source->map, source->index};
-        int64_t first, end;
-        gmv_local_rows(cells, source, &first, &end);
-        GMV_GO(gmv_read_rows(&packer, &rows, &source->store, first, end, cells->count));
-    }
+    GMV_GO(gmv_sources_visit(cells, load->source, NULL, read_file, load));
     GMV_CHECK(packer.rows == cells->count);
     GMV_GO(gmv_packer_finish(&packer, &cells->packed));
     cells->packed.first_cell = cells->first;
@@ -242,7 +207,7 @@ static gmv_status choose_top_genes(const loader *load, int32_t *map, int32_t *ke
     gmv_status status = GMV_OK;
     GMV_GO(gmv_gene_counts_init(&count.counts, cells->genes));
     GMV_GO(GMV_NEW(score, cells->genes, "the choice of genes"));
-    GMV_GO(load->stream ? gmv_walk_rows(cells, load->source, cells->genes, count_genes, &count)
+    GMV_GO(load->stream ? gmv_walk_rows(cells, load->source, &load->lists, cells->genes, count_genes, &count)
                         : count_genes(&count, &cells->packed));
 done:
     status = gmv_comm_agree(load->comm, status);
@@ -257,19 +222,19 @@ done:
     return status;
 }
 
-/* Leaves genes out of what is yet to be read. */
+/* Leaves genes out of the maps: of what is yet to be read, and for the sets of genes. */
 static gmv_status narrow_maps(const loader *load, const int32_t *map)
 {
-    for (int f = 0; f < load->cells->files; f++) {
-        gmv_source *source = &load->source[f];
-        if (source->map == NULL) {
-            GMV_TRY(GMV_NEW(source->map, source->genes.n, "the map of genes"));
-            for (int64_t j = 0; j < source->genes.n; j++) {
-                source->map[j] = (int32_t)j;
+    for (int l = 0; l < load->lists.n; l++) {
+        gmv_gene_list *list = &load->lists.list[l];
+        if (list->map == NULL) {
+            GMV_TRY(GMV_NEW(list->map, list->n, "the map of genes"));
+            for (int32_t j = 0; j < list->n; j++) {
+                list->map[j] = j;
             }
         }
-        for (int64_t j = 0; j < source->genes.n; j++) {
-            source->map[j] = source->map[j] < 0 ? -1 : map[source->map[j]];
+        for (int32_t j = 0; j < list->n; j++) {
+            list->map[j] = list->map[j] < 0 ? -1 : map[list->map[j]];
         }
     }
     return GMV_OK;
@@ -283,8 +248,8 @@ static gmv_status keep_top_genes(loader *load)
     gmv_status status = GMV_OK;
     GMV_GO(gmv_comm_agree(load->comm, GMV_NEW(map, cells->genes, "the choice of genes")));
     GMV_GO(choose_top_genes(load, map, &kept));
-    GMV_GO(gmv_comm_agree(load->comm,
-                          load->stream ? narrow_maps(load, map) : gmv_packed_keep_genes(&cells->packed, map, kept)));
+    GMV_GO(gmv_comm_agree(load->comm, narrow_maps(load, map)));
+    GMV_GO(gmv_comm_agree(load->comm, load->stream ? GMV_OK : gmv_packed_keep_genes(&cells->packed, map, kept)));
     cells->packed.first_cell = cells->first;
     for (int32_t g = 0; g < cells->genes; g++) {
         if (map[g] < 0) {
@@ -309,7 +274,8 @@ static gmv_status check_unchanged(const loader *load)
     for (int f = 0; f < load->cells->files && status == GMV_OK; f++) {
         int64_t first, end;
         gmv_local_rows(load->cells, &load->source[f], &first, &end);
-        status = load->comm->rank == 0 || end > first ? gmv_h5_unchanged(&load->source[f].file) : GMV_OK;
+        bool mine = load->comm->rank == 0 || end > first;
+        status = mine ? gmv_file_unchanged(load->cells->file[f], &load->cells->stamp[f]) : GMV_OK;
     }
     return gmv_comm_agree(load->comm, status);
 }
@@ -335,23 +301,27 @@ static void log_totals(const loader *load)
 static gmv_status load_all(loader *load)
 {
     const gmv_cells_request *request = load->request;
-    GMV_TRY(open_sources(load));
+    gmv_cells *cells = load->cells;
+    GMV_TRY(survey_sources(load));
     GMV_TRY(choose_genes(load));
     GMV_TRY(gmv_comm_agree(load->comm, assign_rows(load)));
-    GMV_TRY(gmv_split_load(load->cells, load->comm, request, load->source));
+    GMV_TRY(gmv_sources_share(cells, load->source, load->comm, request->driver));
+    GMV_TRY(gmv_factors_load(&load->factors, cells, load->comm, load->source, &load->key));
+    GMV_TRY(gmv_split_load(cells, load->comm, request, &load->key));
     GMV_TRY(prepare_reading(load));
     GMV_TRY(load->stream ? GMV_OK : gmv_comm_agree(load->comm, read_rows(load)));
     if (request->known_gene == NULL && request->genes_mode == GMV_GENES_N_TOP) {
         GMV_TRY(keep_top_genes(load));
     }
-    GMV_TRY(gmv_comm_agree(load->comm, gmv_gene_sets(load->cells, load->source, load->stream)));
+    GMV_TRY(gmv_comm_agree(load->comm, gmv_gene_sets(cells, load->source, &load->lists, load->stream)));
     if (load->stream) {
-        GMV_TRY(gmv_comm_agree(load->comm, gmv_cells_to_stream(load->cells, load->comm, request, load->source)));
-        gmv_log_cache(load->cells, load->comm, request);
+        GMV_TRY(
+            gmv_comm_agree(load->comm, gmv_cells_to_stream(cells, load->comm, request, load->source, &load->lists)));
+        gmv_log_cache(cells, load->comm, request);
     }
-    GMV_TRY(gmv_factors_load(load->cells, load->comm, request, load->source));
+    GMV_TRY(gmv_factors_finish(cells, load->comm));
     if (request->known_gene == NULL) {
-        GMV_TRY(gmv_split_check_levels(load->cells, load->comm));
+        GMV_TRY(gmv_split_check_levels(cells, load->comm));
     }
     GMV_TRY(check_unchanged(load));
     log_totals(load);
@@ -363,13 +333,12 @@ gmv_status gmv_cells_load(gmv_cells **cells, const gmv_comm *comm, const gmv_cel
     *cells = NULL;
     GMV_CHECK(request->shards >= 1);
     loader load = {.comm = comm, .request = request};
-    load.mpio = request->driver == GMV_DRIVER_MPIO || (request->driver == GMV_DRIVER_AUTO && comm->size > 1);
     GMV_TRY(gmv_comm_agree(comm, GMV_NEW(load.cells, 1, "the cells")));
     gmv_status status = load_all(&load);
-    for (int f = 0; load.source != NULL && f < load.cells->files; f++) {
-        close_source(&load.source[f]);
-    }
-    GMV_FREE(load.source);
+    gmv_sources_close(&load.source, load.cells->files);
+    gmv_gene_lists_fini(&load.lists);
+    gmv_factors_fini(&load.factors);
+    gmv_factor_fini(&load.key);
     if (status != GMV_OK) {
         gmv_cells_destroy(&load.cells);
     }

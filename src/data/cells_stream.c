@@ -49,33 +49,64 @@ gmv_status gmv_choose_stream(const gmv_cells *cells, const gmv_comm *comm, const
     return GMV_OK;
 }
 
-/* Three descriptors for each file are too many for the limit that shells start with. */
-static void allow_many_files(void)
+/* Three descriptors for each local file are too many for the limit that shells start with. */
+static gmv_status allow_many_files(const gmv_cells *cells, const gmv_source *source)
 {
     struct rlimit limit;
-    if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
-        limit.rlim_cur = limit.rlim_max;
-        setrlimit(RLIMIT_NOFILE, &limit);
-    }
-}
-
-gmv_status gmv_open_row_stores(const gmv_cells *cells, const gmv_comm *comm, gmv_source *source, bool pointers,
-                               int *refused)
-{
-    if (pointers) {
-        allow_many_files();
-    }
-    int64_t bad = 0;
+    rlim_t need = 128; /* for everything else */
+    int files = 0;
     for (int f = 0; f < cells->files; f++) {
         int64_t first, end;
         gmv_local_rows(cells, &source[f], &first, &end);
-        GMV_TRY(gmv_comm_agree(comm, gmv_row_store_open(&source[f].store, &source[f].matrix, first, end, pointers)));
-        if (!source[f].store.is_open && end > first) {
-            bad = bad == 0 ? f + 1 : bad;
-        }
+        files += end > first;
+        need += end > first ? 3 : 0;
     }
-    gmv_comm_max_i64(comm, &bad, 1);
-    *refused = (int)bad - 1;
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0) {
+        return GMV_OK;
+    }
+    if (limit.rlim_cur < need && limit.rlim_cur < limit.rlim_max) {
+        limit.rlim_cur = limit.rlim_max;
+        setrlimit(RLIMIT_NOFILE, &limit);
+    }
+    if (limit.rlim_cur < need) {
+        return GMV_FAIL(GMV_ERR_ENVIRONMENT,
+                        "data.residence: stream keeps %d files open on one rank, which takes %llu descriptors, and the "
+                        "limit is %llu; raise it (ulimit -n), take more ranks, or data.residence: host",
+                        files, (unsigned long long)need, (unsigned long long)limit.rlim_cur);
+    }
+    return GMV_OK;
+}
+
+/* Row stores while they are opened. */
+typedef struct store_visit {
+    const gmv_source *source;
+    bool stream;
+    int64_t refused; /* first file, from 1; 0: none */
+} store_visit;
+
+static gmv_status open_store(void *context, gmv_source *source, int64_t first, int64_t end)
+{
+    store_visit *visit = context;
+    if (!source->shared && !visit->stream) {
+        return GMV_OK;
+    }
+    GMV_TRY(gmv_row_store_open(&source->store, &source->input->matrix, first, end, visit->stream));
+    if (!source->store.is_open && end > first && visit->refused == 0) {
+        visit->refused = source - visit->source + 1;
+    }
+    return GMV_OK;
+}
+
+gmv_status gmv_open_row_stores(const gmv_cells *cells, const gmv_comm *comm, gmv_source *source, bool stream,
+                               int *refused)
+{
+    store_visit visit = {source, stream, 0};
+    if (stream) {
+        GMV_TRY(gmv_comm_agree(comm, allow_many_files(cells, source)));
+    }
+    GMV_TRY(gmv_sources_visit(cells, source, comm, open_store, &visit));
+    gmv_comm_max_i64(comm, &visit.refused, 1);
+    *refused = (int)visit.refused - 1;
     return GMV_OK;
 }
 
@@ -85,48 +116,67 @@ gmv_status gmv_refuse_stream(const gmv_source *source)
     return GMV_FAIL(GMV_ERR_CONFIG,
                     "%s: %s is %s; data.residence: stream with data.cache: none reads CSR matrices that are not "
                     "compressed, or with gzip or lzf. Take data.cache: auto, which makes a packed copy on disk",
-                    source->file.path, gmv_shown(source->matrix.name).at, kinds[source->matrix.kind]);
+                    source->path, gmv_shown(source->place.name).at, kinds[source->kind]);
 }
 
 /* ---- the pass ---- */
 
+/* For gmv_sort_stored_rows. */
+typedef struct sorting {
+    const gmv_comm *comm;
+    const char *directory;
+} sorting;
+
+static gmv_status sort_rows(void *context, gmv_source *source, int64_t first, int64_t end)
+{
+    const sorting *how = context;
+    gmv_matrix *matrix = &source->input->matrix;
+    if (gmv_matrix_needs_sorting(matrix)) {
+        GMV_TRY(gmv_matrix_sort_rows(matrix, first, end, how->directory, how->comm->local_size));
+        source->values = gmv_row_buckets_values(matrix->by_rows);
+    }
+    return GMV_OK;
+}
+
 gmv_status gmv_sort_stored_rows(const gmv_cells *cells, const gmv_comm *comm, const gmv_cells_request *request,
                                 gmv_source *source)
 {
+    sorting how = {comm, gmv_scratch_directory(request->cache_dir)};
     for (int f = 0; f < cells->files; f++) {
-        gmv_matrix *matrix = &source[f].matrix;
-        int64_t first, end;
-        gmv_local_rows(cells, &source[f], &first, &end);
-        if (end > first && gmv_matrix_needs_sorting(matrix)) {
-            GMV_TRY(
-                gmv_matrix_sort_rows(matrix, first, end, gmv_scratch_directory(request->cache_dir), comm->local_size));
-            source[f].values = gmv_row_buckets_values(matrix->by_rows);
-        }
+        GMV_TRY(source[f].kind != GMV_MATRIX_CSR ? gmv_source_visit(cells, &source[f], sort_rows, &how) : GMV_OK);
     }
     return GMV_OK;
 }
 
 /* As many as have about walked_values values, from the mean of the file; whole chunks of a dense one. */
-static int64_t rows_at_a_time(const gmv_matrix *matrix)
+static int64_t rows_at_a_time(const gmv_source *source)
 {
-    int64_t rows = walked_values / (matrix->nnz / (matrix->rows + 1) + 1);
+    int64_t rows = walked_values / (source->nnz / (source->rows + 1) + 1);
     rows = rows > most_walked_rows ? most_walked_rows : rows;
     rows = rows < least_walked_rows ? least_walked_rows : rows;
+    const gmv_matrix *matrix = &source->input->matrix;
     return matrix->kind == GMV_MATRIX_DENSE && matrix->by_rows == NULL
                ? (rows + matrix->chunk_rows - 1) / matrix->chunk_rows * matrix->chunk_rows
                : rows;
 }
 
-/* Rows of one file. @param[in,out] done  of all local rows */
-static gmv_status walk_file(const gmv_cells *cells, const gmv_source *source, int32_t genes, gmv_row_visitor visit,
-                            void *context, int64_t *done)
+typedef struct row_walk {
+    const gmv_cells *cells;
+    const gmv_gene_lists *lists;
+    int32_t genes;
+    gmv_row_visitor visit;
+    void *context;
+    int64_t done; /* rows */
+} row_walk;
+
+static gmv_status walk_file(void *context, gmv_source *source, int64_t first, int64_t end)
 {
+    row_walk *walk = context;
     gmv_packer packer = {0};
+    gmv_row_source rows = gmv_source_rows(source, walk->lists);
+    int64_t at_a_time = rows_at_a_time(source);
     gmv_status status = GMV_OK;
-    gmv_row_source rows = {&source->matrix, source->genes.at, source->map, source->index};
-    int64_t first, end, at_a_time = rows_at_a_time(&source->matrix);
-    gmv_local_rows(cells, source, &first, &end);
-    GMV_GO(gmv_packer_init(&packer, genes, at_a_time < end - first ? at_a_time : end - first, 0));
+    GMV_GO(gmv_packer_init(&packer, walk->genes, at_a_time < end - first ? at_a_time : end - first, 0));
     for (int64_t at = first, n; at < end; at += n) {
         n = at_a_time - at % at_a_time;
         n = end - at < n ? end - at : n;
@@ -134,23 +184,21 @@ static gmv_status walk_file(const gmv_cells *cells, const gmv_source *source, in
         GMV_GO(gmv_read_rows(&packer, &rows, &source->store, at, at + n, n));
         gmv_packed packed = gmv_packer_view(&packer);
         packed.first_cell = source->first + at;
-        GMV_GO(visit(context, &packed));
-        *done += n;
-        gmv_log_progress(false, "looking through the cells: %.0f%%", 100.0 * (double)*done / (double)cells->count);
+        GMV_GO(walk->visit(walk->context, &packed));
+        walk->done += n;
+        gmv_log_progress(false, "looking through the cells: %.0f%%",
+                         100.0 * (double)walk->done / (double)walk->cells->count);
     }
 done:
     gmv_packer_fini(&packer);
     return status;
 }
 
-gmv_status gmv_walk_rows(const gmv_cells *cells, const gmv_source *source, int32_t genes, gmv_row_visitor visit,
-                         void *context)
+gmv_status gmv_walk_rows(const gmv_cells *cells, gmv_source *source, const gmv_gene_lists *lists, int32_t genes,
+                         gmv_row_visitor visit, void *context)
 {
-    int64_t done = 0;
-    for (int f = 0; f < cells->files; f++) {
-        GMV_TRY(walk_file(cells, &source[f], genes, visit, context, &done));
-    }
-    return GMV_OK;
+    row_walk walk = {cells, lists, genes, visit, context, 0};
+    return gmv_sources_visit(cells, source, NULL, walk_file, &walk);
 }
 
 /* ---- the census, and the packed copy ---- */
@@ -165,22 +213,25 @@ static bool is_cached(const gmv_cells *cells, const gmv_cells_request *request, 
 
 /* Bytes of the copy of a file's local rows as far as they are known beforehand: neither of a dense matrix nor where
  * genes are left out. */
-static bool foresee(const gmv_cells *cells, const gmv_source *source, int64_t *bytes)
+static bool foresee(const gmv_cells *cells, const gmv_source *source, const gmv_gene_list *list, int64_t *bytes)
 {
     int64_t first, end;
-    for (int64_t j = 0; source->map != NULL && j < source->genes.n; j++) {
-        if (source->map[j] < 0) {
+    for (int64_t j = 0; list->map != NULL && j < list->n; j++) {
+        if (list->map[j] < 0) {
             return false;
         }
     }
     gmv_local_rows(cells, source, &first, &end);
     *bytes += gmv_cell_cache_bytes(end - first, source->values, gmv_packer_is_wide(cells->genes));
-    return source->matrix.kind == GMV_MATRIX_CSR || source->matrix.by_rows != NULL;
+    return source->kind == GMV_MATRIX_CSR || gmv_source_by_rows(source) != NULL;
 }
 
 /* What the pass works with. */
 typedef struct census {
     gmv_cells *cells;
+    const gmv_cells_request *request;
+    const gmv_source *source; /* the first */
+    row_walk walk;
     gmv_cell_cache *cache;     /* of the file at hand; NULL: none */
     int64_t rows, cached_rows; /* written so far; of all cached files */
     bool foreseen;
@@ -196,9 +247,11 @@ static gmv_status open_cache(census *pass, const gmv_comm *comm, const gmv_cells
         if (is_cached(cells, request, &source[f])) {
             gmv_local_rows(cells, &source[f], &first, &end);
             pass->cached_rows += end - first;
-            pass->foreseen = foresee(cells, &source[f], &bytes) && pass->foreseen;
+            pass->foreseen =
+                foresee(cells, &source[f], &pass->walk.lists->list[source[f].list], &bytes) && pass->foreseen;
             most = bytes - freed > most ? bytes - freed : most;
-            freed += source[f].matrix.by_rows != NULL ? gmv_row_buckets_bytes(source[f].matrix.by_rows) : 0;
+            const struct gmv_row_buckets *by_rows = gmv_source_by_rows(&source[f]);
+            freed += by_rows != NULL ? gmv_row_buckets_bytes(by_rows) : 0;
         }
     }
     if (pass->cached_rows == 0) {
@@ -226,26 +279,31 @@ static gmv_status take_rows(void *context, const gmv_packed *packed)
     return gmv_cell_cache_add(pass->cache, pass->cells, packed);
 }
 
-gmv_status gmv_cells_to_stream(gmv_cells *cells, const gmv_comm *comm, const gmv_cells_request *request,
-                               gmv_source *source)
+/* Counts the rows of a file, copies them if need be, and hands its store to the stream. */
+static gmv_status take_file(void *context, gmv_source *source, int64_t first, int64_t end)
 {
-    int64_t block_rows = request->window / cells->shards, done = 0;
-    census pass = {.cells = cells};
+    census *pass = context;
+    gmv_stream *stream = pass->cells->stream;
+    gmv_row_source rows = gmv_source_rows(source, pass->walk.lists);
+    bool cached = is_cached(pass->cells, pass->request, source);
+    pass->cache = cached ? stream->cache : NULL;
+    GMV_TRY(walk_file(&pass->walk, source, first, end));
+    gmv_row_buckets_destroy(&source->input->matrix.by_rows);
+    return gmv_stream_take_file(&stream->file[source - pass->source], &rows, &source->store, source->first,
+                                source->first + first, source->first + end, cached);
+}
+
+gmv_status gmv_cells_to_stream(gmv_cells *cells, const gmv_comm *comm, const gmv_cells_request *request,
+                               gmv_source *source, const gmv_gene_lists *lists)
+{
+    int64_t block_rows = request->window / cells->shards;
     block_rows = block_rows > most_block_rows ? most_block_rows : block_rows;
     block_rows = block_rows < least_block_rows ? least_block_rows : block_rows;
     GMV_TRY(gmv_stream_create(&cells->stream, cells, block_rows));
+    census pass = {.cells = cells, .request = request, .source = source};
+    pass.walk = (row_walk){cells, lists, cells->genes, take_rows, &pass, 0};
     GMV_TRY(open_cache(&pass, comm, request, source));
-    for (int f = 0; f < cells->files; f++) {
-        gmv_row_source rows = {&source[f].matrix, source[f].genes.at, source[f].map, source[f].index};
-        int64_t first, end;
-        bool cached = is_cached(cells, request, &source[f]);
-        gmv_local_rows(cells, &source[f], &first, &end);
-        pass.cache = cached ? cells->stream->cache : NULL;
-        GMV_TRY(walk_file(cells, &source[f], cells->genes, take_rows, &pass, &done));
-        GMV_TRY(gmv_stream_take_file(&cells->stream->file[f], &rows, &source[f].store, source[f].first,
-                                     source[f].first + first, source[f].first + end, cached));
-        gmv_row_buckets_destroy(&source[f].matrix.by_rows);
-    }
+    GMV_TRY(gmv_sources_visit(cells, source, NULL, take_file, &pass));
     return cells->stream->cache != NULL ? gmv_cell_cache_finish(cells->stream->cache) : GMV_OK;
 }
 

@@ -18,11 +18,12 @@ typedef enum column_use { COVARIATE, LABEL, VALIDATION } column_use;
 
 static const char *const use_key[] = {"data.batch_keys", "data.label_key", "data.validation"};
 
-typedef struct factor_reader {
+typedef struct gmv_factor_reader {
+    const char *name; /* of the column */
+    column_use use;
     gmv_names level; /* union so far, or the known levels */
     bool fixed;      /* levels come from a checkpoint: no new ones */
     gmv_factor *factor;
-    const char *key; /* the config's */
     int64_t missing; /* local rows without a value */
 } factor_reader;
 
@@ -45,7 +46,7 @@ static gmv_status add_level(factor_reader *reader, const char *path, const char 
 {
     if (reader->fixed && gmv_names_find(&reader->level, text) < 0) {
         return GMV_FAIL(GMV_ERR_DATA, "%s: obs/%s has the level '%s', which the checkpoint does not know", path,
-                        reader->factor->key, gmv_shown(text).at);
+                        reader->name, gmv_shown(text).at);
     }
     return gmv_names_add(&reader->level, text, NULL, NULL);
 }
@@ -93,9 +94,9 @@ static gmv_status walk_texts(factor_reader *reader, const gmv_column *column, in
     return status;
 }
 
-static gmv_status check_column(const factor_reader *reader, const gmv_column *column, const gmv_source *source)
+static gmv_status check_column(const factor_reader *reader, const gmv_column *column, const gmv_input_file *input)
 {
-    const char *path = source->file.path, *name = reader->factor->key;
+    const char *path = input->file.path, *name = reader->name;
     if (column->kind == GMV_COLUMN_FLOAT) {
         return GMV_FAIL(GMV_ERR_DATA,
                         "%s: obs/%s holds floats, not levels; make it categorical: adata.obs['%s'] = "
@@ -104,38 +105,121 @@ static gmv_status check_column(const factor_reader *reader, const gmv_column *co
     }
     if (column->kind == GMV_COLUMN_OTHER) {
         return GMV_FAIL(GMV_ERR_DATA, "%s: obs/%s is of a kind that cannot serve as %s; make it categorical", path,
-                        name, reader->key);
+                        name, use_key[reader->use]);
     }
-    if (column->length != source->matrix.rows) {
+    if (column->length != input->matrix.rows) {
         return GMV_FAIL(GMV_ERR_DATA, "%s: obs/%s has %" PRId64 " rows for %" PRId64 " cells; the file is damaged",
-                        path, name, column->length, source->matrix.rows);
+                        path, name, column->length, input->matrix.rows);
     }
     return GMV_OK;
 }
 
-/* Levels of one file's column, then the codes of the local rows [first, end) of that file. All ranks read all
- * levels, so that their tables are the same. */
-static gmv_status read_column(factor_reader *reader, const gmv_column *column, int64_t first, int64_t end,
-                              int32_t *code)
+/* ---- levels ---- */
+
+static gmv_status add_levels(factor_reader *reader, const gmv_column *column)
 {
+    gmv_names seen = {0};
     gmv_status status = GMV_OK;
     if (column->kind != GMV_COLUMN_CATEGORICAL) {
-        gmv_names seen = {0};
-        status = walk_texts(reader, column, 0, column->length, &seen, NULL);
-        if (status == GMV_OK) {
-            status = add_sorted(reader, column, &seen);
-        }
-        gmv_names_fini(&seen);
-        return status == GMV_OK && end > first ? walk_texts(reader, column, first, end, NULL, code) : status;
+        GMV_GO(walk_texts(reader, column, 0, column->length, &seen, NULL));
+        GMV_GO(add_sorted(reader, column, &seen));
     }
     for (int i = 0; i < column->level.n; i++) {
-        GMV_TRY(add_level(reader, column->file->path, column->level.at[i]));
+        GMV_GO(add_level(reader, column->file->path, column->level.at[i]));
     }
+done:
+    gmv_names_fini(&seen);
+    return status;
+}
+
+static bool is_file_key(const factor_reader *reader)
+{
+    return strcmp(reader->name, GMV_FILE_KEY) == 0;
+}
+
+gmv_status gmv_factors_add_levels(gmv_factors *factors, const gmv_input_file *input)
+{
+    gmv_status status = GMV_OK;
+    for (int k = 0; k < factors->n && status == GMV_OK; k++) {
+        factor_reader *reader = &factors->reader[k];
+        gmv_column column;
+        if (is_file_key(reader) || input->matrix.rows == 0) { /* nothing tells what its columns would hold */
+            continue;
+        }
+        status = gmv_column_open(&column, &input->matrix.obs, reader->name, use_key[reader->use]);
+        if (status == GMV_OK) {
+            status = check_column(reader, &column, input);
+        }
+        if (status == GMV_OK) {
+            status = add_levels(reader, &column);
+        }
+        gmv_column_close(&column);
+    }
+    return status;
+}
+
+/* The names with a zero byte behind each. Ownership: gmv_free. */
+static gmv_status join_names(const gmv_names *names, char **text, int64_t *bytes)
+{
+    *bytes = 0;
+    for (int64_t i = 0; i < names->n; i++) {
+        *bytes += (int64_t)strlen(names->at[i]) + 1;
+    }
+    GMV_TRY(GMV_NEW(*text, *bytes, "levels"));
+    char *at = *text;
+    for (int64_t i = 0; i < names->n; i++) {
+        size_t n = strlen(names->at[i]) + 1;
+        memcpy(at, names->at[i], n);
+        at += n;
+    }
+    return GMV_OK;
+}
+
+static gmv_status unite(gmv_names *level, const gmv_comm *comm)
+{
+    char *mine = NULL;
+    void *all = NULL;
+    int64_t bytes = 0, total = 0;
+    gmv_names united = {0};
+    gmv_status status = GMV_OK;
+    GMV_GO(gmv_comm_agree(comm, join_names(level, &mine, &bytes)));
+    GMV_GO(gmv_comm_concatenate(comm, mine, bytes, &all, &total));
+    for (const char *at = all; total > 0; total -= (int64_t)strlen(at) + 1, at += strlen(at) + 1) {
+        GMV_GO(gmv_names_add(&united, at, NULL, NULL));
+    }
+    gmv_names_fini(level);
+    *level = united;
+    united = (gmv_names){0};
+done:
+    gmv_names_fini(&united);
+    GMV_FREE(mine);
+    gmv_free(all);
+    return gmv_comm_agree(comm, status);
+}
+
+gmv_status gmv_factors_unite(gmv_factors *factors, const gmv_comm *comm)
+{
+    for (int k = 0; k < factors->n; k++) {
+        if (!factors->reader[k].fixed) { /* those are the same everywhere */
+            GMV_TRY(unite(&factors->reader[k].level, comm));
+        }
+    }
+    return GMV_OK;
+}
+
+/* ---- codes ---- */
+
+/* Of the rows [first, end) of a file. */
+static gmv_status read_codes(factor_reader *reader, const gmv_column *column, int64_t first, int64_t end, int32_t *code)
+{
+    int32_t *to = NULL;
     if (end <= first) {
         return GMV_OK;
     }
+    if (column->kind != GMV_COLUMN_CATEGORICAL) {
+        return walk_texts(reader, column, first, end, NULL, code);
+    }
     GMV_TRY(gmv_column_codes(column, first, end - first, code));
-    int32_t *to = NULL;
     GMV_TRY(GMV_NEW(to, column->level.n, "levels"));
     for (int i = 0; i < column->level.n; i++) {
         to[i] = (int32_t)gmv_names_find(&reader->level, column->level.at[i]);
@@ -147,27 +231,121 @@ static gmv_status read_column(factor_reader *reader, const gmv_column *column, i
     return GMV_OK;
 }
 
-static gmv_status read_file(factor_reader *reader, const gmv_cells *cells, const gmv_source *source)
+typedef struct code_visit {
+    const gmv_factors *factors;
+    const gmv_cells *cells;
+} code_visit;
+
+static gmv_status read_file(void *context, gmv_source *source, int64_t first, int64_t end)
 {
-    gmv_column column;
-    gmv_gidx local_end = cells->first + cells->count;
-    int64_t first = cells->first > source->first ? cells->first - source->first : 0;
-    int64_t end = local_end - source->first < source->matrix.rows ? local_end - source->first : source->matrix.rows;
-    if (source->matrix.rows == 0) { /* nothing tells what its columns would hold */
-        return GMV_OK;
+    const code_visit *visit = context;
+    const gmv_cells *cells = visit->cells;
+    gmv_status status = GMV_OK;
+    for (int k = 0; k < visit->factors->n && source->rows > 0; k++) {
+        factor_reader *reader = &visit->factors->reader[k];
+        gmv_column column;
+        if (is_file_key(reader)) {
+            continue;
+        }
+        gmv_status opened = /* by all ranks, if the file is shared */
+            gmv_column_open(&column, &source->input->matrix.obs, reader->name, use_key[reader->use]);
+        status = status == GMV_OK ? opened : status;
+        if (status == GMV_OK && end > first) {
+            int32_t *code = reader->factor->code + (source->first + first - cells->first);
+            status = check_column(reader, &column, source->input);
+            status = status == GMV_OK ? read_codes(reader, &column, first, end, code) : status;
+        }
+        gmv_column_close(&column);
     }
-    gmv_status status = gmv_column_open(&column, &source->matrix.obs, reader->factor->key, reader->key);
-    if (status == GMV_OK) {
-        status = check_column(reader, &column, source);
-    }
-    if (status == GMV_OK) {
-        int32_t *code = reader->factor->code;
-        status = read_column(reader, &column, first, end,
-                             end > first ? code + (source->first + first - cells->first) : NULL);
-    }
-    gmv_column_close(&column);
     return status;
 }
+
+/* The file of every local row. */
+static gmv_status take_files(factor_reader *reader, const gmv_cells *cells, const gmv_source *source)
+{
+    int32_t *level = NULL;
+    gmv_status status = GMV_OK;
+    GMV_GO(GMV_NEW(level, cells->files, "levels"));
+    GMV_GO(gmv_file_levels(&reader->level, reader->fixed, cells->file, cells->files, level));
+    for (int f = 0; f < cells->files; f++) {
+        int64_t first, end;
+        gmv_local_rows(cells, &source[f], &first, &end);
+        for (int64_t row = first; row < end; row++) {
+            reader->factor->code[source[f].first + row - cells->first] = level[f];
+        }
+    }
+done:
+    GMV_FREE(level);
+    return status;
+}
+
+static gmv_status make_room(const gmv_factors *factors, gmv_cells *cells, gmv_factor *key)
+{
+    for (int k = 0; k < factors->n; k++) {
+        factor_reader *reader = &factors->reader[k];
+        cells->covariates += reader->use == COVARIATE;
+    }
+    GMV_TRY(GMV_NEW(cells->covariate, cells->covariates, "covariates"));
+    for (int k = 0; k < factors->n; k++) { /* covariates are the first of them */
+        factor_reader *reader = &factors->reader[k];
+        if (reader->use == LABEL) {
+            GMV_TRY(GMV_NEW(cells->label, 1, "the label"));
+        }
+        reader->factor = reader->use == COVARIATE ? &cells->covariate[k] : reader->use == LABEL ? cells->label : key;
+        GMV_TRY(gmv_copy_text(&reader->factor->key, reader->name));
+        GMV_TRY(GMV_NEW(reader->factor->code, cells->count, "codes of cells"));
+    }
+    return GMV_OK;
+}
+
+/* Hands the column over, and says what is missing. Collective. */
+static gmv_status finish(factor_reader *reader, const gmv_cells *cells, const gmv_comm *comm)
+{
+    gmv_factor *factor = reader->factor;
+    for (int64_t i = 0; i < cells->count; i++) {
+        reader->missing += factor->code[i] < 0;
+    }
+    gmv_comm_sum_i64(comm, &reader->missing, 1);
+    if (reader->missing > 0 && reader->use == COVARIATE) {
+        return GMV_FAIL(GMV_ERR_DATA,
+                        "%s: obs/%s has no value for %" PRId64 " of %" PRId64
+                        " cells; drop these cells or give them a level of their own",
+                        cells->file[0], reader->name, reader->missing, cells->total);
+    }
+    if (reader->missing > 0) {
+        gmv_log("%s %s is missing for %" PRId64 " cells%s", reader->use == LABEL ? "label" : "obs column", reader->name,
+                reader->missing, reader->use == VALIDATION ? ", which are not held out" : "");
+    }
+    factor->levels = (int)reader->level.n;
+    factor->level = gmv_names_take(&reader->level);
+    if (reader->use == COVARIATE) {
+        gmv_log("covariate %s: %d levels", reader->name, factor->levels);
+    }
+    return GMV_OK;
+}
+
+gmv_status gmv_factors_load(gmv_factors *factors, gmv_cells *cells, const gmv_comm *comm, gmv_source *source,
+                            gmv_factor *key)
+{
+    code_visit visit = {factors, cells};
+    bool columns = false;
+    gmv_status status = make_room(factors, cells, key);
+    for (int k = 0; k < factors->n && status == GMV_OK; k++) {
+        bool file = is_file_key(&factors->reader[k]);
+        columns = columns || !file;
+        status = file ? take_files(&factors->reader[k], cells, source) : GMV_OK;
+    }
+    GMV_TRY(gmv_comm_agree(comm, status));
+    if (columns) {
+        GMV_TRY(gmv_sources_visit(cells, source, comm, read_file, &visit));
+    }
+    for (int k = 0; k < factors->n; k++) {
+        GMV_TRY(finish(&factors->reader[k], cells, comm));
+    }
+    return GMV_OK;
+}
+
+/* ---- the columns of a request ---- */
 
 static const gmv_factor *known_factor(const gmv_cells_request *request, const char *key)
 {
@@ -179,75 +357,45 @@ static const gmv_factor *known_factor(const gmv_cells_request *request, const ch
     return NULL;
 }
 
-static gmv_status prepare(factor_reader *reader, const gmv_cells *cells, const gmv_factor *known, const char *name)
+static gmv_status add_reader(gmv_factors *factors, const char *name, column_use use, const gmv_factor *known)
 {
-    GMV_TRY(gmv_copy_text(&reader->factor->key, name));
-    GMV_TRY(GMV_NEW(reader->factor->code, cells->count, "codes of cells"));
+    factor_reader *reader = &factors->reader[factors->n++];
+    *reader = (factor_reader){.name = name, .use = use, .fixed = known != NULL};
     for (int i = 0; known != NULL && i < known->levels; i++) {
         GMV_TRY(gmv_names_add(&reader->level, known->level[i], NULL, NULL));
     }
-    reader->fixed = known != NULL;
     return GMV_OK;
 }
 
-/* The file of every local row. */
-static gmv_status read_file_codes(factor_reader *reader, const gmv_cells *cells)
+gmv_status gmv_factors_init(gmv_factors *factors, const gmv_cells_request *request)
 {
-    int32_t *code = NULL;
-    gmv_status status = GMV_OK;
-    GMV_GO(GMV_NEW(code, cells->files, "levels"));
-    GMV_GO(gmv_file_levels(&reader->level, reader->fixed, cells->file, cells->files, code));
-    for (int f = 0; f < cells->files; f++) {
-        for (gmv_gidx row = cells->file_start[f]; row < cells->file_start[f + 1]; row++) {
-            if (row >= cells->first && row < cells->first + cells->count) {
-                reader->factor->code[row - cells->first] = code[f];
-            }
-        }
+    int keys = request->batch_keys != NULL ? request->batch_keys->n : 0;
+    memset(factors, 0, sizeof *factors);
+    GMV_TRY(GMV_NEW(factors->reader, keys + 2, "covariates"));
+    for (int c = 0; c < keys; c++) {
+        const char *name = request->batch_keys->at[c];
+        GMV_TRY(add_reader(factors, name, COVARIATE, known_factor(request, name)));
     }
-done:
-    GMV_FREE(code);
-    return status;
-}
-
-static gmv_status read_codes(factor_reader *reader, const gmv_cells *cells, const gmv_comm *comm,
-                             const gmv_source *source)
-{
-    if (strcmp(reader->factor->key, GMV_FILE_KEY) == 0) {
-        return gmv_comm_agree(comm, read_file_codes(reader, cells));
+    if (request->label_key != NULL && request->label_key[0] != '\0') {
+        GMV_TRY(add_reader(factors, request->label_key, LABEL, NULL));
     }
-    for (int f = 0; f < cells->files; f++) { /* opening the next file's column may be collective: agree first */
-        GMV_TRY(gmv_comm_agree(comm, read_file(reader, cells, &source[f])));
+    const gmv_validation *validation = request->validation;
+    if (validation != NULL && validation->key != NULL) {
+        GMV_TRY(add_reader(factors, validation->key, VALIDATION, NULL));
     }
     return GMV_OK;
 }
 
-static gmv_status load_factor(gmv_factor *factor, const gmv_cells *cells, const gmv_comm *comm,
-                              const gmv_source *source, const gmv_factor *known, const char *name, column_use use)
+void gmv_factors_fini(gmv_factors *factors)
 {
-    factor_reader reader = {.factor = factor, .key = use_key[use]};
-    gmv_status status = GMV_OK;
-    GMV_GO(gmv_comm_agree(comm, prepare(&reader, cells, known, name)));
-    GMV_GO(read_codes(&reader, cells, comm, source));
-    for (int64_t i = 0; i < cells->count; i++) {
-        reader.missing += factor->code[i] < 0;
+    for (int k = 0; k < factors->n; k++) {
+        gmv_names_fini(&factors->reader[k].level);
     }
-    gmv_comm_sum_i64(comm, &reader.missing, 1);
-    if (reader.missing > 0 && use == COVARIATE) {
-        GMV_GO(GMV_FAIL(GMV_ERR_DATA,
-                        "%s: obs/%s has no value for %" PRId64 " of %" PRId64
-                        " cells; drop these cells or give them a level of their own",
-                        cells->file[0], name, reader.missing, cells->total));
-    }
-    if (reader.missing > 0) {
-        gmv_log("%s %s is missing for %" PRId64 " cells%s", use == LABEL ? "label" : "obs column", name, reader.missing,
-                use == VALIDATION ? ", which are not held out" : "");
-    }
-    factor->levels = (int)reader.level.n;
-    factor->level = gmv_names_take(&reader.level);
-done:
-    gmv_names_fini(&reader.level);
-    return status;
+    GMV_FREE(factors->reader);
+    factors->n = 0;
 }
+
+/* ---- as batches have them ---- */
 
 /* A byte a cell where that is enough: of streamed cells this is what memory is needed for. */
 static gmv_status make_small(gmv_factor *factor, int64_t count)
@@ -282,33 +430,13 @@ static gmv_status fill_levels(gmv_cells *cells)
     return GMV_OK;
 }
 
-gmv_status gmv_factor_read(gmv_factor *factor, const gmv_cells *cells, const gmv_comm *comm, const gmv_source *source,
-                           const char *name)
+gmv_status gmv_factors_finish(gmv_cells *cells, const gmv_comm *comm)
 {
-    return load_factor(factor, cells, comm, source, NULL, name, VALIDATION);
-}
-
-gmv_status gmv_factors_load(gmv_cells *cells, const gmv_comm *comm, const gmv_cells_request *request,
-                            const gmv_source *source)
-{
-    int keys = request->batch_keys != NULL ? request->batch_keys->n : 0;
-    gmv_status status = GMV_NEW(cells->covariate, keys, "covariates");
-    GMV_TRY(gmv_comm_agree(comm, status));
-    for (int c = 0; c < keys; c++) {
-        const char *name = request->batch_keys->at[c];
-        cells->covariates = c + 1;
-        GMV_TRY(load_factor(&cells->covariate[c], cells, comm, source, known_factor(request, name), name, COVARIATE));
-        const gmv_factor *factor = &cells->covariate[c];
-        gmv_log("covariate %s: %d levels", name, factor->levels);
-    }
-    if (request->label_key != NULL && request->label_key[0] != '\0') {
-        GMV_TRY(gmv_comm_agree(comm, GMV_NEW(cells->label, 1, "the label")));
-        GMV_TRY(load_factor(cells->label, cells, comm, source, NULL, request->label_key, LABEL));
-    }
+    gmv_status status = GMV_OK;
     if (cells->stream == NULL) {
         return gmv_comm_agree(comm, fill_levels(cells));
     }
-    for (int c = 0; c < keys; c++) {
+    for (int c = 0; c < cells->covariates; c++) {
         cells->levels += cells->covariate[c].levels;
         status = status == GMV_OK ? make_small(&cells->covariate[c], cells->count) : status;
     }

@@ -2,61 +2,94 @@
 
 #include "h5.h"
 
+#include "gmvae/mem.h"
+
 #include <string.h>
 
-static bool ends_with(const char *path, const char *tail)
+/* The next longer tail of a path; NULL behind the whole of it. */
+static const char *longer_tail(const char *path, const char *tail)
 {
-    size_t length = strlen(path), end = strlen(tail);
-    return length >= end && strcmp(path + length - end, tail) == 0 &&
-           (length == end || path[length - end - 1] == '/' || tail[0] == '/');
-}
-
-const char *gmv_file_tail(char *const *path, int files, int f)
-{
-    const char *whole = path[f], *tail = whole + strlen(whole);
-    while (tail > whole) {
-        do {
-            tail--;
-        } while (tail > whole && tail[-1] != '/');
-        bool unique = true;
-        for (int g = 0; g < files && unique; g++) {
-            unique = g == f || !ends_with(path[g], tail);
-        }
-        if (unique) {
-            break;
-        }
+    if (tail == path) {
+        return NULL;
     }
+    do {
+        tail--;
+    } while (tail > path && tail[-1] != '/');
     return tail;
 }
 
-static int32_t find_level(const gmv_names *level, const char *path)
+/* How many of the paths end with each tail. */
+static gmv_status count_tails(char *const *path, int files, gmv_names *tails, int **count)
 {
-    int32_t best = -1;
-    for (int64_t i = 0; i < level->n; i++) {
-        bool longer = best < 0 || strlen(level->at[i]) > strlen(level->at[best]);
-        best = longer && ends_with(path, level->at[i]) ? (int32_t)i : best;
+    int64_t room = 0;
+    for (int f = 0; f < files; f++) {
+        const char *tail = path[f] + strlen(path[f]);
+        while ((tail = longer_tail(path[f], tail)) != NULL) {
+            int64_t at;
+            GMV_TRY(gmv_names_add(tails, tail, &at, NULL));
+            if (at >= room) {
+                GMV_TRY(GMV_GROW(*count, room, 2 * at + 64, "names of files"));
+                room = 2 * at + 64;
+            }
+            (*count)[at]++;
+        }
+    }
+    return GMV_OK;
+}
+
+gmv_status gmv_file_tails(char *const *path, int files, const char **tail)
+{
+    gmv_names tails = {0};
+    int *count = NULL;
+    gmv_status status = GMV_OK;
+    GMV_GO(count_tails(path, files, &tails, &count));
+    for (int f = 0; f < files; f++) {
+        tail[f] = path[f] + strlen(path[f]);
+        do {
+            tail[f] = longer_tail(path[f], tail[f]);
+        } while (tail[f] != path[f] && count[gmv_names_find(&tails, tail[f])] > 1);
+    }
+done:
+    gmv_names_fini(&tails);
+    GMV_FREE(count);
+    return status;
+}
+
+/* The longest level with which a path ends, -1 for none. A level that begins with a slash is a path of its own. */
+static int64_t find_level(const gmv_names *level, const char *path)
+{
+    int64_t best = -1;
+    const char *tail = path + strlen(path);
+    while ((tail = longer_tail(path, tail)) != NULL) {
+        int64_t at = gmv_names_find(level, tail), with_slash = tail > path ? gmv_names_find(level, tail - 1) : -1;
+        best = with_slash >= 0 ? with_slash : at >= 0 ? at : best;
     }
     return best;
 }
 
 gmv_status gmv_file_levels(gmv_names *level, bool fixed, char *const *path, int files, int32_t *code)
 {
+    const char **tail = NULL;
+    gmv_status status = GMV_OK;
+    GMV_GO(GMV_NEW(tail, files, "names of files"));
+    GMV_GO(gmv_file_tails(path, files, tail));
     for (int f = 0; f < files; f++) {
         int64_t at = fixed ? find_level(level, path[f]) : -1;
         if (fixed && at < 0) {
             char hint[700];
             gmv_texts known = {level->at, (int)level->n};
-            gmv_names_hint(&known, gmv_file_tail(path, files, f), hint, sizeof hint);
-            return GMV_FAIL(GMV_ERR_DATA,
+            gmv_names_hint(&known, tail[f], hint, sizeof hint);
+            GMV_GO(GMV_FAIL(GMV_ERR_DATA,
                             "%s: the model knows no file of this name (" GMV_FILE_KEY
-                            " in data.batch_keys); %s; a link "
-                            "of one of these names gives its cells that level",
-                            path[f], hint);
+                            " in data.batch_keys); %s; a link of one of these names gives its cells that level",
+                            path[f], hint));
         }
         if (at < 0) {
-            GMV_TRY(gmv_names_add(level, gmv_file_tail(path, files, f), &at, NULL));
+            GMV_GO(gmv_names_add(level, tail[f], &at, NULL));
         }
         code[f] = (int32_t)at;
     }
-    return GMV_OK;
+done:
+    GMV_FREE(tail);
+    return status;
 }

@@ -7,9 +7,9 @@
 
 #define GMV_FILE_KEY "@file"
 
-/* Shortest tail of file f's path, in whole parts, that no other of the paths ends with: "a.h5ad", "old/a.h5ad". Points
- * into the path. */
-const char *gmv_file_tail(char *const *path, int files, int f);
+/* Of each path the shortest tail, in whole parts, that no other of the paths ends with: "a.h5ad", "old/a.h5ad".
+ * @param[out] tail  [files] point into the paths */
+gmv_status gmv_file_tails(char *const *path, int files, const char **tail);
 
 /* Adds the tails of all files to `level` as levels; `fixed`: finds them among those that are there, by the longest level
  * with which a path ends. code[f]: level of file f.

@@ -5,39 +5,61 @@
 
 #include <string.h>
 
-/* The genes in use that a source has; returns how many. */
-static int32_t mark_present(const gmv_source *source, int32_t genes, uint8_t *present)
+/* The genes in use that a list has; returns how many. */
+static int32_t mark_present(const gmv_gene_list *list, int32_t genes, uint8_t *present)
 {
     int32_t n = 0;
-    for (int64_t j = 0; j < source->genes.n; j++) {
-        int64_t gene = source->map != NULL ? source->map[j] : j;
+    for (int32_t j = 0; j < list->n; j++) {
+        int32_t gene = list->map != NULL ? list->map[j] : j;
         if (gene >= 0) {
             present[gene] = 1;
             n++;
         }
     }
-    return source->map != NULL ? n : genes;
+    return list->map != NULL ? n : genes;
 }
 
-/* Every file's row of the table is tried as a new set, and given up when it is there already. */
-static void fill_table(gmv_cells *cells, gmv_source *source, uint8_t *table)
+/* Every list's row of the table is tried as a new set, and given up when it is there already. */
+static void fill_table(gmv_cells *cells, const gmv_gene_lists *lists, uint8_t *table, int32_t *set)
 {
     size_t genes = (size_t)cells->genes;
     int sets = 0;
-    for (int f = 0; f < cells->files; f++) {
+    for (int l = 0; l < lists->n; l++) {
         uint8_t *mine = table + (size_t)sets * genes;
         memset(mine, 0, genes);
-        int32_t n = mark_present(&source[f], cells->genes, mine);
+        int32_t n = mark_present(&lists->list[l], cells->genes, mine);
         int s = 0;
         while (s < sets && memcmp(table + (size_t)s * genes, mine, genes) != 0) {
             s++;
         }
-        cells->file_set[f] = s;
+        set[l] = s;
         if (s == sets) {
             cells->set_genes[sets++] = n;
         }
     }
     cells->packed.sets = sets;
+}
+
+static gmv_status make_table(gmv_cells *cells, const gmv_source *source, const gmv_gene_lists *lists)
+{
+    uint8_t *table = NULL;
+    int32_t *set = NULL;
+    gmv_status status = GMV_OK;
+    GMV_GO(GMV_NEW(cells->set_genes, lists->n, "sets of genes"));
+    GMV_GO(GMV_NEW(cells->file_set, cells->files, "sets of genes"));
+    GMV_GO(GMV_NEW(set, lists->n, "sets of genes"));
+    GMV_GO(GMV_NEW(table, (int64_t)lists->n * cells->genes, "sets of genes"));
+    cells->packed.present = table;
+    fill_table(cells, lists, table, set);
+    for (int f = 0; f < cells->files; f++) {
+        cells->file_set[f] = set[source[f].list];
+    }
+    GMV_GO(
+        GMV_GROW(table, (int64_t)lists->n * cells->genes, (int64_t)cells->packed.sets * cells->genes, "sets of genes"));
+    cells->packed.present = table;
+done:
+    GMV_FREE(set);
+    return status;
 }
 
 static gmv_status fill_rows(gmv_cells *cells)
@@ -54,28 +76,21 @@ static gmv_status fill_rows(gmv_cells *cells)
     return GMV_OK;
 }
 
-gmv_status gmv_gene_sets(gmv_cells *cells, gmv_source *source, bool stream)
+gmv_status gmv_gene_sets(gmv_cells *cells, const gmv_source *source, const gmv_gene_lists *lists, bool stream)
 {
-    uint8_t *table = NULL;
     bool all = true;
-    for (int f = 0; f < cells->files; f++) {
+    for (int l = 0; l < lists->n; l++) {
+        const gmv_gene_list *list = &lists->list[l];
         int64_t has = 0;
-        for (int64_t j = 0; j < source[f].genes.n && source[f].map != NULL; j++) {
-            has += source[f].map[j] >= 0;
+        for (int32_t j = 0; j < list->n && list->map != NULL; j++) {
+            has += list->map[j] >= 0;
         }
-        all = all && (source[f].map == NULL || has == cells->genes);
+        all = all && (list->map == NULL || has == cells->genes);
     }
     if (all) {
         return GMV_OK;
     }
-    GMV_TRY(GMV_NEW(cells->set_genes, cells->files, "sets of genes"));
-    GMV_TRY(GMV_NEW(cells->file_set, cells->files, "sets of genes"));
-    GMV_TRY(GMV_NEW(table, (int64_t)cells->files * cells->genes, "sets of genes"));
-    cells->packed.present = table;
-    fill_table(cells, source, table);
-    GMV_TRY(GMV_GROW(table, (int64_t)cells->files * cells->genes, (int64_t)cells->packed.sets * cells->genes,
-                     "sets of genes"));
-    cells->packed.present = table;
+    GMV_TRY(make_table(cells, source, lists));
     return stream ? GMV_OK : fill_rows(cells);
 }
 

@@ -2,7 +2,6 @@
 
 #include "h5.h"
 
-#include "gmvae/log.h"
 #include "gmvae/mem.h"
 
 #include <ctype.h>
@@ -13,7 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-gmv_status gmv_genes_read(gmv_names *genes, const char *path, const gmv_texts *raw)
+gmv_status gmv_genes_make_unique(gmv_names *genes, const gmv_texts *raw)
 {
     gmv_names all = {0};
     gmv_status status = GMV_OK;
@@ -21,15 +20,9 @@ gmv_status gmv_genes_read(gmv_names *genes, const char *path, const gmv_texts *r
     for (int i = 0; i < raw->n; i++) {
         GMV_GO(gmv_names_add(&all, raw->at[i], NULL, NULL));
     }
-    int repeated = 0, first = -1;
     for (int i = 0; i < raw->n; i++) {
         bool is_new = true;
         GMV_GO(gmv_names_add(genes, raw->at[i], NULL, &is_new));
-        if (is_new) {
-            continue;
-        }
-        first = first < 0 ? i : first;
-        repeated++;
         for (int k = 1; !is_new; k++) {
             char name[600];
             snprintf(name, sizeof name, "%.500s-%d", raw->at[i], k);
@@ -38,15 +31,8 @@ gmv_status gmv_genes_read(gmv_names *genes, const char *path, const gmv_texts *r
             }
         }
     }
-    if (repeated > 0) {
-        gmv_warn("%s: %d gene names are repeated, the first is '%s'; they get a suffix -1, -2 ...", path, repeated,
-                 gmv_shown(raw->at[first]).at);
-    }
 done:
     gmv_names_fini(&all);
-    if (status != GMV_OK) {
-        gmv_names_fini(genes);
-    }
     return status;
 }
 

@@ -5,8 +5,9 @@
 
 #include "gmvae/data.h"
 
-/* Reads a file's gene names and makes repeated ones unique as anndata does: the second "A" becomes "A-1". */
-gmv_status gmv_genes_read(gmv_names *genes, const char *path, const gmv_texts *raw);
+/* Names with repeated ones made unique as anndata does: the second "A" becomes "A-1". Ownership: gmv_names_fini, also
+ * after an error. */
+gmv_status gmv_genes_make_unique(gmv_names *genes, const gmv_texts *raw);
 
 /* The genes of `genes_file`, one a line. Collective. Ownership: gmv_names_fini, also after an error. */
 gmv_status gmv_genes_from_file(gmv_names *wanted, const gmv_comm *comm, const char *genes_file);

@@ -38,6 +38,7 @@ void gmv_h5_close(gmv_h5 *file);
 /* Whether the file of this path still is as it was when it was opened: counts of two states must not be mixed.
  * Not collective. Errors: GMV_ERR_DATA when it was written to, replaced or removed since. */
 gmv_status gmv_h5_unchanged(const gmv_h5 *file);
+gmv_status gmv_file_unchanged(const char *path, const gmv_file_stamp *stamp);
 
 /* The same for a descriptor that was opened by path later, or for a stamp taken earlier. */
 gmv_status gmv_h5_same_file(const gmv_h5 *file, int fd);

@@ -283,10 +283,3 @@ gmv_status gmv_h5_check(char *const *path, int n, double seconds)
     stop(&c);
     return status;
 }
-
-gmv_status gmv_h5_check_shared(const gmv_texts *paths, const gmv_comm *comm, double seconds)
-{
-    int64_t n = paths->n, rank = comm->rank, size = comm->size;
-    int first = (int)(n * rank / size), end = (int)(n * (rank + 1) / size);
-    return gmv_comm_agree(comm, gmv_h5_check(paths->at + first, end - first, seconds));
-}

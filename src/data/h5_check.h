@@ -16,10 +16,6 @@
  * cannot be started. */
 gmv_status gmv_h5_check(char *const *path, int n, double seconds);
 
-/* The same, divided among the ranks, each with a stretch of the files, so that the first bad one is named whatever their
- * number. Collective. */
-gmv_status gmv_h5_check_shared(const gmv_texts *paths, const gmv_comm *comm, double seconds);
-
 /* What the process does with a file: `at` is called with the name of each object before it is touched. Touches all that
  * reading metadata may touch: every link (external ones are never followed), object header, attribute, type, filter and
  * chunk index; the values of datasets up to 4 MiB in the file (and 2^24 values) and of names up to 2^20; of larger ones

@@ -67,14 +67,13 @@ gmv_status gmv_h5_fail(const gmv_h5 *file, const char *what)
 
 static gmv_file_stamp stamp_of(const struct stat *info)
 {
-    return (gmv_file_stamp){(int64_t)info->st_dev, (int64_t)info->st_ino, (int64_t)info->st_size,
-                            (int64_t)info->st_mtim.tv_sec, (int64_t)info->st_mtim.tv_nsec};
+    return (gmv_file_stamp){(int64_t)info->st_ino, (int64_t)info->st_size, (int64_t)info->st_mtim.tv_sec,
+                            (int64_t)info->st_mtim.tv_nsec};
 }
 
 static bool same_stamp(const gmv_file_stamp *a, const gmv_file_stamp *b)
 {
-    return a->device == b->device && a->inode == b->inode && a->size == b->size && a->seconds == b->seconds &&
-           a->nanoseconds == b->nanoseconds;
+    return a->inode == b->inode && a->size == b->size && a->seconds == b->seconds && a->nanoseconds == b->nanoseconds;
 }
 
 /* As no file is, when there is none behind the descriptor. */
@@ -92,13 +91,15 @@ bool gmv_file_has_stamp(int fd, const gmv_file_stamp *stamp)
     return same_stamp(&now, stamp);
 }
 
+static gmv_status has_changed(const char *path)
+{
+    return GMV_FAIL(GMV_ERR_DATA, "%s: the file has changed while it was in use; run again when nothing writes to it",
+                    path);
+}
+
 gmv_status gmv_h5_same_stamp(const gmv_h5 *file, const gmv_file_stamp *stamp)
 {
-    return same_stamp(&file->stamp, stamp)
-               ? GMV_OK
-               : GMV_FAIL(GMV_ERR_DATA,
-                          "%s: the file has changed while it was in use; run again when nothing writes to it",
-                          file->path);
+    return same_stamp(&file->stamp, stamp) ? GMV_OK : has_changed(file->path);
 }
 
 gmv_status gmv_h5_same_file(const gmv_h5 *file, int fd)
@@ -107,13 +108,18 @@ gmv_status gmv_h5_same_file(const gmv_h5 *file, int fd)
     return gmv_h5_same_stamp(file, &stamp);
 }
 
-gmv_status gmv_h5_unchanged(const gmv_h5 *file)
+gmv_status gmv_file_unchanged(const char *path, const gmv_file_stamp *stamp)
 {
     struct stat info;
     memset(&info, 0, sizeof info);
-    stat(file->path, &info);
-    gmv_file_stamp stamp = stamp_of(&info);
-    return gmv_h5_same_stamp(file, &stamp);
+    stat(path, &info);
+    gmv_file_stamp now = stamp_of(&info);
+    return same_stamp(&now, stamp) ? GMV_OK : has_changed(path);
+}
+
+gmv_status gmv_h5_unchanged(const gmv_h5 *file)
+{
+    return gmv_file_unchanged(file->path, &file->stamp);
 }
 
 /* What a path that HDF5 may not open is. GMV_OK when it looks like HDF5. */

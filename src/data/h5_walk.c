@@ -304,8 +304,10 @@ static void open_matrix(const gmv_h5 *file, const gmv_place *place)
     gmv_matrix matrix;
     gmv_texts genes = {NULL, 0};
     if (gmv_matrix_open(&matrix, file, place) == GMV_OK) {
-        gmv_matrix_genes(&matrix, NULL, &genes);
-        gmv_texts_free(&genes);
+        if (matrix.stored_cols > most_values) { /* else they are read with all other names */
+            gmv_matrix_genes(&matrix, NULL, &genes);
+            gmv_texts_free(&genes);
+        }
         gmv_matrix_close(&matrix);
     }
     gmv_error_clear();

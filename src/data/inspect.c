@@ -68,7 +68,25 @@ done:
     return status;
 }
 
-static gmv_status look_at_matrix(gmv_inspect_matrix *seen, const gmv_h5 *file, const gmv_place *place)
+/* Sums and statistics in one pass, if the matrix holds counts and they can be had; `there` says so. */
+static gmv_status take_statistics(gmv_inspect_statistics *statistics, gmv_inspect_matrix *seen,
+                                  const gmv_matrix *matrix)
+{
+    if (matrix->cols > genes_limit) {
+        return GMV_OK;
+    }
+    gmv_status status = gmv_inspect_statistics_read(statistics, seen, matrix);
+    if (status == GMV_ERR_DATA) { /* no counts, or rows that are not as they should be: the values say which */
+        snprintf(statistics->problem, sizeof statistics->problem, "%s", gmv_error_message());
+        gmv_error_clear();
+        status = GMV_OK;
+    }
+    return status;
+}
+
+/* @param[in] statistics  NULL: not wanted */
+static gmv_status look_at_matrix(gmv_inspect_matrix *seen, gmv_inspect_statistics *statistics, const gmv_h5 *file,
+                                 const gmv_place *place)
 {
     gmv_matrix matrix;
     memcpy(seen->name, place->name, sizeof seen->name);
@@ -79,7 +97,10 @@ static gmv_status look_at_matrix(gmv_inspect_matrix *seen, const gmv_h5 *file, c
         seen->cols = matrix.cols;
         seen->stored = matrix.nnz;
         dtype_of(matrix.data, seen->dtype, sizeof seen->dtype);
-        status = scan_values(seen, &matrix);
+        status = statistics != NULL ? take_statistics(statistics, seen, &matrix) : GMV_OK;
+        if (status == GMV_OK && (statistics == NULL || !statistics->there)) {
+            status = scan_values(seen, &matrix);
+        }
         gmv_matrix_close(&matrix);
     }
     if (status == GMV_ERR_DATA || status == GMV_ERR_CONFIG) { /* one bad matrix does not hide the others */
@@ -107,26 +128,60 @@ static int first_of(const gmv_inspected *found, const gmv_layout *layout, const 
     return -1;
 }
 
+static const gmv_preference own_first[] = {GMV_PREFER_COUNTS, GMV_PREFER_X, GMV_PREFER_RAW};
+
+/* The matrix that is shown first is the first of these that holds counts: they are looked at in this order, each as if it
+ * were the one that statistics are wanted of. Marks what was looked at. */
+static gmv_status look_at_own(gmv_inspected *found, const gmv_layout *layout, int part, bool *looked)
+{
+    gmv_inspect_statistics *statistics = &found->statistics;
+    bool wanted = true;
+    for (int k = 0; k < 3; k++) {
+        for (int i = 0; i < layout->n && wanted; i++) {
+            const gmv_place *place = &layout->place[i];
+            const gmv_inspect_matrix *m = &found->matrix[i];
+            if (place->part != part || place->preference != own_first[k]) {
+                continue;
+            }
+            statistics->problem[0] = '\0';
+            GMV_TRY(look_at_matrix(&found->matrix[i], statistics, layout->file, place));
+            looked[i] = true;
+            wanted = m->problem[0] != '\0' || !m->is_count;
+        }
+    }
+    if (!wanted && statistics->problem[0] != '\0') {
+        gmv_warn("no statistics: %s", statistics->problem);
+    }
+    return GMV_OK;
+}
+
 static gmv_status look_at_matrices(gmv_inspected *found, const gmv_layout *layout)
 {
     static const gmv_preference trained[] = {GMV_PREFER_COUNTS, GMV_PREFER_RAW, GMV_PREFER_X};
-    static const gmv_preference own[] = {GMV_PREFER_COUNTS, GMV_PREFER_X, GMV_PREFER_RAW};
-    GMV_TRY(GMV_NEW(found->matrix, layout->n, "matrices"));
-    for (int i = 0; i < layout->n; i++) {
-        GMV_TRY(look_at_matrix(&found->matrix[i], layout->file, &layout->place[i]));
-        found->matrices = i + 1;
-    }
     int part = layout->part >= 0 ? layout->part : 0;
+    bool *looked = NULL;
+    gmv_status status = GMV_OK;
+    GMV_GO(GMV_NEW(found->matrix, layout->n, "matrices"));
+    GMV_GO(GMV_NEW(looked, layout->n, "matrices"));
+    GMV_GO(look_at_own(found, layout, part, looked));
+    for (int i = 0; i < layout->n; i++) {
+        if (!looked[i]) {
+            GMV_GO(look_at_matrix(&found->matrix[i], NULL, layout->file, &layout->place[i]));
+        }
+    }
+    found->matrices = layout->n;
     found->automatic = first_of(found, layout, trained, layout->part, true);
-    found->main = first_of(found, layout, own, part, true);
+    found->main = first_of(found, layout, own_first, part, true);
     if (found->main < 0) {
-        found->main = first_of(found, layout, own, part, false);
+        found->main = first_of(found, layout, own_first, part, false);
     }
     if (found->main >= 0) {
         found->cells = found->matrix[found->main].rows;
         found->genes = found->matrix[found->main].cols;
     }
-    return GMV_OK;
+done:
+    GMV_FREE(looked);
+    return status;
 }
 
 static gmv_status count_codes(gmv_inspect_column *seen, gmv_column *column)
@@ -265,22 +320,6 @@ static gmv_status look_at_tables(gmv_inspected *found, const gmv_layout *layout)
     return gmv_h5_is_group(layout->file, obsm) ? gmv_h5_children(layout->file, obsm, &found->obsm) : GMV_OK;
 }
 
-/* Rows that cannot be read hide the statistics, not what was found before. */
-static gmv_status look_at_statistics(gmv_inspected *found, const gmv_layout *layout)
-{
-    gmv_inspect_matrix *main = found->main >= 0 ? &found->matrix[found->main] : NULL;
-    if (main == NULL || !main->is_count || main->cols > genes_limit) {
-        return GMV_OK;
-    }
-    gmv_status status = gmv_inspect_statistics_read(&found->statistics, layout->file, &layout->place[found->main]);
-    if (status == GMV_ERR_DATA) {
-        gmv_warn("no statistics: %s", gmv_error_message());
-        gmv_error_clear();
-        status = GMV_OK;
-    }
-    return status;
-}
-
 static gmv_status look_at_file(gmv_inspected *found, const gmv_h5 *file)
 {
     gmv_layout layout;
@@ -289,7 +328,6 @@ static gmv_status look_at_file(gmv_inspected *found, const gmv_h5 *file)
     found->format = layout.format;
     GMV_GO(look_at_matrices(found, &layout));
     GMV_GO(look_at_tables(found, &layout));
-    GMV_GO(look_at_statistics(found, &layout));
 done:
     gmv_layout_free(&layout);
     return status;

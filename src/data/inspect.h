@@ -36,6 +36,7 @@ typedef struct gmv_inspect_gene {
 /* Summaries are least, quartiles, largest, mean: over all cells, and over all genes. */
 typedef struct gmv_inspect_statistics {
     bool there;
+    char problem[400];                     /* why they are not there although the matrix holds counts */
     double totals[6], genes[6];            /* of each cell */
     int64_t genes_seen;                    /* genes with a count */
     double mean[6], variance[6], zeros[6]; /* of each gene */
@@ -58,9 +59,11 @@ typedef struct gmv_inspected {
     gmv_texts obsm;
 } gmv_inspected;
 
-/* One pass over the rows of a matrix of counts, in blocks.
- * Ownership: gmv_inspect_statistics_fini, also after an error. */
-gmv_status gmv_inspect_statistics_read(gmv_inspect_statistics *found, const gmv_h5 *file, const gmv_place *place);
+/* One pass over the rows of a matrix, in blocks, up to the first value that is no count. Of counts it fills in their
+ * sums, too; else nothing is found.
+ * Ownership: gmv_inspect_statistics_fini, also after an error. Errors: GMV_ERR_DATA for what is no count. */
+gmv_status gmv_inspect_statistics_read(gmv_inspect_statistics *found, gmv_inspect_matrix *seen,
+                                       const gmv_matrix *matrix);
 void gmv_inspect_statistics_fini(gmv_inspect_statistics *found);
 void gmv_inspect_print_statistics_text(const gmv_inspect_statistics *found, FILE *out);
 void gmv_inspect_print_statistics_json(const gmv_inspect_statistics *found, FILE *out);

@@ -5,6 +5,7 @@
 #include "pack.h"
 
 #include "gmvae/mem.h"
+#include "gmvae/packed.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -14,6 +15,8 @@ typedef struct pass {
     gmv_gene_counts counts;
     gmv_packer packer;
     gmv_texts names;
+    int64_t nnz;
+    double total, largest;
 } pass;
 
 /* An empty packer for so many rows. */
@@ -27,10 +30,20 @@ static gmv_status make_room(gmv_packer *packer, int32_t genes, int64_t rows)
     return gmv_packer_init(packer, genes, rows, 0);
 }
 
+static void add_sums(pass *p, const gmv_packed *block)
+{
+    for (gmv_nnz at = 0; at < block->indptr[block->rows]; at++) {
+        double count = gmv_packed_count(block, at);
+        p->total += count;
+        p->largest = count > p->largest ? count : p->largest;
+    }
+    p->nnz += block->indptr[block->rows];
+}
+
 static gmv_status read_blocks(pass *p, const gmv_matrix *matrix)
 {
     gmv_block_reader reader;
-    gmv_row_source source = {matrix, p->names.at, NULL, -1};
+    gmv_row_source source = {.matrix = matrix, .gene = p->names.at, .index = -1};
     gmv_status status = gmv_block_reader_init(&reader, matrix, 0, matrix->rows);
     while (status == GMV_OK && reader.next < reader.end) {
         status = gmv_block_reader_next(&reader);
@@ -42,6 +55,7 @@ static gmv_status read_blocks(pass *p, const gmv_matrix *matrix)
         }
         if (status == GMV_OK) {
             gmv_packed block = gmv_packer_view(&p->packer);
+            add_sums(p, &block);
             gmv_cell_stats_add(&p->totals, &p->genes, &block);
             status = gmv_gene_counts_add(&p->counts, &block, NULL);
         }
@@ -130,28 +144,30 @@ done:
     return status;
 }
 
-gmv_status gmv_inspect_statistics_read(gmv_inspect_statistics *found, const gmv_h5 *file, const gmv_place *place)
+gmv_status gmv_inspect_statistics_read(gmv_inspect_statistics *found, gmv_inspect_matrix *seen,
+                                       const gmv_matrix *matrix)
 {
     pass p = {0};
-    gmv_matrix matrix;
-    GMV_TRY(gmv_matrix_open(&matrix, file, place));
     gmv_status status = GMV_OK;
-    if (matrix.rows == 0 || matrix.cols == 0) {
-        goto done;
+    if (matrix->rows == 0 || matrix->cols == 0) {
+        return GMV_OK;
     }
-    GMV_GO(gmv_matrix_genes(&matrix, NULL, &p.names));
+    GMV_GO(gmv_matrix_genes(matrix, NULL, &p.names));
     GMV_GO(gmv_histogram_init(&p.totals));
     GMV_GO(gmv_histogram_init(&p.genes));
-    GMV_GO(gmv_gene_counts_init(&p.counts, (int32_t)matrix.cols));
-    GMV_GO(read_blocks(&p, &matrix));
+    GMV_GO(gmv_gene_counts_init(&p.counts, (int32_t)matrix->cols));
+    GMV_GO(read_blocks(&p, matrix));
     GMV_GO(summarise(found, &p));
+    seen->is_count = true;
+    seen->nnz = p.nnz;
+    seen->total = p.total;
+    seen->largest = p.largest;
 done:
     gmv_packer_fini(&p.packer);
     gmv_gene_counts_fini(&p.counts);
     gmv_histogram_fini(&p.totals);
     gmv_histogram_fini(&p.genes);
     gmv_texts_free(&p.names);
-    gmv_matrix_close(&matrix);
     return status;
 }
 

@@ -37,184 +37,219 @@ bool gmv_gene_drop_version(const char *name, char *plain, size_t size)
     return true;
 }
 
-/* Names without versions, and the gene of each: -1 when there are several. */
-typedef struct plain_names {
-    gmv_names name;
-    int64_t *gene;
-} plain_names;
+/* ---- one list of a file ---- */
 
-static bool has_versions(const gmv_names *names)
+/* Of every name without a version, which gene of a list has it, from 1; -1: several, 0: none. */
+static gmv_status place_plain(const gmv_gene_join *join, const int32_t *gene, int64_t n, int32_t **place)
 {
-    char plain[128];
-    for (int64_t i = 0; i < names->n; i++) {
-        if (gmv_gene_drop_version(names->at[i], plain, sizeof plain)) {
+    GMV_TRY(GMV_NEW(*place, join->lists->name.n, "names without versions"));
+    for (int64_t i = 0; i < n; i++) {
+        int32_t *at = &(*place)[join->plain[gene[i]]];
+        *at = *at == 0 ? (int32_t)i + 1 : -1;
+    }
+    return GMV_OK;
+}
+
+static bool has_versions(const gmv_gene_join *join, const int32_t *gene, int64_t n)
+{
+    for (int64_t i = 0; i < n; i++) {
+        if (join->plain[gene[i]] != gene[i]) {
             return true;
         }
     }
     return false;
 }
 
-static const char *plain_name(const char *name, char *plain, size_t size)
-{
-    return gmv_gene_drop_version(name, plain, size) ? plain : name;
-}
-
-static gmv_status drop_versions(plain_names *plain, const gmv_names *names)
-{
-    char text[128];
-    GMV_TRY(GMV_NEW(plain->gene, names->n, "names without versions"));
-    for (int64_t i = 0; i < names->n; i++) {
-        int64_t at;
-        bool is_new;
-        GMV_TRY(gmv_names_add(&plain->name, plain_name(names->at[i], text, sizeof text), &at, &is_new));
-        plain->gene[at] = is_new ? i : -1;
-    }
-    return GMV_OK;
-}
-
 /* Those not found so far. A name that several genes of a side share says nothing: they stay apart. So no gene can be
  * taken twice: were the file's gene found already, by its full name, the list would have two of this plain name. */
-static gmv_status match_plain(gmv_gene_match *match, const gmv_names *list, const gmv_names *file)
+static gmv_status match_plain(const gmv_gene_join *join, const gmv_gene_list *of_file, gmv_gene_match *match)
 {
-    plain_names wanted = {{0}, NULL}, there = {{0}, NULL};
-    char text[128];
-    int32_t ambiguous = -1;
+    int32_t *wanted = NULL, *there = NULL, ambiguous = -1;
     gmv_status status = GMV_OK;
-    GMV_GO(drop_versions(&wanted, list));
-    GMV_GO(drop_versions(&there, file));
-    for (int64_t g = 0; g < list->n; g++) {
-        const char *plain = plain_name(list->at[g], text, sizeof text);
-        int64_t at = match->at[g] < 0 ? gmv_names_find(&there.name, plain) : -1;
-        if (at < 0) {
+    GMV_GO(place_plain(join, join->list, join->genes, &wanted));
+    GMV_GO(place_plain(join, of_file->gene, of_file->n, &there));
+    for (int64_t g = 0; g < join->genes; g++) {
+        int32_t plain = join->plain[join->list[g]];
+        if (match->at[g] >= 0 || there[plain] == 0) {
             continue;
         }
-        if (wanted.gene[gmv_names_find(&wanted.name, plain)] < 0 || there.gene[at] < 0) {
+        if (wanted[plain] < 0 || there[plain] < 0) {
             ambiguous = ambiguous < 0 ? (int32_t)g : ambiguous;
             match->ambiguous++;
             continue;
         }
-        match->at[g] = (int32_t)there.gene[at];
+        match->at[g] = there[plain] - 1;
         match->example = match->example < 0 ? (int32_t)g : match->example;
         match->versions++;
         match->found++;
     }
     match->example = match->example < 0 ? ambiguous : match->example;
 done:
-    gmv_names_fini(&wanted.name);
-    gmv_names_fini(&there.name);
-    GMV_FREE(wanted.gene);
-    GMV_FREE(there.gene);
+    GMV_FREE(wanted);
+    GMV_FREE(there);
     return status;
 }
 
-gmv_status gmv_genes_match(gmv_gene_match *match, const gmv_names *list, const gmv_names *file)
+/* Finds the genes of the list: by equal names; then, where neither side has two that differ in it alone, without the
+ * version. */
+static gmv_status match_list(const gmv_gene_join *join, const gmv_gene_list *of_file, gmv_gene_match *match)
 {
-    memset(match, 0, sizeof *match);
+    int32_t *place = NULL; /* from 1 */
     match->example = -1;
-    GMV_TRY(GMV_NEW(match->at, list->n, "the join of genes"));
-    for (int64_t g = 0; g < list->n; g++) {
-        match->at[g] = (int32_t)gmv_names_find(file, list->at[g]);
+    GMV_TRY(GMV_NEW(match->at, join->genes, "the join of genes"));
+    GMV_TRY(GMV_NEW(place, join->lists->name.n, "the join of genes"));
+    for (int32_t j = 0; j < of_file->n; j++) {
+        place[of_file->gene[j]] = j + 1;
+    }
+    for (int64_t g = 0; g < join->genes; g++) {
+        match->at[g] = place[join->list[g]] - 1;
         match->found += match->at[g] >= 0;
     }
-    bool plain = match->found < list->n && (has_versions(list) || has_versions(file));
-    return plain ? match_plain(match, list, file) : GMV_OK;
+    GMV_FREE(place);
+    bool plain = match->found < join->genes &&
+                 (has_versions(join, join->list, join->genes) || has_versions(join, of_file->gene, of_file->n));
+    return plain ? match_plain(join, of_file, match) : GMV_OK;
 }
 
-/* The list before files that lack some of it have been looked at. Collective. */
-static gmv_status choose_list(gmv_gene_join *join, const gmv_comm *comm)
+/* ---- all lists ---- */
+
+/* Names that are asked for, as places among those of the files. */
+static gmv_status take_names(gmv_gene_join *join, const gmv_names *wanted)
 {
-    const gmv_cells_request *request = join->request;
-    const gmv_names *first = &join->source[0].genes;
-    if (request->known_gene != NULL) {
-        snprintf(join->name, sizeof join->name, "the model");
-        return gmv_genes_known(&join->list, request);
-    }
-    if (request->genes_mode == GMV_GENES_FILE) {
-        snprintf(join->name, sizeof join->name, "%.255s", request->genes_file);
-        return gmv_genes_from_file(&join->list, comm, request->genes_file);
-    }
-    snprintf(join->name, sizeof join->name, "%.255s", join->source[0].file.path);
-    for (int64_t j = 0; j < first->n; j++) {
-        GMV_TRY(gmv_names_add(&join->list, first->at[j], NULL, NULL));
+    GMV_TRY(GMV_NEW(join->list, wanted->n, "the join of genes"));
+    for (join->genes = 0; join->genes < wanted->n; join->genes++) {
+        int64_t at;
+        GMV_TRY(gmv_names_add(&join->lists->name, wanted->at[join->genes], &at, NULL));
+        join->list[join->genes] = (int32_t)at;
     }
     return GMV_OK;
 }
 
-/* Drops what some file lacks from the list. */
-static gmv_status keep_shared(gmv_gene_join *join)
+/* The list before files that lack some of it have been looked at. Collective. */
+static gmv_status choose_list(gmv_gene_join *join)
 {
-    gmv_names shared = {0};
+    const gmv_cells_request *request = join->request;
+    const gmv_gene_list *first = gmv_join_list(join, 0);
+    gmv_names wanted = {0};
     gmv_status status = GMV_OK;
-    for (int64_t g = 0; g < join->list.n; g++) {
-        bool everywhere = true;
-        for (int f = 0; f < join->files && everywhere; f++) {
-            everywhere = join->match[f].at[g] >= 0;
-        }
-        for (int f = 0; f < join->files && everywhere; f++) {
-            join->match[f].at[shared.n] = join->match[f].at[g];
-        }
-        if (everywhere) {
-            GMV_GO(gmv_names_add(&shared, join->list.at[g], NULL, NULL));
-        }
+    if (join->reference) {
+        bool known = request->known_gene != NULL;
+        snprintf(join->name, sizeof join->name, "%.255s", known ? "the model" : request->genes_file);
+        GMV_GO(known ? gmv_genes_known(&wanted, request)
+                     : gmv_genes_from_file(&wanted, join->comm, request->genes_file));
+        GMV_GO(take_names(join, &wanted));
+    } else {
+        snprintf(join->name, sizeof join->name, "%.255s", join->source[0].path);
+        GMV_GO(GMV_NEW(join->list, first->n, "the join of genes"));
+        memcpy(join->list, first->gene, (size_t)first->n * sizeof *join->list);
+        join->genes = first->n;
     }
 done:
-    gmv_names_fini(&join->list);
-    join->list = shared;
+    gmv_names_fini(&wanted);
     return status;
 }
 
-static gmv_status map_sources(const gmv_gene_join *join)
+static gmv_status drop_versions(gmv_gene_join *join)
 {
-    for (int f = 0; f < join->files; f++) {
-        gmv_source *source = &join->source[f];
-        const gmv_gene_match *match = &join->match[f];
-        bool same = source->genes.n == join->list.n;
-        for (int64_t g = 0; g < join->list.n && same; g++) {
+    gmv_names *name = &join->lists->name;
+    int64_t full = name->n;
+    char text[128];
+    GMV_TRY(GMV_NEW(join->plain, 2 * full, "names without versions"));
+    for (int64_t i = 0; i < full; i++) {
+        int64_t at = i;
+        if (gmv_gene_drop_version(name->at[i], text, sizeof text)) {
+            GMV_TRY(gmv_names_add(name, text, &at, NULL));
+            join->plain[at] = (int32_t)at;
+        }
+        join->plain[i] = (int32_t)at;
+    }
+    return GMV_OK;
+}
+
+bool gmv_join_everywhere(const gmv_gene_join *join, int64_t g)
+{
+    for (int l = 0; l < join->lists->n; l++) {
+        if (join->match[l].at[g] < 0) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* Drops what some file lacks from the list. */
+static void keep_shared(gmv_gene_join *join)
+{
+    int64_t kept = 0;
+    for (int64_t g = 0; g < join->genes; g++) {
+        if (!gmv_join_everywhere(join, g)) {
+            continue;
+        }
+        for (int l = 0; l < join->lists->n; l++) {
+            join->match[l].at[kept] = join->match[l].at[g];
+        }
+        join->list[kept++] = join->list[g];
+    }
+    join->genes = kept;
+}
+
+static gmv_status map_lists(const gmv_gene_join *join)
+{
+    for (int l = 0; l < join->lists->n; l++) {
+        gmv_gene_list *list = &join->lists->list[l];
+        const gmv_gene_match *match = &join->match[l];
+        bool same = list->n == join->genes;
+        for (int64_t g = 0; g < join->genes && same; g++) {
             same = match->at[g] == (int32_t)g;
         }
         if (same) {
             continue;
         }
-        GMV_TRY(GMV_NEW(source->map, source->genes.n, "the map of genes"));
-        for (int64_t j = 0; j < source->genes.n; j++) {
-            source->map[j] = -1;
+        GMV_TRY(GMV_NEW(list->map, list->n, "the map of genes"));
+        for (int32_t j = 0; j < list->n; j++) {
+            list->map[j] = -1;
         }
-        for (int64_t g = 0; g < join->list.n; g++) {
+        for (int64_t g = 0; g < join->genes; g++) {
             if (match->at[g] >= 0) {
-                source->map[match->at[g]] = (int32_t)g;
+                list->map[match->at[g]] = (int32_t)g;
             }
         }
     }
     return GMV_OK;
 }
 
-static gmv_status join_list(gmv_gene_join *join)
+static gmv_status join_lists(gmv_gene_join *join, gmv_names *used)
 {
-    GMV_TRY(GMV_NEW(join->match, join->files, "the join of genes"));
-    for (int f = 0; f < join->files; f++) {
-        GMV_TRY(gmv_genes_match(&join->match[f], &join->list, &join->source[f].genes));
+    GMV_TRY(drop_versions(join));
+    GMV_TRY(GMV_NEW(join->match, join->lists->n, "the join of genes"));
+    for (int l = 0; l < join->lists->n; l++) {
+        GMV_TRY(match_list(join, &join->lists->list[l], &join->match[l]));
     }
     GMV_TRY(gmv_join_check(join));
     GMV_TRY(gmv_join_report(join));
     if (!join->reference) {
-        GMV_TRY(keep_shared(join));
+        keep_shared(join);
     }
-    return map_sources(join);
+    for (int64_t g = 0; g < join->genes; g++) {
+        GMV_TRY(gmv_names_add(used, gmv_join_name(join, g), NULL, NULL));
+    }
+    return map_lists(join);
 }
 
-gmv_status gmv_genes_join(gmv_names *used, gmv_source *source, int files, const gmv_comm *comm,
-                          const gmv_cells_request *request)
+gmv_status gmv_genes_join(gmv_names *used, gmv_gene_lists *lists, const gmv_source *source, int files,
+                          const gmv_comm *comm, const gmv_cells_request *request)
 {
-    gmv_gene_join join = {.request = request, .source = source, .files = files};
+    gmv_gene_join join = {.request = request, .comm = comm, .source = source, .files = files, .lists = lists};
     join.reference = request->known_gene != NULL || request->genes_mode == GMV_GENES_FILE;
-    gmv_status status = gmv_comm_agree(comm, choose_list(&join, comm));
+    memset(used, 0, sizeof *used);
+    gmv_status status = gmv_comm_agree(comm, choose_list(&join));
     if (status == GMV_OK) {
-        status = gmv_comm_agree(comm, join_list(&join));
+        status = gmv_comm_agree(comm, join_lists(&join, used));
     }
-    for (int f = 0; join.match != NULL && f < files; f++) {
-        GMV_FREE(join.match[f].at);
+    for (int l = 0; join.match != NULL && l < lists->n; l++) {
+        GMV_FREE(join.match[l].at);
     }
     GMV_FREE(join.match);
-    *used = join.list;
+    GMV_FREE(join.plain);
+    GMV_FREE(join.list);
     return status;
 }

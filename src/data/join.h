@@ -1,4 +1,4 @@
-/* Genes of several files as one list, joined by name. */
+/* Genes of several files as one list, joined by name. Files that have the same list are one. */
 #pragma once
 
 #include "inputs.h"
@@ -12,30 +12,48 @@ typedef struct gmv_gene_match {
     int32_t example;   /* the first of `versions`, else of `ambiguous`: gene of the list; -1: none */
 } gmv_gene_match;
 
-/* Files and list while they are being joined. */
+/* Files and list while they are being joined. A gene is its place in lists->name. */
 typedef struct gmv_gene_join {
     const gmv_cells_request *request;
-    gmv_source *source; /* [files] */
+    const gmv_comm *comm;
+    const gmv_source *source; /* [files] */
     int files;
-    gmv_names list;        /* the first file's genes, or those that are asked for; then those in use */
-    gmv_gene_match *match; /* [files] */
+    gmv_gene_lists *lists;
+    int32_t *list; /* [genes] the first file's, or those that are asked for; then those in use */
+    int64_t genes;
+    int32_t *plain;        /* [lists->name.n] each name without its version, or itself */
+    gmv_gene_match *match; /* [lists->n] */
     bool reference;        /* the list is asked for: a file may lack some of it */
     char name[256];        /* of the list, for messages */
 } gmv_gene_join;
+
+static inline const char *gmv_join_name(const gmv_gene_join *join, int64_t g)
+{
+    return join->lists->name.at[join->list[g]];
+}
+
+static inline const gmv_gene_list *gmv_join_list(const gmv_gene_join *join, int f)
+{
+    return &join->lists->list[join->source[f].list];
+}
+
+static inline const gmv_gene_match *gmv_join_match(const gmv_gene_join *join, int f)
+{
+    return &join->match[join->source[f].list];
+}
+
+/* Whether every file has a gene of the list. */
+bool gmv_join_everywhere(const gmv_gene_join *join, int64_t g);
 
 /* An Ensembl name without its version: "ENSG00000123456.7" becomes "ENSG00000123456", "ENSG00000182378.14_PAR_Y"
  * becomes "ENSG00000182378_PAR_Y". False when it has none. */
 bool gmv_gene_drop_version(const char *name, char *plain, size_t size);
 
-/* Finds the genes of a list in a file: by equal names; then, where neither side has two that differ in it alone, without
- * the version. Ownership: gmv_free match->at, also after an error. */
-gmv_status gmv_genes_match(gmv_gene_match *match, const gmv_names *list, const gmv_names *file);
-
-/* The genes in use before n_top has chosen, and every source's map to them: those of a checkpoint or of
+/* The genes in use before n_top has chosen, and every list's map to them: those of a checkpoint or of
  * data.genes.file, else those that all files have, in the order of the first. Collective; the same on every rank.
  * Errors: GMV_ERR_CONFIG, GMV_ERR_DATA. Ownership: gmv_names_fini(used), also after an error. */
-gmv_status gmv_genes_join(gmv_names *used, gmv_source *source, int files, const gmv_comm *comm,
-                          const gmv_cells_request *request);
+gmv_status gmv_genes_join(gmv_names *used, gmv_gene_lists *lists, const gmv_source *source, int files,
+                          const gmv_comm *comm, const gmv_cells_request *request);
 
 /* What the person must know of a join. Before genes that some file lacks are dropped: errors for names that do not fit.
  * Afterwards, on rank 0: lines of the log, at most a dozen for any number of files. */

@@ -31,9 +31,9 @@ static void add_name(line *text, const char *name)
 static line lacked_names(const gmv_gene_join *join, int f)
 {
     line text = {"", 0};
-    for (int64_t g = 0; g < join->list.n && text.names <= shown_names; g++) {
-        if (join->match[f].at[g] < 0) {
-            add_name(&text, join->list.at[g]);
+    for (int64_t g = 0; g < join->genes && text.names <= shown_names; g++) {
+        if (gmv_join_match(join, f)->at[g] < 0) {
+            add_name(&text, gmv_join_name(join, g));
         }
     }
     return text;
@@ -41,30 +41,39 @@ static line lacked_names(const gmv_gene_join *join, int f)
 
 static gmv_status other_names(const gmv_gene_join *join, int f, line *text)
 {
-    const gmv_names *genes = &join->source[f].genes;
+    const gmv_gene_list *genes = gmv_join_list(join, f);
+    const gmv_gene_match *match = gmv_join_match(join, f);
     bool *matched = NULL;
     GMV_TRY(GMV_NEW(matched, genes->n, "the join of genes"));
-    for (int64_t g = 0; g < join->list.n; g++) {
-        if (join->match[f].at[g] >= 0) {
-            matched[join->match[f].at[g]] = true;
+    for (int64_t g = 0; g < join->genes; g++) {
+        if (match->at[g] >= 0) {
+            matched[match->at[g]] = true;
         }
     }
     *text = (line){"", 0};
-    for (int64_t j = 0; j < genes->n && text->names <= shown_names; j++) {
+    for (int32_t j = 0; j < genes->n && text->names <= shown_names; j++) {
         if (!matched[j]) {
-            add_name(text, genes->at[j]);
+            add_name(text, join->lists->name.at[genes->gene[j]]);
         }
     }
     GMV_FREE(matched);
     return GMV_OK;
 }
 
-/* ", of which FILE has the columns a, b": what data.gene_column could name. */
-static gmv_status columns_of(const gmv_source *source, char *text, size_t size)
+/* " (there are a, b)": what data.gene_column could name. Rank 0 has the words, and what it says is what is printed. */
+static gmv_status columns_of(const gmv_gene_join *join, int f, char *text, size_t size)
 {
-    gmv_texts names;
+    gmv_h5 file;
+    gmv_table var;
+    gmv_texts names = {NULL, 0};
+    gmv_status status = GMV_OK;
     text[0] = '\0';
-    GMV_TRY(gmv_column_names(&source->matrix.var, &names));
+    if (join->comm->rank != 0) {
+        return GMV_OK;
+    }
+    GMV_TRY(gmv_h5_open(&file, join->source[f].path, NULL));
+    GMV_GO(gmv_table_open(&var, &file, join->source[f].place.var));
+    GMV_GO(gmv_column_names(&var, &names));
     for (int i = 0; i < names.n && i < 8; i++) {
         size_t used = strlen(text);
         snprintf(text + used, size - used, "%s%s", i > 0 ? ", " : " (there are ", gmv_shown(names.at[i]).at);
@@ -73,19 +82,17 @@ static gmv_status columns_of(const gmv_source *source, char *text, size_t size)
         size_t used = strlen(text);
         snprintf(text + used, size - used, "%s)", names.n > 8 ? " ..." : "");
     }
+done:
     gmv_texts_free(&names);
-    return GMV_OK;
+    gmv_h5_close(&file);
+    return status;
 }
 
 static int64_t found_everywhere(const gmv_gene_join *join)
 {
     int64_t n = 0;
-    for (int64_t g = 0; g < join->list.n; g++) {
-        bool everywhere = true;
-        for (int f = 0; f < join->files && everywhere; f++) {
-            everywhere = join->match[f].at[g] >= 0;
-        }
-        n += everywhere;
+    for (int64_t g = 0; g < join->genes; g++) {
+        n += gmv_join_everywhere(join, g);
     }
     return n;
 }
@@ -95,7 +102,7 @@ static int poorest(const gmv_gene_join *join)
 {
     int least = 0;
     for (int f = 1; f < join->files; f++) {
-        least = join->match[f].found < join->match[least].found ? f : least;
+        least = gmv_join_match(join, f)->found < gmv_join_match(join, least)->found ? f : least;
     }
     return least;
 }
@@ -106,10 +113,10 @@ static gmv_status unlike_names(const gmv_gene_join *join, int f, char *text, siz
     line others, lacked = lacked_names(join, f);
     char columns[300];
     GMV_TRY(other_names(join, f, &others));
-    GMV_TRY(columns_of(&join->source[f], columns, sizeof columns));
+    GMV_TRY(columns_of(join, f, columns, sizeof columns));
     snprintf(text, size,
              "%.200s names genes %.300s, this file %.300s; data.gene_column takes the names from a column of %s%.300s",
-             join->name, lacked.at, others.at[0] != '\0' ? others.at : "only those", join->source[f].matrix.var.path,
+             join->name, lacked.at, others.at[0] != '\0' ? others.at : "only those", join->source[f].place.var,
              columns);
     return GMV_OK;
 }
@@ -119,22 +126,22 @@ static gmv_status check_wanted(const gmv_gene_join *join)
 {
     line few = {"", 0};
     int64_t missing = 0;
-    for (int64_t g = 0; g < join->list.n; g++) {
+    for (int64_t g = 0; g < join->genes; g++) {
         bool somewhere = false;
-        for (int f = 0; f < join->files && !somewhere; f++) {
-            somewhere = join->match[f].at[g] >= 0;
+        for (int l = 0; l < join->lists->n && !somewhere; l++) {
+            somewhere = join->match[l].at[g] >= 0;
         }
         if (!somewhere) {
             missing++;
-            add_name(&few, join->list.at[g]);
+            add_name(&few, gmv_join_name(join, g));
         }
     }
     if (missing == 0) {
         return GMV_OK;
     }
     return GMV_FAIL(GMV_ERR_CONFIG, "%s: %" PRId64 " of %" PRId64 " genes are not in %s%s: %s", join->name, missing,
-                    join->list.n, join->files > 1 ? "any of the files, the first of which is " : "",
-                    join->source[0].file.path, few.at);
+                    join->genes, join->files > 1 ? "any of the files, the first of which is " : "",
+                    join->source[0].path, few.at);
 }
 
 gmv_status gmv_join_check(const gmv_gene_join *join)
@@ -142,7 +149,7 @@ gmv_status gmv_join_check(const gmv_gene_join *join)
     char why[1800];
     bool known = join->request->known_gene != NULL;
     int f = poorest(join);
-    int64_t found = join->match[f].found, n = join->list.n;
+    int64_t found = gmv_join_match(join, f)->found, n = join->genes;
     if (join->reference && !known) {
         GMV_TRY(check_wanted(join));
     }
@@ -151,13 +158,13 @@ gmv_status gmv_join_check(const gmv_gene_join *join)
         return GMV_FAIL(GMV_ERR_DATA,
                         "%s: has %" PRId64 " of the %" PRId64
                         " genes of %s, too few to say anything about its cells; %s",
-                        join->source[f].file.path, found, n, join->name, why);
+                        join->source[f].path, found, n, join->name, why);
     }
     if (!join->reference && found_everywhere(join) == 0) {
         GMV_TRY(unlike_names(join, f, why, sizeof why));
         return GMV_FAIL(GMV_ERR_DATA,
                         "%s: no gene is in all %d files, and %" PRId64 " are in this one and the first; %s",
-                        join->source[f].file.path, join->files, found, why);
+                        join->source[f].path, join->files, found, why);
     }
     return GMV_OK;
 }
@@ -168,23 +175,24 @@ static void report_versions(const gmv_gene_join *join)
     int64_t versions = 0, ambiguous = 0;
     int with = -1, without = -1;
     for (int f = 0; f < join->files; f++) {
-        const gmv_gene_match *match = &join->match[f];
+        const gmv_gene_match *match = gmv_join_match(join, f);
         versions += match->versions;
         ambiguous += match->ambiguous;
         with = with < 0 && match->versions > 0 ? f : with;
         without = without < 0 && match->ambiguous > 0 && match->versions == 0 ? f : without;
     }
     if (versions > 0) {
-        int32_t g = join->match[with].example;
+        const gmv_gene_match *match = gmv_join_match(join, with);
+        int32_t gene = gmv_join_list(join, with)->gene[match->at[match->example]];
         gmv_log("genes: %" PRId64 " names match without their Ensembl versions, such as '%s' of %s with '%s' of %s",
-                versions, gmv_shown(join->source[with].genes.at[join->match[with].at[g]]).at,
-                join->source[with].file.path, gmv_shown(join->list.at[g]).at, join->name);
+                versions, gmv_shown(join->lists->name.at[gene]).at, join->source[with].path,
+                gmv_shown(gmv_join_name(join, match->example)).at, join->name);
     }
     if (ambiguous > 0) {
         char example[200] = "";
         if (without >= 0) {
             snprintf(example, sizeof example, ", such as '%s'",
-                     gmv_shown(join->list.at[join->match[without].example]).at);
+                     gmv_shown(gmv_join_name(join, gmv_join_match(join, without)->example)).at);
         }
         gmv_warn("%" PRId64
                  " genes of %s match several that differ in the Ensembl version alone%s; they count as missing",
@@ -195,9 +203,9 @@ static void report_versions(const gmv_gene_join *join)
 static void report_reference(const gmv_gene_join *join)
 {
     int shown = 0, more = 0;
-    int64_t n = join->list.n;
+    int64_t n = join->genes;
     for (int f = 0; f < join->files; f++) {
-        int64_t found = join->match[f].found;
+        int64_t found = gmv_join_match(join, f)->found;
         if (found == n) {
             continue;
         }
@@ -208,58 +216,62 @@ static void report_reference(const gmv_gene_join *join)
         bool little = join->request->known_gene != NULL && found * 5 < n * 4;
         (little ? gmv_warn : gmv_log)("%s: has %" PRId64 " of the %" PRId64
                                       " genes of %s; the others are masked in its cells: %s",
-                                      join->source[f].file.path, found, n, join->name, lacked_names(join, f).at);
+                                      join->source[f].path, found, n, join->name, lacked_names(join, f).at);
         shown++;
     }
     if (more > 0) {
         int f = poorest(join);
-        gmv_log("genes: %d more files lack some; %s has least, %" PRId64, more, join->source[f].file.path,
-                join->match[f].found);
+        gmv_log("genes: %d more files lack some; %s has least, %" PRId64, more, join->source[f].path,
+                gmv_join_match(join, f)->found);
     }
 }
 
 /* How often a gene was seen, by its name without the version. */
 typedef struct seen_gene {
-    int files, last;
-    int64_t sum; /* of 1 + the numbers of these files: tells which one is missing when it is one */
+    int files, last; /* last: list, from 1 */
+    int64_t sum;     /* of 1 + the numbers of these files: tells which one is missing when it is one */
 } seen_gene;
 
-static gmv_status count_files(const gmv_gene_join *join, gmv_names *all, seen_gene **seen)
+static gmv_status count_files(const gmv_gene_join *join, seen_gene **seen)
 {
-    int64_t room = 0;
-    char text[128];
+    int *files = NULL;
+    int64_t *sum = NULL;
+    gmv_status status = GMV_OK;
+    GMV_GO(GMV_NEW(files, join->lists->n, "counts of genes"));
+    GMV_GO(GMV_NEW(sum, join->lists->n, "counts of genes"));
+    GMV_GO(GMV_NEW(*seen, join->lists->name.n, "counts of genes"));
     for (int f = 0; f < join->files; f++) {
-        const gmv_names *genes = &join->source[f].genes;
-        for (int64_t j = 0; j < genes->n; j++) {
-            bool plain = gmv_gene_drop_version(genes->at[j], text, sizeof text);
-            int64_t at;
-            GMV_TRY(gmv_names_add(all, plain ? text : genes->at[j], &at, NULL));
-            if (at >= room) {
-                GMV_TRY(GMV_GROW(*seen, room, 2 * at + 1024, "counts of genes"));
-                room = 2 * at + 1024;
-            }
-            if ((*seen)[at].last != f + 1) {
-                (*seen)[at].files++;
-                (*seen)[at].sum += f + 1;
-                (*seen)[at].last = f + 1;
+        files[join->source[f].list]++;
+        sum[join->source[f].list] += f + 1;
+    }
+    for (int l = 0; l < join->lists->n; l++) {
+        const gmv_gene_list *list = &join->lists->list[l];
+        for (int32_t j = 0; j < list->n; j++) {
+            seen_gene *gene = &(*seen)[join->plain[list->gene[j]]];
+            if (gene->last != l + 1) {
+                gene->files += files[l];
+                gene->sum += sum[l];
+                gene->last = l + 1;
             }
         }
     }
-    return GMV_OK;
+done:
+    GMV_FREE(files);
+    GMV_FREE(sum);
+    return status;
 }
 
 /* The file that alone lacks most genes. */
 static gmv_status report_cost(const gmv_gene_join *join)
 {
-    gmv_names all = {0};
     seen_gene *seen = NULL;
     int64_t *cost = NULL, whole = (int64_t)join->files * (join->files + 1) / 2;
     line few = {"", 0};
     gmv_status status = GMV_OK;
     int worst = 0;
     GMV_GO(GMV_NEW(cost, join->files, "counts of genes"));
-    GMV_GO(count_files(join, &all, &seen));
-    for (int64_t i = 0; i < all.n; i++) {
+    GMV_GO(count_files(join, &seen));
+    for (int64_t i = 0; i < join->lists->name.n; i++) {
         if (seen[i].files == join->files - 1) {
             cost[whole - seen[i].sum - 1]++;
         }
@@ -267,17 +279,18 @@ static gmv_status report_cost(const gmv_gene_join *join)
     for (int f = 1; f < join->files; f++) {
         worst = cost[f] > cost[worst] ? f : worst;
     }
-    for (int64_t i = 0; i < all.n && few.names <= shown_names; i++) {
-        if (seen[i].files == join->files - 1 && whole - seen[i].sum - 1 == worst) {
-            add_name(&few, all.at[i]);
+    for (int64_t i = 0; i < join->lists->name.n && few.names <= shown_names; i++) {
+        seen_gene *gene = &seen[join->plain[i]];
+        if (gene->files == join->files - 1 && whole - gene->sum - 1 == worst) {
+            add_name(&few, join->lists->name.at[join->plain[i]]);
+            gene->files = 0; /* once */
         }
     }
     if (cost[worst] > 0) {
-        gmv_log("genes: %s costs most: it alone lacks %" PRId64 " that all others have: %s",
-                join->source[worst].file.path, cost[worst], few.at);
+        gmv_log("genes: %s costs most: it alone lacks %" PRId64 " that all others have: %s", join->source[worst].path,
+                cost[worst], few.at);
     }
 done:
-    gmv_names_fini(&all);
     GMV_FREE(seen);
     GMV_FREE(cost);
     return status;
@@ -285,9 +298,9 @@ done:
 
 static gmv_status report_shared(const gmv_gene_join *join)
 {
-    int64_t shared = found_everywhere(join), least = join->source[0].genes.n, most = least;
+    int64_t shared = found_everywhere(join), least = gmv_join_list(join, 0)->n, most = least;
     for (int f = 1; f < join->files; f++) {
-        int64_t n = join->source[f].genes.n;
+        int64_t n = gmv_join_list(join, f)->n;
         least = n < least ? n : least;
         most = n > most ? n : most;
     }
@@ -298,8 +311,8 @@ static gmv_status report_shared(const gmv_gene_join *join)
             "data.genes.file would keep a list of which each file may lack some",
             shared, join->files);
     for (int f = 0; f < join->files && f < shown_files; f++) {
-        gmv_log("  %s: %" PRId64 " genes, %" PRId64 " of them in the first file", join->source[f].file.path,
-                join->source[f].genes.n, join->match[f].found);
+        gmv_log("  %s: %d genes, %" PRId64 " of them in the first file", join->source[f].path,
+                (int)gmv_join_list(join, f)->n, gmv_join_match(join, f)->found);
     }
     if (join->files > shown_files) {
         gmv_log("  and %d more files; the smallest has %" PRId64 " genes, the largest %" PRId64,
@@ -313,7 +326,7 @@ static gmv_status report_shared(const gmv_gene_join *join)
         int f = poorest(join);
         GMV_TRY(unlike_names(join, f, why, sizeof why));
         gmv_warn("%s: only %" PRId64 " genes are in all %d files, of %" PRId64 " in the smallest; %s",
-                 join->source[f].file.path, shared, join->files, least, why);
+                 join->source[f].path, shared, join->files, least, why);
     }
     return GMV_OK;
 }

@@ -207,6 +207,7 @@ gmv_status gmv_matrix_open(gmv_matrix *matrix, const gmv_h5 *file, const gmv_pla
 {
     memset(matrix, 0, sizeof *matrix);
     matrix->file = file;
+    matrix->place = *place;
     matrix->data = matrix->indices = matrix->indptr = -1;
     memcpy(matrix->name, place->name, sizeof matrix->name);
     for (char *c = matrix->name; *c != '\0'; c++) { /* it may come from the file, and is printed */

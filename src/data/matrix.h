@@ -7,7 +7,8 @@ typedef enum gmv_matrix_kind { GMV_MATRIX_CSR, GMV_MATRIX_CSC, GMV_MATRIX_DENSE 
 
 typedef struct gmv_matrix {
     const gmv_h5 *file;
-    char name[256]; /* as in data.matrix: "X", "raw/X", "layers/counts", "Gene Expression" */
+    gmv_place place; /* where it was found */
+    char name[256];  /* as in data.matrix: "X", "raw/X", "layers/counts", "Gene Expression" */
     gmv_matrix_kind kind;
     int64_t rows, cols;
     int64_t nnz;                 /* stored values */

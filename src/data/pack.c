@@ -142,10 +142,15 @@ static void name_row(const gmv_row_source *source, int64_t row, char *text, size
     gmv_free(cell);
 }
 
+static gmv_shown_text gene_name(const gmv_row_source *source, int64_t column)
+{
+    return gmv_shown(source->gene[source->name != NULL ? source->name[column] : column]);
+}
+
 static gmv_status bad_value(const gmv_row_source *source, int64_t row, int64_t column, double value)
 {
     char where[600];
-    gmv_shown_text shown = gmv_shown(source->gene[column]);
+    gmv_shown_text shown = gene_name(source, column);
     const char *gene = shown.at;
     name_row(source, row, where, sizeof where);
     if (isnan(value) || isinf(value)) {
@@ -226,7 +231,7 @@ static gmv_status gather_row(gmv_packer *packer, const gmv_row_source *source, c
             char where[600];
             name_row(source, block->first + i, where, sizeof where);
             return GMV_FAIL(GMV_ERR_DATA, "%s: gene '%s' is repeated; run X.sum_duplicates() and write the file again",
-                            where, gmv_shown(source->gene[packer->row[j] >> count_bits]).at);
+                            where, gene_name(source, (int64_t)(packer->row[j] >> count_bits)).at);
         }
     }
     return GMV_OK;

@@ -27,9 +27,10 @@ typedef struct gmv_packer {
 /* What messages need to name a place, and how genes of the file become genes in use. */
 typedef struct gmv_row_source {
     const gmv_matrix *matrix;
-    char *const *gene;  /* [matrix->cols] names in the file's order */
-    const int32_t *map; /* [matrix->cols] gene in use or -1; NULL: the same */
-    hid_t index;        /* names of the cells, or -1 */
+    char *const *gene;   /* names */
+    const int32_t *map;  /* [matrix->cols] gene in use or -1; NULL: the same */
+    hid_t index;         /* names of the cells, or -1 */
+    const int32_t *name; /* [matrix->cols] place in `gene` of the name of each; NULL: the same */
 } gmv_row_source;
 
 /* Whether so many genes take 32 bits each. */

@@ -34,7 +34,7 @@ typedef struct bucket {
 
 struct gmv_row_buckets {
     gmv_scratch file;
-    const gmv_matrix *matrix;
+    const gmv_matrix *matrix; /* while something is put or read: for messages */
     int64_t first, rows;  /* row 0, and how many */
     int64_t width, piece; /* rows of a bucket; bytes of a piece */
     int64_t buckets, values;
@@ -282,6 +282,7 @@ static gmv_status sort_rows(gmv_row_buckets *b, int64_t row)
 gmv_status gmv_row_buckets_next(gmv_block_reader *reader)
 {
     gmv_row_buckets *b = reader->matrix->by_rows;
+    b->matrix = reader->matrix; /* it was closed and opened since */
     gmv_block *block = &reader->block;
     int64_t first = reader->next - b->first, rows = 1;
     if (first < b->from || first >= b->to) {

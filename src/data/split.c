@@ -98,7 +98,7 @@ static gmv_status mark_files(gmv_cells *cells, const gmv_texts *patterns)
     return GMV_OK;
 }
 
-static gmv_status mark_levels(gmv_cells *cells, const gmv_factor *factor, const gmv_texts *levels)
+static gmv_status find_levels(const gmv_factor *factor, const gmv_texts *levels, bool *held)
 {
     for (int i = 0; i < levels->n; i++) {
         int level = 0;
@@ -111,11 +111,21 @@ static gmv_status mark_levels(gmv_cells *cells, const gmv_factor *factor, const 
             return GMV_FAIL(GMV_ERR_CONFIG, "data.validation: obs/%s has no level '%s'%s", factor->key,
                             gmv_shown(levels->at[i]).at, hint);
         }
-        for (gmv_gidx row = 0; row < cells->count; row++) {
-            cells->split.out[row] |= factor->code[row] == level;
-        }
+        held[level] = true;
     }
     return GMV_OK;
+}
+
+static gmv_status mark_levels(gmv_cells *cells, const gmv_factor *factor, const gmv_texts *levels)
+{
+    bool *held = NULL;
+    GMV_TRY(GMV_NEW(held, factor->levels, "levels"));
+    gmv_status status = find_levels(factor, levels, held);
+    for (gmv_gidx row = 0; row < cells->count && status == GMV_OK; row++) {
+        cells->split.out[row] = factor->code[row] >= 0 && held[factor->code[row]];
+    }
+    GMV_FREE(held);
+    return status;
 }
 
 /* What is held out, for messages: "0.1", "donor7.h5ad, ... (3 in all)", "d3, d7 of donor". */
@@ -158,12 +168,10 @@ static gmv_status count_rows(gmv_cells *cells, const gmv_comm *comm, const gmv_v
 }
 
 gmv_status gmv_split_load(gmv_cells *cells, const gmv_comm *comm, const gmv_cells_request *request,
-                          const gmv_source *source)
+                          const gmv_factor *key)
 {
     const gmv_validation *validation = request->validation;
     gmv_split *split = &cells->split;
-    gmv_factor factor = {0};
-    gmv_status status = GMV_OK;
     if (validation == NULL || !gmv_validation_splits(validation)) {
         return GMV_OK;
     }
@@ -174,13 +182,9 @@ gmv_status gmv_split_load(gmv_cells *cells, const gmv_comm *comm, const gmv_cell
     if (validation->files.n > 0) {
         GMV_TRY(gmv_comm_agree(comm, mark_files(cells, &validation->files)));
     } else if (validation->key != NULL) {
-        GMV_GO(gmv_factor_read(&factor, cells, comm, source, validation->key));
-        GMV_GO(gmv_comm_agree(comm, mark_levels(cells, &factor, &validation->levels)));
+        GMV_TRY(gmv_comm_agree(comm, mark_levels(cells, key, &validation->levels)));
     }
-    GMV_GO(count_rows(cells, comm, validation));
-done:
-    gmv_factor_fini(&factor);
-    return status;
+    return count_rows(cells, comm, validation);
 }
 
 /* Of one covariate: cells of each level in training and held out, on all ranks. */

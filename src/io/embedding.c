@@ -90,15 +90,19 @@ done:
 /* The files read, by the names that are their levels. */
 static gmv_status write_files(const gmv_h5ad *out, const gmv_cells *cells)
 {
-    GMV_TRY(gmv_h5ad_group(out, file_path, "categorical", "0.2.0"));
-    GMV_TRY(gmv_h5ad_attribute_bool(out, file_path, "ordered", false));
-    GMV_TRY(gmv_h5ad_strings(out, "obs/gmvae_file/categories", cells->files));
-    for (int f = 0; f < cells->files; f++) {
-        char *name = (char *)(uintptr_t)gmv_file_tail(cells->file, cells->files, f);
-        GMV_TRY(gmv_h5ad_write_strings(out, "obs/gmvae_file/categories", f, 1, &name));
-    }
-    GMV_TRY(gmv_h5ad_array(out, "obs/gmvae_file/codes", gmv_h5ad_code_type(cells->files), 1, &cells->total));
-    return write_file_codes(out, cells);
+    const char **name = NULL;
+    gmv_status status = GMV_OK;
+    GMV_GO(GMV_NEW(name, cells->files, "names of files"));
+    GMV_GO(gmv_file_tails(cells->file, cells->files, name));
+    GMV_GO(gmv_h5ad_group(out, file_path, "categorical", "0.2.0"));
+    GMV_GO(gmv_h5ad_attribute_bool(out, file_path, "ordered", false));
+    GMV_GO(gmv_h5ad_strings(out, "obs/gmvae_file/categories", cells->files));
+    GMV_GO(gmv_h5ad_write_strings(out, "obs/gmvae_file/categories", 0, cells->files, (char **)(void *)name));
+    GMV_GO(gmv_h5ad_array(out, "obs/gmvae_file/codes", gmv_h5ad_code_type(cells->files), 1, &cells->total));
+    GMV_GO(write_file_codes(out, cells));
+done:
+    GMV_FREE(name);
+    return status;
 }
 
 static gmv_status fill_skeleton(const gmv_h5ad *out, const gmv_cells *cells, const gmv_embedding *embedding)

@@ -39,6 +39,7 @@ class Genes(FormatTest):
         best = np.sort(np.argsort(-np.log1p(both.astype(np.float64)).var(0), kind="stable")[:5])
         self.assertEqual(loaded["gene"], names(*best))
         self.same(loaded, both[:, best])
+        self.assertEqual((loaded["sets"], loaded["present"]), (0, 140 * 5)) # every file has all that are chosen
 
     def test_the_first_file_may_cost_most(self):
         for name, genes in (("a.h5ad", 9), ("b.h5ad", 12), ("c.h5ad", 12)):

@@ -6,7 +6,9 @@
  * Options: matrix, batch and gene_column (comma-separated), label, n_top, flavor, genes_file, known_from (a file whose
  * genes and levels must be matched, as from a checkpoint), driver (auto, mpio, posix), shards, held_out, check (seconds),
  * embed (a path to write), gaps (of cells there), residence (auto, host, stream), window, memory, cache (auto, all, none),
- * cache_dir, usage (1: prints the memory that rank 0 had at most, and what it read). With batch_size (and epoch, first_batch) it prints what the batches of an epoch hold instead. */
+ * cache_dir, usage (1: prints the memory that rank 0 had at most, and what it read). With batch_size (and epoch,
+ * first_batch) it prints what the batches of an epoch hold instead; with spent=1 what loading took on the rank where it
+ * took most. */
 #include "gmvae/data.h"
 #include "gmvae/log.h"
 #include "gmvae/mem.h"
@@ -30,6 +32,7 @@ typedef struct options {
     char *known_from, *embed;
     bool gaps; /* some cells are left out of the embedding */
     bool usage;
+    bool spent;
     int64_t batch_size, epoch, first_batch;
 } options;
 
@@ -63,6 +66,8 @@ static void set_option(options *o, const char *name, char *value)
         o->usage = atoi(value) != 0;
     } else if (strcmp(name, "gaps") == 0) {
         o->gaps = atoi(value) != 0;
+    } else if (strcmp(name, "spent") == 0) {
+        o->spent = atoi(value) != 0;
     } else if (strcmp(name, "shards") == 0) {
         o->request.shards = atoi(value);
     } else if (strcmp(name, "check") == 0) {
@@ -412,6 +417,24 @@ static gmv_status embed(const options *o, const gmv_cells *cells, const gmv_comm
     return gmv_embedding_end(&file, comm, status);
 }
 
+/* Allocations, blocks of them at a time, bytes read from files. */
+static void print_spent(const gmv_comm *comm)
+{
+    int64_t spent[3] = {gmv_alloc_count(), gmv_alloc_most_live(), 0};
+    FILE *in = fopen("/proc/self/io", "r");
+    if (in != NULL) {
+        if (fscanf(in, "rchar: %" SCNd64, &spent[2]) != 1) {
+            spent[2] = 0;
+        }
+        fclose(in);
+    }
+    gmv_comm_max_i64(comm, spent, 3);
+    if (comm->rank == 0) {
+        printf("{\"allocations\": %" PRId64 ", \"blocks\": %" PRId64 ", \"read\": %" PRId64 "}\n", spent[0], spent[1],
+               spent[2]);
+    }
+}
+
 static gmv_status run(options *o, const gmv_comm *comm)
 {
     gmv_cells *cells = NULL, *known = NULL;
@@ -429,6 +452,10 @@ static gmv_status run(options *o, const gmv_comm *comm)
         o->request.known_factor = known->covariate;
     }
     GMV_GO(gmv_cells_load(&cells, comm, &o->request));
+    if (o->spent) {
+        print_spent(comm);
+        goto done;
+    }
     if (o->batch_size == 0) {
         GMV_GO(gmv_comm_agree(comm, sum_up(cells, sums)));
     }
