@@ -1,6 +1,6 @@
 /* Cells a second from a file into batches, beside the time that decompression alone takes.
  *
- *   bench_loader FILE [matrix=auto] [repeats=5] [threads=1] [batch=1024] [window=65536]
+ *   bench_loader FILE [matrix=auto] [repeats=5] [threads=1] [batch=1024] [window=32768]
  *
  * In turns, `repeats` times; medians are printed as one JSON line, by the clock and by core (work of all threads):
  *   inflate    every chunk of the matrix is read and decoded, and the values thrown away: no reader can be faster with
@@ -301,7 +301,7 @@ done:
 
 int main(int argc, char **argv)
 {
-    plan p = {.matrix = "auto", .repeats = 5, .threads = 1, .shards = 64, .batch = 1024, .window = 65536};
+    plan p = {.matrix = "auto", .repeats = 5, .threads = 1, .shards = 64, .batch = 1024, .window = 32768};
     for (int i = 1; i < argc; i++) {
         if (strncmp(argv[i], "matrix=", 7) == 0) {
             p.matrix = argv[i] + 7;
@@ -318,7 +318,7 @@ int main(int argc, char **argv)
         }
     }
     if (p.file == NULL || p.repeats < 1 || p.repeats > most_repeats || p.threads < 1 || p.batch < 1 || p.window < 256) {
-        fprintf(stderr, "usage: bench_loader FILE [matrix=auto] [repeats=5] [threads=1] [batch=1024] [window=65536]\n");
+        fprintf(stderr, "usage: bench_loader FILE [matrix=auto] [repeats=5] [threads=1] [batch=1024] [window=32768]\n");
         return 2;
     }
     gmv_comm comm;

@@ -92,7 +92,7 @@ typedef struct gmv_cells_request {
     int residence;            /* GMV_RESIDENCE_*: stream leaves the cells on disk, auto where they do not fit */
     int64_t window;           /* cells of all ranks that are read together when they are streamed */
     int cache;                /* GMV_CACHE_*: of which streamed files a packed copy is kept on disk */
-    const char *cache_dir;    /* where; NULL or "": $TMPDIR, or /tmp */
+    const char *cache_dir;    /* where; NULL or "": $TMPDIR, or /var/tmp */
     int64_t memory;           /* bytes for the packed matrix under auto; 0: most of what is available */
     double check_seconds;     /* as data.check_seconds; 0 opens files without another process's look at them */
     uint64_t seed;            /* of a fraction */

@@ -22,7 +22,7 @@ const char *gmv_scratch_directory(const char *wanted)
         return wanted;
     }
     const char *temporary = getenv("TMPDIR");
-    return temporary != NULL && temporary[0] != '\0' ? temporary : "/tmp";
+    return temporary != NULL && temporary[0] != '\0' ? temporary : "/var/tmp";
 }
 
 bool gmv_scratch_is_memory(const char *directory)

@@ -14,7 +14,7 @@ typedef struct gmv_scratch {
     int64_t needed; /* that it will have in the end, 0: not known; the message of a full disk says it */
 } gmv_scratch;
 
-/* `wanted`, or where that is "" $TMPDIR, or /tmp. Valid until the environment changes. */
+/* `wanted`, or where that is "" $TMPDIR, or /var/tmp, which keeps large files. Valid until the environment changes. */
 const char *gmv_scratch_directory(const char *wanted);
 
 /* Whether what is written to a directory takes memory of the machine (tmpfs). */

@@ -164,6 +164,7 @@ done:
 
 /* ---- who opens which ---- */
 
+/* Collective where there is a comm; the ranks agree afterwards. */
 static gmv_status open_source(gmv_source *source, const gmv_comm *comm)
 {
     if (source->input != NULL) {
@@ -172,8 +173,7 @@ static gmv_status open_source(gmv_source *source, const gmv_comm *comm)
     GMV_TRY(open_input(&source->input, source->path, comm, &source->place, NULL));
     source->input->matrix.by_rows = source->by_rows;
     source->by_rows = NULL;
-    gmv_status status = gmv_h5_same_stamp(&source->input->file, &source->stamp);
-    return comm != NULL ? gmv_comm_agree(comm, status) : status;
+    return gmv_h5_same_stamp(&source->input->file, &source->stamp);
 }
 
 /* What was put together of its rows outlives the matrix. */
