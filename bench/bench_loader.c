@@ -165,6 +165,7 @@ static void gather(const gmv_packed *packed, const int64_t *row, int n, gmv_batc
 #pragma omp parallel for schedule(static)
     for (int i = 0; i < n; i++) {
         gmv_nnz from = packed->indptr[row[i]];
+        gmv_packed_prefetch(packed, row[i + 1 < n ? i + 1 : i]);
         int32_t *restrict gene = batch->gene + batch->indptr[i], length = batch->indptr[i + 1] - batch->indptr[i];
         float *restrict count = batch->x + batch->indptr[i];
         for (int32_t k = 0; k < length; k++) {

@@ -130,6 +130,7 @@ gmv_status GMV_CPU(batch_fetch)(gmv_backend *b, const gmv_packed *shard, const i
     }
 #pragma omp parallel for schedule(dynamic, 16)
     for (int i = 0; i < n; i++) {
+        gmv_packed_prefetch(shard, rows[i + 1 < n ? i + 1 : i]);
         fetch_row(shard, rows[i], input, input_of, i, batch, count);
     }
     transpose(batch, count, (int32_t *)(void *)scratch);
