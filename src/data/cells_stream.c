@@ -293,13 +293,20 @@ static gmv_status take_file(void *context, gmv_source *source, int64_t first, in
                                 source->first + first, source->first + end, cached);
 }
 
+/* One block of every shard makes a window, or more of them. The blocks of a shard have all but the same size: a window
+ * that happened to get the small ends of many shards would have few cells. */
+static int64_t rows_of_block(const gmv_cells *cells, int64_t window)
+{
+    int64_t most = window / cells->shards, rows = (cells->total + cells->shards - 1) / cells->shards;
+    most = most > most_block_rows ? most_block_rows : most < least_block_rows ? least_block_rows : most;
+    int64_t blocks = (rows + most - 1) / most;
+    return blocks > 0 ? (rows + blocks - 1) / blocks : most;
+}
+
 gmv_status gmv_cells_to_stream(gmv_cells *cells, const gmv_comm *comm, const gmv_cells_request *request,
                                gmv_source *source, const gmv_gene_lists *lists)
 {
-    int64_t block_rows = request->window / cells->shards;
-    block_rows = block_rows > most_block_rows ? most_block_rows : block_rows;
-    block_rows = block_rows < least_block_rows ? least_block_rows : block_rows;
-    GMV_TRY(gmv_stream_create(&cells->stream, cells, block_rows));
+    GMV_TRY(gmv_stream_create(&cells->stream, cells, rows_of_block(cells, request->window)));
     census pass = {.cells = cells, .request = request, .source = source};
     pass.walk = (row_walk){cells, lists, cells->genes, take_rows, &pass, 0};
     GMV_TRY(open_cache(&pass, comm, request, source));
