@@ -11,7 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { block_rows = 1 << 14 };
+enum { block_rows = 1 << 14, missing8 = 255 };
 
 /* What a column is read for. */
 typedef enum column_use { COVARIATE, LABEL, VALIDATION } column_use;
@@ -209,26 +209,58 @@ gmv_status gmv_factors_unite(gmv_factors *factors, const gmv_comm *comm)
 
 /* ---- codes ---- */
 
-/* Of the rows [first, end) of a file. */
-static gmv_status read_codes(factor_reader *reader, const gmv_column *column, int64_t first, int64_t end, int32_t *code)
+/* Room for `count` of them, a byte each where that is enough: of streamed cells this is what memory is needed for. The
+ * levels are known. */
+static gmv_status make_codes(factor_reader *reader, int64_t count)
 {
-    int32_t *to = NULL;
-    if (end <= first) {
-        return GMV_OK;
+    return reader->level.n < missing8 ? GMV_NEW(reader->factor->code8, count, "codes of cells")
+                                      : GMV_NEW(reader->factor->code, count, "codes of cells");
+}
+
+static void put_code(gmv_factor *factor, int64_t i, int32_t code)
+{
+    if (factor->code8 != NULL) {
+        factor->code8[i] = (uint8_t)(code < 0 ? missing8 : code);
+    } else {
+        factor->code[i] = code;
     }
+}
+
+/* Of rows [first, first + n) of a file, in levels of all files. @param[in] to  of the file's own categories */
+static gmv_status read_block(factor_reader *reader, const gmv_column *column, const int32_t *to, int64_t first,
+                             int64_t n, int32_t *code)
+{
     if (column->kind != GMV_COLUMN_CATEGORICAL) {
-        return walk_texts(reader, column, first, end, NULL, code);
+        return walk_texts(reader, column, first, first + n, NULL, code);
     }
-    GMV_TRY(gmv_column_codes(column, first, end - first, code));
-    GMV_TRY(GMV_NEW(to, column->level.n, "levels"));
+    GMV_TRY(gmv_column_codes(column, first, n, code));
+    for (int64_t i = 0; i < n; i++) {
+        code[i] = code[i] < 0 ? -1 : to[code[i]];
+    }
+    return GMV_OK;
+}
+
+/* Of the rows [first, end) of a file, which are local rows from `at` on. */
+static gmv_status read_codes(factor_reader *reader, const gmv_column *column, int64_t first, int64_t end, int64_t at)
+{
+    int32_t *to = NULL, *code = NULL;
+    gmv_status status = GMV_OK;
+    GMV_GO(GMV_NEW(to, column->level.n, "levels"));
+    GMV_GO(GMV_NEW(code, end - first < block_rows ? end - first : block_rows, "codes of cells"));
     for (int i = 0; i < column->level.n; i++) {
         to[i] = (int32_t)gmv_names_find(&reader->level, column->level.at[i]);
     }
-    for (int64_t i = 0; i < end - first; i++) {
-        code[i] = code[i] < 0 ? -1 : to[code[i]];
+    for (int64_t row = first, n; row < end; row += n) {
+        n = end - row < block_rows ? end - row : block_rows;
+        GMV_GO(read_block(reader, column, to, row, n, code));
+        for (int64_t i = 0; i < n; i++) {
+            put_code(reader->factor, at + row - first + i, code[i]);
+        }
     }
+done:
     GMV_FREE(to);
-    return GMV_OK;
+    GMV_FREE(code);
+    return status;
 }
 
 typedef struct code_visit {
@@ -251,9 +283,9 @@ static gmv_status read_file(void *context, gmv_source *source, int64_t first, in
             gmv_column_open(&column, &source->input->matrix.obs, reader->name, use_key[reader->use]);
         status = status == GMV_OK ? opened : status;
         if (status == GMV_OK && end > first) {
-            int32_t *code = reader->factor->code + (source->first + first - cells->first);
             status = check_column(reader, &column, source->input);
-            status = status == GMV_OK ? read_codes(reader, &column, first, end, code) : status;
+            status = status == GMV_OK ? read_codes(reader, &column, first, end, source->first + first - cells->first)
+                                      : status;
         }
         gmv_column_close(&column);
     }
@@ -267,11 +299,12 @@ static gmv_status take_files(factor_reader *reader, const gmv_cells *cells, cons
     gmv_status status = GMV_OK;
     GMV_GO(GMV_NEW(level, cells->files, "levels"));
     GMV_GO(gmv_file_levels(&reader->level, reader->fixed, cells->file, cells->files, level));
+    GMV_GO(make_codes(reader, cells->count));
     for (int f = 0; f < cells->files; f++) {
         int64_t first, end;
         gmv_local_rows(cells, &source[f], &first, &end);
         for (int64_t row = first; row < end; row++) {
-            reader->factor->code[source[f].first + row - cells->first] = level[f];
+            put_code(reader->factor, source[f].first + row - cells->first, level[f]);
         }
     }
 done:
@@ -293,7 +326,6 @@ static gmv_status make_room(const gmv_factors *factors, gmv_cells *cells, gmv_fa
         }
         reader->factor = reader->use == COVARIATE ? &cells->covariate[k] : reader->use == LABEL ? cells->label : key;
         GMV_TRY(gmv_copy_text(&reader->factor->key, reader->name));
-        GMV_TRY(GMV_NEW(reader->factor->code, cells->count, "codes of cells"));
     }
     return GMV_OK;
 }
@@ -303,7 +335,7 @@ static gmv_status finish(factor_reader *reader, const gmv_cells *cells, const gm
 {
     gmv_factor *factor = reader->factor;
     for (int64_t i = 0; i < cells->count; i++) {
-        reader->missing += factor->code[i] < 0;
+        reader->missing += gmv_factor_code(factor, i) < 0;
     }
     gmv_comm_sum_i64(comm, &reader->missing, 1);
     if (reader->missing > 0 && reader->use == COVARIATE) {
@@ -333,7 +365,7 @@ gmv_status gmv_factors_load(gmv_factors *factors, gmv_cells *cells, const gmv_co
     for (int k = 0; k < factors->n && status == GMV_OK; k++) {
         bool file = is_file_key(&factors->reader[k]);
         columns = columns || !file;
-        status = file ? take_files(&factors->reader[k], cells, source) : GMV_OK;
+        status = file ? take_files(&factors->reader[k], cells, source) : make_codes(&factors->reader[k], cells->count);
     }
     GMV_TRY(gmv_comm_agree(comm, status));
     if (columns) {
@@ -397,20 +429,6 @@ void gmv_factors_fini(gmv_factors *factors)
 
 /* ---- as batches have them ---- */
 
-/* A byte a cell where that is enough: of streamed cells this is what memory is needed for. */
-static gmv_status make_small(gmv_factor *factor, int64_t count)
-{
-    if (factor->levels >= 255) {
-        return GMV_OK;
-    }
-    GMV_TRY(GMV_NEW(factor->code8, count, "codes of cells"));
-    for (int64_t i = 0; i < count; i++) {
-        factor->code8[i] = (uint8_t)(factor->code[i] < 0 ? 255 : factor->code[i]);
-    }
-    GMV_FREE(factor->code);
-    return GMV_OK;
-}
-
 /* One-hot column of every local row and key: the key's offset plus its level. */
 static gmv_status fill_levels(gmv_cells *cells)
 {
@@ -432,14 +450,11 @@ static gmv_status fill_levels(gmv_cells *cells)
 
 gmv_status gmv_factors_finish(gmv_cells *cells, const gmv_comm *comm)
 {
-    gmv_status status = GMV_OK;
     if (cells->stream == NULL) {
         return gmv_comm_agree(comm, fill_levels(cells));
     }
     for (int c = 0; c < cells->covariates; c++) {
         cells->levels += cells->covariate[c].levels;
-        status = status == GMV_OK ? make_small(&cells->covariate[c], cells->count) : status;
     }
-    status = status == GMV_OK && cells->label != NULL ? make_small(cells->label, cells->count) : status;
-    return gmv_comm_agree(comm, status);
+    return GMV_OK;
 }

@@ -122,7 +122,8 @@ static gmv_status mark_levels(gmv_cells *cells, const gmv_factor *factor, const 
     GMV_TRY(GMV_NEW(held, factor->levels, "levels"));
     gmv_status status = find_levels(factor, levels, held);
     for (gmv_gidx row = 0; row < cells->count && status == GMV_OK; row++) {
-        cells->split.out[row] = factor->code[row] >= 0 && held[factor->code[row]];
+        int32_t code = gmv_factor_code(factor, row);
+        cells->split.out[row] = code >= 0 && held[code];
     }
     GMV_FREE(held);
     return status;
