@@ -1,5 +1,5 @@
-/* Rows of a matrix that is stored by genes, in memory (row_buckets.c has them on disk). The local values are counted first; then windows of whole rows are
- * filled, each in one pass over the file, and handed out row by row.
+/* Rows of a matrix that is stored by genes, in memory (row_buckets.c has them on disk). The local values are counted first;
+ * then windows of whole rows are filled, each in one pass over the file, and handed out row by row.
  *
  * A window holds 3/8 of the local values at 8 bytes each: not more than the packed counts of this rank take (3
  * bytes or 5 each), and three or four passes whatever the size. With it come 64 MiB to read into, 16 bytes for

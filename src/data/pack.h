@@ -60,6 +60,11 @@ bool gmv_packer_add_numbers(gmv_packer *packer, const gmv_narrow *narrow, gmv_nu
 bool gmv_packer_add_row(gmv_packer *packer, const int32_t *column, const uint32_t *count, int64_t n, int64_t cols,
                         const int32_t *map);
 
+/* Inside the packer: room for one row of n values more, which does not grow where it is lent; an entry of the list of
+ * large counts. */
+bool gmv_packer_make_room(gmv_packer *packer, int64_t n);
+gmv_status gmv_packer_append_large(gmv_packer *packer, gmv_nnz at, uint32_t count);
+
 /* Appends the rows of another packer of the same genes. */
 gmv_status gmv_packer_append(gmv_packer *packer, const gmv_packer *from);
 
