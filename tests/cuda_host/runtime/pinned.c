@@ -45,7 +45,8 @@ static cudaError_t allocate(void **block, size_t bytes)
         return cudaSuccess;
     }
     void *memory = NULL;
-    if (posix_memalign(&memory, (size_t)sysconf(_SC_PAGESIZE), bytes) != 0) {
+    size_t page = (size_t)sysconf(_SC_PAGESIZE); /* whole pages: nothing else lies there that could be registered */
+    if (posix_memalign(&memory, page, (bytes + page - 1) / page * page) != 0) {
         return cudaErrorMemoryAllocation;
     }
     memset(memory, 0xff, bytes);
