@@ -28,7 +28,7 @@ GMV_HD uint32_t gmv_packed_count(const gmv_packed *packed, gmv_nnz at)
 
 #if !defined(__CUDACC__)
 /* Asks the caches for the start of a row that is needed soon: of rows in random order the processor cannot foresee it, of
- * the rest of a row it can. Host memory. Not collective, cannot fail. */
+ * the rest of a row it can. Host memory. Not collective, cannot fail. @param[in] row  0 <= row < rows */
 static inline void gmv_packed_prefetch(const gmv_packed *packed, int64_t row)
 {
     enum { lines = 8, line = 64 };

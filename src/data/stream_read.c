@@ -42,11 +42,17 @@ static bool begin(worker *w, const gmv_cells *cells, gmv_row_filter filter)
     return w->ready;
 }
 
-static void end(worker *w)
+static void leave_file(worker *w)
 {
     if (w->file != NULL) {
         gmv_row_reader_fini(&w->row);
     }
+    w->file = NULL;
+}
+
+static void end(worker *w)
+{
+    leave_file(w);
     gmv_cache_reader_fini(&w->cache);
     gmv_packer_fini(&w->own);
     gmv_packer_fini(&w->direct);
@@ -164,13 +170,16 @@ static bool turn_to(worker *w, const struct gmv_stream_file *file)
     if (w->file == file && w->checked) {
         return true;
     }
-    if (w->file != file && w->file != NULL) {
-        gmv_row_reader_fini(&w->row);
+    if (w->file != file) {
+        leave_file(w);
+        if (gmv_row_reader_init(&w->row, &file->store, file->cols, file->map) != GMV_OK) {
+            gmv_row_reader_fini(&w->row);
+            return false;
+        }
+        w->file = file;
     }
-    bool same = w->file == file;
-    w->file = file;
     w->checked = is_unchanged(file);
-    return w->checked && (same || gmv_row_reader_init(&w->row, &file->store, file->cols, file->map) == GMV_OK);
+    return w->checked;
 }
 
 /* The wanted ones of rows [first, end) of a file, as it is stored. @return -1, or the row at which it failed */
