@@ -78,6 +78,9 @@ typedef struct gmv_slots {
 gmv_status gmv_slots_init(gmv_slots *slots, const gmv_cells *cells, int64_t rows, int64_t values, int64_t large);
 void gmv_slots_fini(gmv_slots *slots);
 
+/* Threads that read ahead: a few beside a step on these cores, beside a device's all but the one that feeds it. */
+int gmv_stream_threads(bool host_computes);
+
 /* Reads the wanted rows of the spans, each of them within a block, into slot `half`, in order, by `threads` threads.
  * Does not call HDF5 or MPI: may run beside everything else. Not collective.
  * @return  -1, or the row at which it failed: gmv_stream_fail has the words */

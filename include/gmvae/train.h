@@ -124,8 +124,9 @@ typedef struct gmv_order {
     bool running;
 } gmv_order;
 
-/* @param[in] shard  [pieces + 1], copied: piece p of a batch takes from shards [shard[p], shard[p + 1]) */
-gmv_status gmv_order_init(gmv_order *order, const gmv_sampler *sampler, const int *shard, int pieces);
+/* @param[in] shard    [pieces + 1], copied: piece p of a batch takes from shards [shard[p], shard[p + 1])
+ * @param[in] threads  that read streamed cells ahead, at least 1 */
+gmv_status gmv_order_init(gmv_order *order, const gmv_sampler *sampler, const int *shard, int pieces, int threads);
 void gmv_order_fini(gmv_order *order);
 
 /* Makes row and start those that hold a batch. No work on the batches before it may be under way.

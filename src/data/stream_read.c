@@ -299,6 +299,12 @@ static gmv_gidx read_some(worker *w, gmv_span span, const slot_writer *to, bool 
     return read_span(w, span, &w->own);
 }
 
+int gmv_stream_threads(bool host_computes)
+{
+    int all = omp_get_max_threads();
+    return host_computes || all == 1 ? 1 + all / 4 : all - 1;
+}
+
 static bool uses_all_genes(const gmv_stream *stream)
 {
     bool all = true;

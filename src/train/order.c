@@ -4,7 +4,6 @@
 #include "gmvae/mem.h"
 #include "gmvae/train.h"
 
-#include <omp.h>
 #include <string.h>
 
 /* What the thread makes. */
@@ -93,7 +92,7 @@ static gmv_status reserve_slots(gmv_order *order, int64_t *rows, int64_t *batche
     return GMV_OK;
 }
 
-gmv_status gmv_order_init(gmv_order *order, const gmv_sampler *sampler, const int *shard, int pieces)
+gmv_status gmv_order_init(gmv_order *order, const gmv_sampler *sampler, const int *shard, int pieces, int threads)
 {
     memset(order, 0, sizeof *order);
     order->sampler = sampler;
@@ -102,7 +101,7 @@ gmv_status gmv_order_init(gmv_order *order, const gmv_sampler *sampler, const in
     GMV_TRY(GMV_NEW(order->next, 1, "the order of cells"));
     struct gmv_order_next *next = order->next;
     *next = (struct gmv_order_next){.epoch = -1, .failed = -1, .windows = {.epoch = -1}};
-    next->threads = 1 + omp_get_max_threads() / 4; /* beside the CPU's step, or a device's */
+    next->threads = threads;
     GMV_TRY(GMV_NEW(order->shard, pieces + 1, "pieces of a batch"));
     memcpy(order->shard, shard, ((size_t)pieces + 1) * sizeof *shard);
     int64_t batches = sampler->batches;

@@ -44,8 +44,8 @@ static gmv_status reduce_part(gmv_trainer *trainer, gmv_part part)
 {
     const int64_t *start = trainer->model->part_start;
     int64_t extra = part == GMV_PART_ENCODER ? GMV_GRAD_EXTRA : 0, n = start[part + 1] - start[part] + extra;
-    return trainer->backend->op->allreduce_f32(
-        trainer->backend, gmv_vec_of(trainer->model->params.grad + start[part] - extra, n));
+    return trainer->backend->op->allreduce_f32(trainer->backend,
+                                               gmv_vec_of(trainer->model->params.grad + start[part] - extra, n));
 }
 
 /* Called by the backward pass: the sum over ranks of a part runs beside the work on the next. */
@@ -73,8 +73,12 @@ static gmv_status gradient_of(gmv_trainer *trainer, int n)
     GMV_TRY(b->op->clear(b, model->params.extra, (GMV_GRAD_EXTRA + model->params.total) * (int64_t)sizeof(float)));
     GMV_TRY(b->op->add_column_sums(b, gmv_mat_of(&model->step->stop, 1, 1), NULL, stop));
     if (n > 0) {
-        gmv_pass pass = {.batch = &trainer->feed.batch, .draws = (int)trainer->config->train_mc_samples, .training = true,
-                         .ready = part_is_ready, .context = trainer, .probability = true};
+        gmv_pass pass = {.batch = &trainer->feed.batch,
+                         .draws = (int)trainer->config->train_mc_samples,
+                         .training = true,
+                         .ready = part_is_ready,
+                         .context = trainer,
+                         .probability = true};
         return gmv_model_run(model, &pass);
     }
     for (int part = GMV_PARTS - 1; trainer->fixed == NULL && part >= 0; part--) {
@@ -140,7 +144,8 @@ static gmv_status fast_step(gmv_trainer *trainer, gmv_step *values)
     GMV_TRY(b->op->sequence_begin(b, key_of(trainer, n, ahead, fetched), &known));
     if (!known) {
         GMV_TRY(fetched ? GMV_OK : fetch(trainer, n));
-        GMV_TRY(ahead > 0 ? gmv_feed_ahead(feed, &trainer->model->step->next_row, ahead, trainer->model->input) : GMV_OK);
+        GMV_TRY(ahead > 0 ? gmv_feed_ahead(feed, &trainer->model->step->next_row, ahead, trainer->model->input)
+                          : GMV_OK);
         GMV_TRY(gradient_of(trainer, n));
         GMV_TRY(b->op->allreduce_wait(b));
         GMV_TRY(update(trainer));
@@ -203,8 +208,8 @@ static gmv_status not_finite(const gmv_trainer *trainer, const gmv_taken_step *t
 static gmv_status see_outcome(gmv_trainer *trainer)
 {
     gmv_outcome outcome;
-    GMV_TRY(gmv_comm_fail_alone(trainer->comm,
-                                trainer->backend->op->collect(trainer->backend, &outcome, sizeof outcome)));
+    GMV_TRY(
+        gmv_comm_fail_alone(trainer->comm, trainer->backend->op->collect(trainer->backend, &outcome, sizeof outcome)));
     trainer->seen = trainer->taken[trainer->steps_seen++ % GMV_REPORTS];
     double loss = 0.0;
     for (int i = 0; i < GMV_TERMS; i++) {
@@ -292,7 +297,7 @@ static gmv_status plan_order(gmv_trainer *trainer, int *most)
         int n = gmv_sampler_most(sampler, shard[p], shard[p + 1]);
         *most = n > *most ? n : *most;
     }
-    GMV_GO(gmv_order_init(&trainer->order, sampler, shard, mine));
+    GMV_GO(gmv_order_init(&trainer->order, sampler, shard, mine, gmv_stream_threads(trainer->backend->host_memory)));
 done:
     gmv_free(shard);
     return status;
@@ -327,11 +332,12 @@ gmv_status gmv_trainer_init(gmv_trainer *trainer, const gmv_config *config, cons
     int most;
     GMV_TRY(plan_order(trainer, &most));
     GMV_TRY(gmv_model_reserve(model, most, (int)config->train_mc_samples, true));
-    GMV_TRY(gmv_model_reserve(model, GMV_EVAL_CELLS,
-                              config->eval_epoch_samples < GMV_EVAL_DRAWS ? (int)config->eval_epoch_samples : GMV_EVAL_DRAWS,
-                              true));
+    GMV_TRY(gmv_model_reserve(
+        model, GMV_EVAL_CELLS,
+        config->eval_epoch_samples < GMV_EVAL_DRAWS ? (int)config->eval_epoch_samples : GMV_EVAL_DRAWS, true));
     GMV_TRY(gmv_feed_open(&trainer->feed, b, cells, most, (int)config->data_residence, &trainer->order.slots));
-    GMV_TRY(b->op->allocate(b, (void **)&trainer->cluster_mass, model->clusters * (int64_t)sizeof(float), "cluster mass"));
+    GMV_TRY(
+        b->op->allocate(b, (void **)&trainer->cluster_mass, model->clusters * (int64_t)sizeof(float), "cluster mass"));
     GMV_TRY(b->op->allocate(b, (void **)&trainer->outcome, sizeof *trainer->outcome, "outcome of a step"));
     if (exact) {
         int64_t n = model->params.total + GMV_GRAD_EXTRA + 1;

@@ -305,7 +305,7 @@ static gmv_status trace_epoch(const options *o, const gmv_cells *cells, const gm
     int64_t labels = cells->label != NULL ? cells->label->levels : 0;
     GMV_GO(gmv_sampler_init(&sampler, comm, cells, o->request.seed, o->batch_size, o->request.window));
     int shard[2] = {sampler.first_shard, sampler.end_shard};
-    GMV_GO(gmv_order_init(&order, &sampler, shard, 1));
+    GMV_GO(gmv_order_init(&order, &sampler, shard, 1, gmv_stream_threads(true)));
     GMV_GO(GMV_NEW(trace.hash, sampler.batches, "batches"));
     GMV_GO(GMV_NEW(trace.of_label, sampler.batches * labels, "batches"));
     GMV_GO(GMV_NEW(trace.seen, cells->count / 8 + 1, "cells"));
