@@ -78,7 +78,9 @@ template <bool exponentials> static __global__ void function_kernel(float *sum)
     }
 }
 
-static __global__ void empty_kernel() {}
+static __global__ void empty_kernel()
+{
+}
 
 static int repeats = 7;
 static cudaStream_t stream;
@@ -107,8 +109,8 @@ static double best(const std::function<void()> &work)
 }
 
 /* TFLOP/s of [rows, depth] times [depth, cols] with sums in fp32. */
-static double product(cublasHandle_t blas, cudaDataType_t type, cublasComputeType_t compute, const void *a, const void *b,
-                      float *c)
+static double product(cublasHandle_t blas, cudaDataType_t type, cublasComputeType_t compute, const void *a,
+                      const void *b, float *c)
 {
     const float one = 1.0f, zero = 0.0f;
     double seconds = best([&] {
@@ -177,8 +179,8 @@ int main(int argc, char **argv)
            "\"bf16_TFLOP_per_s\": %.1f, \"tf32_TFLOP_per_s\": %.1f, \"fp32_TFLOP_per_s\": %.1f, "
            "\"graph_of_%d_us\": %.2f, \"host_copy_GB_per_s\": %.1f}\n",
            device.name, device.multiProcessorCount, driver, runtime, 2e-9 * (double)copy_bytes / copy,
-           1e-9 * (double)l2_bytes * l2_rounds / l2, 1e-9 * functions / exponentials, 1e-9 * functions / logarithms, bf16,
-           tf32, fp32, (int)graph_kernels, 1e6 * replay(), 1e-9 * (double)host_bytes / host_copy);
+           1e-9 * (double)l2_bytes * l2_rounds / l2, 1e-9 * functions / exponentials, 1e-9 * functions / logarithms,
+           bf16, tf32, fp32, (int)graph_kernels, 1e6 * replay(), 1e-9 * (double)host_bytes / host_copy);
     cublasDestroy(blas);
     cudaFreeHost(host);
     cudaFree(from);

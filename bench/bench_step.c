@@ -91,17 +91,18 @@ static void print_result(const gmv_config *config, const gmv_trainer *trainer, c
     char backend[512];
     gmv_backend_describe(trainer->backend, backend, sizeof backend);
     double batch = (double)config->train_batch_size;
-    printf("{\"bench\": \"step\", \"program\": \"gmvae_dist\", \"version\": \"%s\", \"backend\": \"%s\", \"ranks\": %d, "
-           "\"genes\": %ld, \"nonzeros\": %.1f, \"batch\": %lld, \"draws\": %lld, \"precision\": \"%s\", \"reduction\": "
-           "\"%s\", \"steps\": %ld, \"step_ms_median\": %.4f, \"step_ms_min\": %.4f, \"step_ms_max\": %.4f, "
-           "\"cells_per_s\": %.1f, \"reconstruction\": %.3f}\n",
-           GMVAE_VERSION, backend, trainer->comm->size, p->genes,
-           (double)trainer->cells->packed.indptr[trainer->cells->packed.rows] / (double)trainer->cells->packed.rows,
-           (long long)config->train_batch_size, (long long)config->train_mc_samples,
-           gmv_config_choice("train.precision", config->train_precision),
-           gmv_config_choice("train.reduction", config->train_reduction), p->steps, 1e3 * seconds[p->steps / 2],
-           1e3 * seconds[0], 1e3 * seconds[p->steps - 1], batch * (double)p->steps / total,
-           trainer->last[GMV_TERM_RECONSTRUCTION]);
+    printf(
+        "{\"bench\": \"step\", \"program\": \"gmvae_dist\", \"version\": \"%s\", \"backend\": \"%s\", \"ranks\": %d, "
+        "\"genes\": %ld, \"nonzeros\": %.1f, \"batch\": %lld, \"draws\": %lld, \"precision\": \"%s\", \"reduction\": "
+        "\"%s\", \"steps\": %ld, \"step_ms_median\": %.4f, \"step_ms_min\": %.4f, \"step_ms_max\": %.4f, "
+        "\"cells_per_s\": %.1f, \"reconstruction\": %.3f}\n",
+        GMVAE_VERSION, backend, trainer->comm->size, p->genes,
+        (double)trainer->cells->packed.indptr[trainer->cells->packed.rows] / (double)trainer->cells->packed.rows,
+        (long long)config->train_batch_size, (long long)config->train_mc_samples,
+        gmv_config_choice("train.precision", config->train_precision),
+        gmv_config_choice("train.reduction", config->train_reduction), p->steps, 1e3 * seconds[p->steps / 2],
+        1e3 * seconds[0], 1e3 * seconds[p->steps - 1], batch * (double)p->steps / total,
+        trainer->last[GMV_TERM_RECONSTRUCTION]);
 }
 
 static gmv_status run(const gmv_comm *comm, const plan *p, int overrides, const char **override)
@@ -119,7 +120,8 @@ static gmv_status run(const gmv_comm *comm, const plan *p, int overrides, const 
     GMV_GO(GMV_NEW(seconds, p->steps, "times"));
     gmv_backend_options options = {.name = gmv_config_choice("backend", config.backend),
                                    .precision = (gmv_precision)config.train_precision,
-                                   .share_gpu = config.runtime_share_gpu, .timeout = config.runtime_timeout};
+                                   .share_gpu = config.runtime_share_gpu,
+                                   .timeout = config.runtime_timeout};
     GMV_GO(gmv_bench_cells_init(&cells, comm, p->cells, (int32_t)p->genes, (int)p->nonzeros, (int)p->levels,
                                 (int)config.data_shards));
     GMV_GO(gmv_backend_open(&backend, &options, comm));

@@ -110,8 +110,14 @@ gmv_status gmv_bench_cells_init(gmv_cells *cells, const gmv_comm *comm, int64_t 
     memset(cells, 0, sizeof *cells);
     int first_shard = (int)((int64_t)shards * comm->rank / comm->size);
     int end_shard = (int)((int64_t)shards * (comm->rank + 1) / comm->size);
-    *cells = (gmv_cells){.total = rows, .shards = shards, .first_shard = first_shard, .end_shard = end_shard,
-                         .first = rows * first_shard / shards, .genes = genes, .covariates = 1, .levels = levels};
+    *cells = (gmv_cells){.total = rows,
+                         .shards = shards,
+                         .first_shard = first_shard,
+                         .end_shard = end_shard,
+                         .first = rows * first_shard / shards,
+                         .genes = genes,
+                         .covariates = 1,
+                         .levels = levels};
     cells->count = rows * end_shard / shards - cells->first;
     cells->packed = (gmv_packed){.rows = cells->count, .genes = genes, .first_cell = cells->first, .covariates = 1};
     builder b = {.packed = &cells->packed};

@@ -382,8 +382,7 @@ static inline float *t_get_mat(gmv_mat m)
 {
     float *image = t_image(m.at, m.rows, m.cols, m.ld), *values = t_host_floats((size_t)m.rows * (size_t)m.cols);
     for (int i = 0; i < m.rows; i++) {
-        memcpy(values + (size_t)i * (size_t)m.cols, image + (size_t)i * (size_t)m.ld,
-               (size_t)m.cols * sizeof *values);
+        memcpy(values + (size_t)i * (size_t)m.cols, image + (size_t)i * (size_t)m.ld, (size_t)m.cols * sizeof *values);
     }
     return values;
 }

@@ -11,19 +11,19 @@ enum { GMV_FIXED_BITS = 40 };
 typedef enum gmv_precision { GMV_FP32, GMV_TF32, GMV_BF16 } gmv_precision;
 
 typedef struct gmv_backend_options {
-    const char *name;        /* auto | cpu | cuda */
+    const char *name; /* auto | cpu | cuda */
     gmv_precision precision;
-    bool share_gpu;          /* several ranks may use one GPU */
-    double timeout;          /* seconds that a rank waits for the others in a step */
-    bool lone_sums;          /* sums over one rank take the way of many: for tests */
+    bool share_gpu; /* several ranks may use one GPU */
+    double timeout; /* seconds that a rank waits for the others in a step */
+    bool lone_sums; /* sums over one rank take the way of many: for tests */
 } gmv_backend_options;
 
 struct gmv_backend {
-    const char *name;      /* "cpu", "cuda" */
+    const char *name; /* "cpu", "cuda" */
     const gmv_ops *op;
-    const gmv_comm *comm;  /* borrowed */
-    bool host_memory;      /* backend memory is host memory: data already there need no copy */
-    void *state;           /* the backend's own */
+    const gmv_comm *comm; /* borrowed */
+    bool host_memory;     /* backend memory is host memory: data already there need no copy */
+    void *state;          /* the backend's own */
     void (*close)(gmv_backend *backend);
     void (*describe)(const gmv_backend *backend, char *text, size_t size);
 };

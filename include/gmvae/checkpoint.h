@@ -5,13 +5,13 @@
 
 /* What a checkpoint says besides its tensors. */
 typedef struct gmv_checkpoint {
-    char *config;         /* resolved YAML of its run */
+    char *config; /* resolved YAML of its run */
     int64_t seed;
     gmv_progress progress;
     int genes;
     char **gene;
-    int factors;          /* covariates, in the order of their one-hots */
-    gmv_factor *factor;   /* key and levels; no codes */
+    int factors;        /* covariates, in the order of their one-hots */
+    gmv_factor *factor; /* key and levels; no codes */
     double input_mean, input_std;
 } gmv_checkpoint;
 

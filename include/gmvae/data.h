@@ -17,9 +17,9 @@
 typedef struct gmv_split {
     uint64_t seed;
     double fraction;
-    gmv_gidx first;   /* global row of out[0] */
-    uint8_t *out;     /* [local rows] 1: held out; NULL: by `fraction` */
-    gmv_gidx rows;    /* held out on all ranks together; 0: none */
+    gmv_gidx first; /* global row of out[0] */
+    uint8_t *out;   /* [local rows] 1: held out; NULL: by `fraction` */
+    gmv_gidx rows;  /* held out on all ranks together; 0: none */
 } gmv_split;
 
 /* Whether a global row is held out; a split with marks knows the local rows only. Not collective. */
@@ -34,8 +34,8 @@ typedef struct gmv_file_stamp {
 typedef struct gmv_factor {
     char *key;
     int levels;
-    char **level;  /* [levels] names, in order: union over all files */
-    int32_t *code; /* [count] level of each local row; -1: missing. NULL: in code8 */
+    char **level;   /* [levels] names, in order: union over all files */
+    int32_t *code;  /* [count] level of each local row; -1: missing. NULL: in code8 */
     uint8_t *code8; /* [count] the same in a byte; 255: missing */
 } gmv_factor;
 
@@ -48,27 +48,27 @@ static inline int32_t gmv_factor_code(const gmv_factor *factor, int64_t i)
 typedef struct gmv_stream gmv_stream;
 
 typedef struct gmv_cells {
-    gmv_gidx total;        /* N */
-    gmv_gidx first, count; /* local rows are global rows [first, first + count) */
-    int shards;            /* S */
+    gmv_gidx total;             /* N */
+    gmv_gidx first, count;      /* local rows are global rows [first, first + count) */
+    int shards;                 /* S */
     int first_shard, end_shard; /* hosted here */
-    int64_t *shard_start;  /* [S + 1] global row at which each shard starts */
+    int64_t *shard_start;       /* [S + 1] global row at which each shard starts */
 
-    int32_t genes;   /* G in use */
-    char **gene;     /* [G] names */
+    int32_t genes; /* G in use */
+    char **gene;   /* [G] names */
 
     gmv_packed packed; /* local rows, host memory; every pointer in it is owned here. Empty when they are streamed */
     struct gmv_stream *stream; /* local rows that stay on disk, see stream.h; NULL: they are in `packed` */
-    int32_t *set_genes; /* [packed.sets] genes that each set has; NULL: every cell has all */
-    int32_t *file_set;  /* [files] set of each file's cells, as set_genes */
-    int covariates;    /* C */
+    int32_t *set_genes;        /* [packed.sets] genes that each set has; NULL: every cell has all */
+    int32_t *file_set;         /* [files] set of each file's cells, as set_genes */
+    int covariates;            /* C */
     gmv_factor *covariate;
     gmv_factor *label; /* NULL without a label key */
     int levels;        /* L, all covariates together */
 
-    gmv_split split;   /* held out of training; its marks are owned here */
+    gmv_split split; /* held out of training; its marks are owned here */
 
-    char *matrix;      /* where the counts were found ("X", "layers/counts", ...) */
+    char *matrix; /* where the counts were found ("X", "layers/counts", ...) */
     int files;
     char **file;           /* [files] paths after globbing */
     char **obs;            /* [files] where the table of cells is in each */
@@ -78,24 +78,24 @@ typedef struct gmv_cells {
 
 /* What to read, and against what to match it. Zero-initialise, then set what is wanted. */
 typedef struct gmv_cells_request {
-    const gmv_texts *paths;   /* paths, globs */
-    const char *matrix;       /* as data.matrix */
+    const gmv_texts *paths;       /* paths, globs */
+    const char *matrix;           /* as data.matrix */
     const gmv_texts *gene_column; /* as data.gene_column; NULL: the index */
     const gmv_texts *batch_keys;
-    const char *label_key;    /* "" for none */
-    int genes_mode;           /* GMV_GENES_*; N_TOP counts only rows that are not held out */
+    const char *label_key; /* "" for none */
+    int genes_mode;        /* GMV_GENES_*; N_TOP counts only rows that are not held out */
     int64_t n_top;
-    int genes_flavor;         /* GMV_FLAVOR_*: by what N_TOP chooses */
+    int genes_flavor; /* GMV_FLAVOR_*: by what N_TOP chooses */
     const char *genes_file;
     int shards;
-    int driver;               /* GMV_DRIVER_* */
-    int residence;            /* GMV_RESIDENCE_*: stream leaves the cells on disk, auto where they do not fit */
-    int64_t window;           /* cells of all ranks that are read together when they are streamed */
-    int cache;                /* GMV_CACHE_*: of which streamed files a packed copy is kept on disk */
-    const char *cache_dir;    /* where; NULL or "": $TMPDIR, or /var/tmp */
-    int64_t memory;           /* bytes for the packed matrix under auto; 0: most of what is available */
-    double check_seconds;     /* as data.check_seconds; 0 opens files without another process's look at them */
-    uint64_t seed;            /* of a fraction */
+    int driver;                       /* GMV_DRIVER_* */
+    int residence;                    /* GMV_RESIDENCE_*: stream leaves the cells on disk, auto where they do not fit */
+    int64_t window;                   /* cells of all ranks that are read together when they are streamed */
+    int cache;                        /* GMV_CACHE_*: of which streamed files a packed copy is kept on disk */
+    const char *cache_dir;            /* where; NULL or "": $TMPDIR, or /var/tmp */
+    int64_t memory;                   /* bytes for the packed matrix under auto; 0: most of what is available */
+    double check_seconds;             /* as data.check_seconds; 0 opens files without another process's look at them */
+    uint64_t seed;                    /* of a fraction */
     const gmv_validation *validation; /* which rows to hold out; NULL: none */
     /* From a checkpoint: take exactly these genes in this order (NULL: by genes_mode), where files may lack some, and
      * these levels of the batch keys (an unknown level in the files is an error naming it). */
@@ -120,17 +120,16 @@ void gmv_cells_destroy(gmv_cells **cells);
 
 /* Mean and standard deviation over all entries (zeros included, genes that a file lacks not) of the rows not held out:
  * the two scalars of `input: standardize`. The same bits for every number of ranks. Collective. */
-gmv_status gmv_cells_scalar_statistics(const gmv_cells *cells, const gmv_comm *comm, double *mean,
-                                       double *std);
+gmv_status gmv_cells_scalar_statistics(const gmv_cells *cells, const gmv_comm *comm, double *mean, double *std);
 
 /* ---- embedding.h5ad ---- */
 
 /* What an embedding holds; borrowed until it is complete. */
 typedef struct gmv_embedding {
-    int dim;                  /* D */
-    int clusters;             /* K, 0 for models without clusters */
-    const char *config;       /* resolved YAML of the run */
-    const char *checkpoint;   /* path of the checkpoint used */
+    int dim;                /* D */
+    int clusters;           /* K, 0 for models without clusters */
+    const char *config;     /* resolved YAML of the run */
+    const char *checkpoint; /* path of the checkpoint used */
     int64_t epoch;
 } gmv_embedding;
 
@@ -140,8 +139,8 @@ typedef struct gmv_embedding_file gmv_embedding_file;
  * gmvae_neg_elbo, obsm X_gmvae and gmvae_cluster_prob, uns gmvae_dist. Rows in input order. It has a temporary name until
  * it is complete. Collective. Ownership: gmv_embedding_end, also after an error (then *file may be NULL).
  * Errors: GMV_ERR_ENVIRONMENT when it cannot be written. */
-gmv_status gmv_embedding_begin(gmv_embedding_file **file, const char *path, const gmv_cells *cells, const gmv_comm *comm,
-                               const gmv_embedding *embedding);
+gmv_status gmv_embedding_begin(gmv_embedding_file **file, const char *path, const gmv_cells *cells,
+                               const gmv_comm *comm, const gmv_embedding *embedding);
 
 /* Takes local rows, ascending; those that are left out get NaN. Not collective.
  * @param[in] latent       [n, D] posterior means

@@ -17,17 +17,20 @@ typedef struct gmv_likelihood_info {
     const char *name;
     int heads;
     const char *head[GMV_MAX_HEADS]; /* names in checkpoints */
-    bool softmax;    /* head 0 is a log mean that observed libraries normalise over genes */
-    bool gene_param; /* has decoder.theta */
+    bool softmax;                    /* head 0 is a log mean that observed libraries normalise over genes */
+    bool gene_param;                 /* has decoder.theta */
     const char *description;
 } gmv_likelihood_info;
 
-#define GMV_HEAD_NAMES(...) {__VA_ARGS__}
+#define GMV_HEAD_NAMES(...)                                                                                            \
+    {                                                                                                                  \
+        __VA_ARGS__                                                                                                    \
+    }
 
 static inline gmv_likelihood_info gmv_likelihood_of(gmv_likelihood which)
 {
     static const gmv_likelihood_info table[] = {
-#define GMV_LIKELIHOOD(name, heads, softmax, gene_params, names, description)                                                 \
+#define GMV_LIKELIHOOD(name, heads, softmax, gene_params, names, description)                                          \
     {#name, heads, GMV_HEAD_NAMES names, (softmax) != 0, (gene_params) != 0, description},
 #include "gmvae/likelihoods.def"
 #undef GMV_LIKELIHOOD

@@ -53,8 +53,8 @@ typedef struct gmv_model {
     float *posterior_x, *posterior_w, *x, *w, *terms, *probability;
     float *d_posterior_x, *d_posterior_w, *d_x, *d_w, *d_cells[2], *d_rows[2];
 
-    gmv_step *step;                        /* backend memory: the numbers that passes and the optimiser read */
-    int64_t part_start[GMV_PARTS + 1];     /* floats of the gradient, by gmv_part */
+    gmv_step *step;                    /* backend memory: the numbers that passes and the optimiser read */
+    int64_t part_start[GMV_PARTS + 1]; /* floats of the gradient, by gmv_part */
 } gmv_model;
 
 /* Called in training when a part of the gradient is final. */
@@ -63,21 +63,21 @@ typedef gmv_status gmv_part_ready(void *context, gmv_part part);
 /* What to compute for a batch. */
 typedef struct gmv_pass {
     const gmv_batch *batch;
-    int draws;           /* M */
-    uint32_t first_draw; /* draw number of m = 0 */
-    bool training;       /* dropout, gradients added to params.grad, training noise streams */
+    int draws;             /* M */
+    uint32_t first_draw;   /* draw number of m = 0 */
+    bool training;         /* dropout, gradients added to params.grad, training noise streams */
     gmv_part_ready *ready; /* NULL: nobody wants to know */
     void *context;         /* of `ready` */
-    bool probability;    /* also fill model->probability [B, K] */
-    bool mean_latents;   /* x and w are posterior means, no noise (embedding) */
-    bool encode_only;    /* stop after latents (and probability): no decoder */
+    bool probability;      /* also fill model->probability [B, K] */
+    bool mean_latents;     /* x and w are posterior means, no noise (embedding) */
+    bool encode_only;      /* stop after latents (and probability): no decoder */
 } gmv_pass;
 
 /* Declares and allocates all tensors with their initial values.
  * @param[in] levels  one-hot columns L of all covariates together
  * Ownership: caller destroys; `backend` is borrowed. */
-gmv_status gmv_model_create(gmv_model **model, const gmv_config *config, gmv_backend *backend, int32_t genes, int levels,
-                            gmv_input input);
+gmv_status gmv_model_create(gmv_model **model, const gmv_config *config, gmv_backend *backend, int32_t genes,
+                            int levels, gmv_input input);
 
 /* Makes the workspace large enough for batches of `cells` with `draws`; nothing allocates in passes after it. */
 gmv_status gmv_model_reserve(gmv_model *model, int cells, int draws, bool gradients);

@@ -14,7 +14,12 @@ typedef enum gmv_trans { GMV_N, GMV_T } gmv_trans;
 /* How counts become encoder input; zeros stay implicit.
  * log1p: log(1 + y). standardize: (y - mean) / std with two scalars for the whole matrix (Seed 001);
  * its constant part enters through `shift`. unit_sphere: log1p, then every row has unit length. */
-typedef enum gmv_input_kind { GMV_INPUT_LOG1P, GMV_INPUT_STANDARDIZE, GMV_INPUT_UNIT_SPHERE, GMV_INPUT_NONE } gmv_input_kind;
+typedef enum gmv_input_kind {
+    GMV_INPUT_LOG1P,
+    GMV_INPUT_STANDARDIZE,
+    GMV_INPUT_UNIT_SPHERE,
+    GMV_INPUT_NONE
+} gmv_input_kind;
 
 typedef struct gmv_input {
     gmv_input_kind kind;
@@ -26,50 +31,50 @@ typedef struct gmv_input {
 typedef struct gmv_packed {
     int64_t rows;
     int32_t genes;
-    gmv_gidx first_cell;     /* global id of row 0 */
-    const gmv_gidx *cell;    /* [rows] global ids where they do not follow from the first, else NULL */
-    const gmv_nnz *indptr;   /* [rows + 1] */
-    const uint16_t *gene16;  /* [nnz], or NULL when gene32 is used */
-    const uint32_t *gene32;  /* [nnz], or NULL */
-    const uint8_t *count8;   /* [nnz]; 255 means: look in the overflow list */
-    int64_t overflows;       /* length of the overflow list */
+    gmv_gidx first_cell;            /* global id of row 0 */
+    const gmv_gidx *cell;           /* [rows] global ids where they do not follow from the first, else NULL */
+    const gmv_nnz *indptr;          /* [rows + 1] */
+    const uint16_t *gene16;         /* [nnz], or NULL when gene32 is used */
+    const uint32_t *gene32;         /* [nnz], or NULL */
+    const uint8_t *count8;          /* [nnz]; 255 means: look in the overflow list */
+    int64_t overflows;              /* length of the overflow list */
     const gmv_nnz *overflow_at;     /* [overflows] ascending positions in count8 */
     const uint32_t *overflow_count; /* [overflows] counts >= 255, < 2^24 */
-    int covariates;          /* C */
-    const int32_t *level;    /* [rows, C] one-hot column: offset of the key plus its level */
-    int sets;                /* of genes, where not every row was measured for all; else 0, and the next two are NULL */
-    const int32_t *set;      /* [rows] */
-    const uint8_t *present;  /* [sets, G] 1, or 0 for a gene that a set lacks: its rows have no count of it */
+    int covariates;                 /* C */
+    const int32_t *level;           /* [rows, C] one-hot column: offset of the key plus its level */
+    int sets;               /* of genes, where not every row was measured for all; else 0, and the next two are NULL */
+    const int32_t *set;     /* [rows] */
+    const uint8_t *present; /* [sets, G] 1, or 0 for a gene that a set lacks: its rows have no count of it */
 } gmv_packed;
 
 /* A batch as the operations see it. Filled by batch_fetch into arrays that its owner made large enough. */
 typedef struct gmv_batch {
-    int cells;        /* B */
-    int32_t genes;    /* G */
-    int covariates;   /* C */
-    int32_t *indptr;  /* [B + 1] CSR */
-    int32_t *gene;    /* [Z] */
-    float *x;         /* [Z] encoder input of each non-zero, CSR order */
-    int32_t *colptr;  /* [G + 1] CSC */
-    int32_t *cell;    /* [Z] ascending within a gene */
-    float *col_x;     /* [Z] encoder input, CSC order */
-    float *col_count; /* [Z] counts, CSC order */
-    float *library;   /* [B] total count of the cell over the genes in use */
-    int32_t *level;   /* [B, C] */
-    gmv_gidx *cell_id; /* [B] global id */
-    int32_t *set;      /* [B] set of genes; NULL: all cells have all */
+    int cells;              /* B */
+    int32_t genes;          /* G */
+    int covariates;         /* C */
+    int32_t *indptr;        /* [B + 1] CSR */
+    int32_t *gene;          /* [Z] */
+    float *x;               /* [Z] encoder input of each non-zero, CSR order */
+    int32_t *colptr;        /* [G + 1] CSC */
+    int32_t *cell;          /* [Z] ascending within a gene */
+    float *col_x;           /* [Z] encoder input, CSC order */
+    float *col_count;       /* [Z] counts, CSC order */
+    float *library;         /* [B] total count of the cell over the genes in use */
+    int32_t *level;         /* [B, C] */
+    gmv_gidx *cell_id;      /* [B] global id */
+    int32_t *set;           /* [B] set of genes; NULL: all cells have all */
     const uint8_t *present; /* [sets, G] of the packed matrix, not copied; NULL likewise */
 } gmv_batch;
 
 /* Numbers that change from step to step, in backend memory. */
 typedef struct gmv_step {
-    int64_t first_row;      /* where the batch starts in the list of rows */
-    int64_t next_row;       /* where the next one does */
-    uint32_t epoch;         /* counter of the noise */
-    float scale;            /* 1 / cells in the global batch */
-    float kl_scale;         /* weight of the KL terms * scale */
-    float stop;             /* 1: this rank has seen a signal */
-    float adam_rate;        /* learning rate / (1 - beta1^t) for update t = 1, 2, ... */
+    int64_t first_row;       /* where the batch starts in the list of rows */
+    int64_t next_row;        /* where the next one does */
+    uint32_t epoch;          /* counter of the noise */
+    float scale;             /* 1 / cells in the global batch */
+    float kl_scale;          /* weight of the KL terms * scale */
+    float stop;              /* 1: this rank has seen a signal */
+    float adam_rate;         /* learning rate / (1 - beta1^t) for update t = 1, 2, ... */
     float adam_inverse_root; /* 1 / sqrt(1 - beta2^t) */
 } gmv_step;
 
@@ -116,25 +121,25 @@ typedef enum gmv_term {
 /* w-conditioned mixture: beta output layer, component densities, conditional prior, and gradients. */
 typedef struct gmv_mixture_args {
     gmv_objective objective;
-    int components;        /* K */
-    float free_nats;       /* lambda, per cell on the mean over draws; not for marginal */
-    int draws;             /* M */
-    gmv_mat hidden;        /* [R, H] output of the beta trunk */
-    gmv_mat weight;        /* [2 K D, H] rows viewed as [2, K, D]: means, then raw variances */
-    gmv_vec bias;          /* [2 K D] */
-    gmv_mat x;             /* [R, D] drawn latents */
-    gmv_mat posterior;     /* [B, 2 D] means, then raw variances, of q(x|y) */
-    gmv_mat terms;         /* out [B, GMV_TERMS]: KL_Z, KL_X and PRIOR are written */
-    gmv_mat probability;   /* out [B, K] mean over draws of p(z|x,w); at == NULL: not wanted */
+    int components;      /* K */
+    float free_nats;     /* lambda, per cell on the mean over draws; not for marginal */
+    int draws;           /* M */
+    gmv_mat hidden;      /* [R, H] output of the beta trunk */
+    gmv_mat weight;      /* [2 K D, H] rows viewed as [2, K, D]: means, then raw variances */
+    gmv_vec bias;        /* [2 K D] */
+    gmv_mat x;           /* [R, D] drawn latents */
+    gmv_mat posterior;   /* [B, 2 D] means, then raw variances, of q(x|y) */
+    gmv_mat terms;       /* out [B, GMV_TERMS]: KL_Z, KL_X and PRIOR are written */
+    gmv_mat probability; /* out [B, K] mean over draws of p(z|x,w); at == NULL: not wanted */
     /* Gradients of *scale * sum over cells of PRIOR; all of them NULL (at) in evaluation. */
-    const float *scale;    /* KL weight / cells in the global batch */
-    gmv_mat d_hidden;      /* out [R, H] */
-    gmv_mat d_weight;      /* added to [2 K D, H] */
-    gmv_vec d_bias;        /* added to [2 K D] */
-    gmv_mat d_x;           /* added to [R, D] */
+    const float *scale; /* KL weight / cells in the global batch */
+    gmv_mat d_hidden;   /* out [R, H] */
+    gmv_mat d_weight;   /* added to [2 K D, H] */
+    gmv_vec d_bias;     /* added to [2 K D] */
+    gmv_mat d_x;        /* added to [R, D] */
     /* x must be mean + sd * noise of the posterior: log q(x|y) then depends on the posterior's variance alone,
      * and its gradient goes to d_posterior whole, none of it to d_x. */
-    gmv_mat d_posterior;   /* added to [B, 2 D]: the part that does not pass through x */
+    gmv_mat d_posterior; /* added to [B, 2 D]: the part that does not pass through x */
 } gmv_mixture_args;
 
 /* Likelihoods, one row each in likelihoods.def. */
@@ -151,28 +156,28 @@ enum { GMV_MAX_HEADS = 3 };
  * and no part in the softmax: library and mean are over the genes that are there. */
 typedef struct gmv_head_args {
     gmv_likelihood likelihood;
-    bool observed_library;          /* mean = library * softmax(head 0), else mean = exp(head 0) */
-    int draws;                      /* M */
+    bool observed_library; /* mean = library * softmax(head 0), else mean = exp(head 0) */
+    int draws;             /* M */
     const gmv_batch *batch;
-    gmv_mat hidden;                 /* [R, H] output of the decoder trunk */
-    gmv_mat weight[GMV_MAX_HEADS];  /* [G, H] */
-    gmv_vec bias[GMV_MAX_HEADS];    /* [G] */
-    gmv_vec gene_param;             /* [G] raw per-gene parameter, or at == NULL */
-    gmv_mat terms;                  /* out [B, GMV_TERMS]: RECONSTRUCTION = -mean over draws of log p(y|x) */
+    gmv_mat hidden;                /* [R, H] output of the decoder trunk */
+    gmv_mat weight[GMV_MAX_HEADS]; /* [G, H] */
+    gmv_vec bias[GMV_MAX_HEADS];   /* [G] */
+    gmv_vec gene_param;            /* [G] raw per-gene parameter, or at == NULL */
+    gmv_mat terms;                 /* out [B, GMV_TERMS]: RECONSTRUCTION = -mean over draws of log p(y|x) */
     /* Gradients of *scale * sum over cells of RECONSTRUCTION; all NULL (at) in evaluation. */
-    const float *scale;             /* 1 / cells in the global batch */
-    gmv_mat d_hidden;               /* out [R, H] */
+    const float *scale;              /* 1 / cells in the global batch */
+    gmv_mat d_hidden;                /* out [R, H] */
     gmv_mat d_weight[GMV_MAX_HEADS]; /* added to */
     gmv_vec d_bias[GMV_MAX_HEADS];   /* added to */
     gmv_vec d_gene_param;            /* added to */
 } gmv_head_args;
 
 typedef struct gmv_adam_args {
-    gmv_vec value, grad, m, v;      /* [P] */
+    gmv_vec value, grad, m, v; /* [P] */
     float beta1, beta2, epsilon;
-    double clip_norm;               /* largest norm of the gradient, 0: any */
-    const gmv_step *step;           /* adam_rate, adam_inverse_root */
-    const gmv_outcome *outcome;     /* squares, bad */
+    double clip_norm;           /* largest norm of the gradient, 0: any */
+    const gmv_step *step;       /* adam_rate, adam_inverse_root */
+    const gmv_outcome *outcome; /* squares, bad */
 } gmv_adam_args;
 
 /* The table: one pointer per row of ops.def. */

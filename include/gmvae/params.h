@@ -23,8 +23,8 @@ typedef struct gmv_tensor {
 typedef struct gmv_params {
     int tensors;
     gmv_tensor *tensor;
-    int64_t total;  /* P: floats in each buffer, gaps (always zero) included */
-    int64_t count;  /* trainable parameters, gaps not counted */
+    int64_t total; /* P: floats in each buffer, gaps (always zero) included */
+    int64_t count; /* trainable parameters, gaps not counted */
     gmv_backend *backend;
     float *value, *grad, *m, *v; /* [total] backend memory */
     float *extra;                /* [GMV_GRAD_EXTRA] right before grad, so that it rides in the gradient's all-reduce */

@@ -14,14 +14,14 @@ struct gmv_stream_file;
 struct gmv_cell_cache;
 struct gmv_stream {
     int64_t block_rows;
-    int64_t *block_start; /* [hosted shards + 1] where the blocks of each begin in the next two */
-    int64_t *values;      /* [blocks] stored values in the genes in use */
-    int64_t *large;       /* [blocks] those of 255 and more */
-    uint8_t *filled;      /* bits of the local rows: has a count */
-    int64_t *rows_of;     /* [genes + 1] local rows with so many values */
-    int64_t nnz;          /* of the local rows */
-    int64_t most_large;   /* values of 255 and more in a row, at most */
-    double *shard_sums;   /* [shards, 3] of the rows in training: entries, sum, squares; this rank's shards */
+    int64_t *block_start;         /* [hosted shards + 1] where the blocks of each begin in the next two */
+    int64_t *values;              /* [blocks] stored values in the genes in use */
+    int64_t *large;               /* [blocks] those of 255 and more */
+    uint8_t *filled;              /* bits of the local rows: has a count */
+    int64_t *rows_of;             /* [genes + 1] local rows with so many values */
+    int64_t nnz;                  /* of the local rows */
+    int64_t most_large;           /* values of 255 and more in a row, at most */
+    double *shard_sums;           /* [shards, 3] of the rows in training: entries, sum, squares; this rank's shards */
     struct gmv_stream_file *file; /* [files] */
     int files;
     struct gmv_cell_cache *cache; /* packed rows of the files that are read from it; NULL: of none */
@@ -68,8 +68,8 @@ typedef struct gmv_slots {
     int32_t *level;
     gmv_gidx *cell;
     int32_t *set;
-    uint8_t *present; /* its own copy */
-    char *block;      /* all of them */
+    uint8_t *present;                 /* its own copy */
+    char *block;                      /* all of them */
     struct gmv_stream_worker *worker; /* [workers] memory of the threads that read */
     int workers;
 } gmv_slots;
@@ -84,8 +84,8 @@ int gmv_stream_threads(bool host_computes);
 /* Reads the wanted rows of the spans, each of them within a block, into slot `half`, in order, by `threads` threads.
  * Does not call HDF5 or MPI: may run beside everything else. Not collective.
  * @return  -1, or the row at which it failed: gmv_stream_fail has the words */
-gmv_gidx gmv_stream_read(const gmv_cells *cells, const gmv_span *span, int64_t spans, gmv_row_filter filter, int threads,
-                         gmv_slots *slots, int half);
+gmv_gidx gmv_stream_read(const gmv_cells *cells, const gmv_span *span, int64_t spans, gmv_row_filter filter,
+                         int threads, gmv_slots *slots, int half);
 
 /* Records what became of the file with this row. Returns GMV_ERR_DATA; GMV_ERR_ENVIRONMENT for the cache. */
 gmv_status gmv_stream_fail(const gmv_cells *cells, gmv_gidx row);

@@ -21,16 +21,16 @@ typedef struct gmv_sampler {
     int64_t total;              /* sum of count */
     int64_t batch_size, batches;
     uint64_t seed;
-    int64_t *start;             /* [hosted + 1] where each hosted shard starts in `row` */
-    int64_t *row;               /* local rows of eligible cells, ascending; NULL when they are streamed */
+    int64_t *start;               /* [hosted + 1] where each hosted shard starts in `row` */
+    int64_t *row;                 /* local rows of eligible cells, ascending; NULL when they are streamed */
     int64_t *taken, *taken_after; /* [S] scratch: cells of each shard before and after a batch */
     /* of cells that are streamed: blocks of `block_rows` rows of a shard, those with eligible cells */
-    int64_t windows;      /* of an epoch; 1 for cells in memory */
+    int64_t windows; /* of an epoch; 1 for cells in memory */
     int64_t block_rows;
-    int64_t *block_start; /* [S + 1] where each shard's begin in the next two, all shards */
-    int32_t *block;       /* number within the shard */
-    int32_t *block_cells; /* eligible cells */
-    int64_t fewest;       /* cells that a window has at least */
+    int64_t *block_start;  /* [S + 1] where each shard's begin in the next two, all shards */
+    int32_t *block;        /* number within the shard */
+    int32_t *block_cells;  /* eligible cells */
+    int64_t fewest;        /* cells that a window has at least */
     int64_t window, whole; /* sizes of a window and of an epoch, in the same unit */
 } gmv_sampler;
 
@@ -112,14 +112,14 @@ gmv_status gmv_windows_room(const gmv_sampler *sampler, const gmv_cells *cells, 
 typedef struct gmv_order {
     const gmv_sampler *sampler; /* borrowed; its scratch arrays are the order's while it exists */
     int pieces;
-    int *shard;          /* [pieces + 1] shards of each piece of a batch */
-    int64_t room;        /* of row */
-    int64_t epoch;       /* of row and start, -1 before the first */
-    int64_t first, end;  /* batches that they hold */
-    int64_t *row;        /* rows of the packed matrix, or of the slots */
-    int64_t *start;      /* [(end - first) pieces + 1] where each batch's pieces start in row */
+    int *shard;                  /* [pieces + 1] shards of each piece of a batch */
+    int64_t room;                /* of row */
+    int64_t epoch;               /* of row and start, -1 before the first */
+    int64_t first, end;          /* batches that they hold */
+    int64_t *row;                /* rows of the packed matrix, or of the slots */
+    int64_t *start;              /* [(end - first) pieces + 1] where each batch's pieces start in row */
     struct gmv_order_next *next; /* being made */
-    gmv_slots slots;     /* of streamed cells: what the rows are of */
+    gmv_slots slots;             /* of streamed cells: what the rows are of */
     pthread_t thread;
     bool running;
 } gmv_order;
@@ -153,15 +153,15 @@ typedef struct gmv_feed {
     gmv_resident spans;  /* of streamed cells: what a visit goes through */
     gmv_slots slots;     /* and where that is in the host's memory */
     gmv_batch batch;
-    gmv_batch ahead;     /* the next one, fetched beside the work on `batch`; has no arrays in host memory */
-    int64_t ahead_row;   /* where in the order `ahead` starts; -1: it is empty */
-    int turn;            /* 0, 1: which arrays are those of `batch` */
-    int64_t *rows;       /* backend memory [max_cells] */
-    int64_t *zero;       /* backend memory: 0 */
-    int64_t *order;      /* backend memory [ordered]: rows of an epoch, batch after batch; NULL without one */
-    int64_t ordered;     /* room of it */
+    gmv_batch ahead;   /* the next one, fetched beside the work on `batch`; has no arrays in host memory */
+    int64_t ahead_row; /* where in the order `ahead` starts; -1: it is empty */
+    int turn;          /* 0, 1: which arrays are those of `batch` */
+    int64_t *rows;     /* backend memory [max_cells] */
+    int64_t *zero;     /* backend memory: 0 */
+    int64_t *order;    /* backend memory [ordered]: rows of an epoch, batch after batch; NULL without one */
+    int64_t ordered;   /* room of it */
     int max_cells;
-    void *block[2];      /* the batches' arrays */
+    void *block[2]; /* the batches' arrays */
 } gmv_feed;
 
 /* Makes the local rows of `cells` readable for operations and reserves batches of up to `max_cells`. `cells` must
@@ -196,13 +196,13 @@ enum { GMV_EVAL_CELLS = 128, GMV_EVAL_DRAWS = 16 };
 /* Batches lie within a shard and have GMV_EVAL_CELLS rows but for its last: they are the same for every number of
  * ranks. Streamed cells are read ahead in a thread. */
 typedef struct gmv_visit {
-    gmv_feed *feed;       /* feed->batch is the batch at hand; feed->ahead is left alone */
+    gmv_feed *feed; /* feed->batch is the batch at hand; feed->ahead is left alone */
     const gmv_cells *cells;
     gmv_row_filter filter;
-    int n, shard;         /* rows of the batch, all of one shard; 0 at the end */
-    gmv_gidx *row;        /* [n] global rows */
-    int64_t *place;       /* [n] where they are in the packed matrix */
-    int next_shard;       /* where to look for the rows to come */
+    int n, shard;   /* rows of the batch, all of one shard; 0 at the end */
+    gmv_gidx *row;  /* [n] global rows */
+    int64_t *place; /* [n] where they are in the packed matrix */
+    int next_shard; /* where to look for the rows to come */
     gmv_gidx next_row;
     struct gmv_span_reader *reader; /* of streamed cells */
 } gmv_visit;
@@ -289,18 +289,18 @@ typedef struct gmv_trainer {
     gmv_progress progress;
     int64_t planned_steps, warmup_steps;
     int pieces, first_piece, end_piece; /* micro-batches, and those of this rank */
-    gmv_order order;         /* of this rank's batches and pieces */
-    int64_t *fixed;          /* backend [P + extra] fixed-point gradient sums, NULL for fast */
-    int64_t *overflow;       /* backend */
-    float *cluster_mass;     /* backend [K]: sum of probabilities of the epoch, this rank */
-    gmv_outcome *outcome;    /* backend */
-    gmv_taken_step taken[GMV_REPORTS]; /* steps under way, by number modulo GMV_REPORTS */
-    int64_t steps_taken, steps_seen;   /* steps started, and those whose outcome the host has seen */
-    int64_t steps_of_order;            /* steps started before the order at hand was taken */
-    gmv_taken_step seen;     /* the last one seen, and of it: */
-    double last[GMV_TERMS];  /* terms, means over its cells */
-    double last_norm;        /* norm of the gradient */
-    bool stop;               /* a signal reached some rank; all ranks see it after the same step */
+    gmv_order order;                    /* of this rank's batches and pieces */
+    int64_t *fixed;                     /* backend [P + extra] fixed-point gradient sums, NULL for fast */
+    int64_t *overflow;                  /* backend */
+    float *cluster_mass;                /* backend [K]: sum of probabilities of the epoch, this rank */
+    gmv_outcome *outcome;               /* backend */
+    gmv_taken_step taken[GMV_REPORTS];  /* steps under way, by number modulo GMV_REPORTS */
+    int64_t steps_taken, steps_seen;    /* steps started, and those whose outcome the host has seen */
+    int64_t steps_of_order;             /* steps started before the order at hand was taken */
+    gmv_taken_step seen;                /* the last one seen, and of it: */
+    double last[GMV_TERMS];             /* terms, means over its cells */
+    double last_norm;                   /* norm of the gradient */
+    bool stop;                          /* a signal reached some rank; all ranks see it after the same step */
 } gmv_trainer;
 
 gmv_status gmv_trainer_init(gmv_trainer *trainer, const gmv_config *config, const gmv_comm *comm, gmv_model *model,

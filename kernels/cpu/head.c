@@ -39,9 +39,10 @@ static void logits(const head_work *work, const head_tile *tile, int first, int 
         for (int r = 0; r < work->rows; r++) {
             gmv_cpu_copy(tile->value[h] + (size_t)r * (size_t)tile->genes, bias, (size_t)tile->genes);
         }
-        GMV_CPU(sgemm)(GMV_N, GMV_T, work->rows, tile->genes, work->hidden.cols, 1.0f, work->hidden.at,
-                       work->hidden.ld, args->weight[h].at + (size_t)tile->first * (size_t)args->weight[h].ld,
-                       args->weight[h].ld, 1.0f, tile->value[h], tile->genes);
+        GMV_CPU(sgemm)
+        (GMV_N, GMV_T, work->rows, tile->genes, work->hidden.cols, 1.0f, work->hidden.at, work->hidden.ld,
+         args->weight[h].at + (size_t)tile->first * (size_t)args->weight[h].ld, args->weight[h].ld, 1.0f,
+         tile->value[h], tile->genes);
     }
 }
 
@@ -112,10 +113,12 @@ static void gradient_tile(const head_work *work, const head_tile *tile, float *d
         }
         const float *weight = args->weight[h].at + (size_t)tile->first * (size_t)args->weight[h].ld;
         float *d_weight = args->d_weight[h].at + (size_t)tile->first * (size_t)args->d_weight[h].ld;
-        GMV_CPU(sgemm)(GMV_N, GMV_N, work->rows, width, genes, 1.0f, tile->grad[h], genes, weight, args->weight[h].ld,
-                       1.0f, d_hidden, width);
-        GMV_CPU(sgemm)(GMV_T, GMV_N, genes, width, work->rows, 1.0f, tile->grad[h], genes, work->hidden.at,
-                       work->hidden.ld, 1.0f, d_weight, args->d_weight[h].ld);
+        GMV_CPU(sgemm)
+        (GMV_N, GMV_N, work->rows, width, genes, 1.0f, tile->grad[h], genes, weight, args->weight[h].ld, 1.0f, d_hidden,
+         width);
+        GMV_CPU(sgemm)
+        (GMV_T, GMV_N, genes, width, work->rows, 1.0f, tile->grad[h], genes, work->hidden.at, work->hidden.ld, 1.0f,
+         d_weight, args->d_weight[h].ld);
     }
 }
 
@@ -231,8 +234,8 @@ static void finish_block(const head_work *work)
         if (!work->gradients) {
             continue;
         }
-        float *to = args->d_hidden.at +
-                    ((size_t)work->first_cell * (size_t)draws + (size_t)r) * (size_t)args->d_hidden.ld;
+        float *to =
+            args->d_hidden.at + ((size_t)work->first_cell * (size_t)draws + (size_t)r) * (size_t)args->d_hidden.ld;
         gmv_cpu_zero(to, (size_t)width);
         for (int group = 0; group < work->groups; group++) {
             const float *from = work->d_hidden + ((size_t)group * (size_t)work->rows + (size_t)r) * (size_t)width;

@@ -35,24 +35,24 @@ typedef struct head_work {
     bool gradients;
     int first_cell, rows; /* rows of this block, cells first_cell .. */
     int groups, tiles;
-    gmv_mat hidden;    /* [rows, H] of this block */
-    float *top, *sum;  /* [groups, rows] largest logit, sum of exp(logit - top) */
-    double *ll, *e;    /* [groups, rows] log-likelihood, E */
-    float *shift;      /* [rows] log library - log normaliser: log mean = logit + shift */
-    float *log_norm;   /* [rows] */
-    float *total_e;    /* [rows] */
-    float *d_hidden;   /* [groups, rows, H] */
-    float *tile;       /* [threads, tile_floats] arrays of a tile */
+    gmv_mat hidden;   /* [rows, H] of this block */
+    float *top, *sum; /* [groups, rows] largest logit, sum of exp(logit - top) */
+    double *ll, *e;   /* [groups, rows] log-likelihood, E */
+    float *shift;     /* [rows] log library - log normaliser: log mean = logit + shift */
+    float *log_norm;  /* [rows] */
+    float *total_e;   /* [rows] */
+    float *d_hidden;  /* [groups, rows, H] */
+    float *tile;      /* [threads, tile_floats] arrays of a tile */
     int64_t tile_floats;
     float *kept; /* normalised: [heads, tiles, rows, genes of the tile] logits, then the same of gradients */
 } head_work;
 
 /* Bounds of a tile, and its arrays. */
 typedef struct head_tile {
-    int first, genes;                  /* genes first .. first + genes */
-    float *value[GMV_MAX_HEADS];       /* [rows, genes] predictors of the heads */
-    float *grad[GMV_MAX_HEADS];        /* [rows, genes] */
-    float *d_gene;                     /* [genes] */
+    int first, genes;            /* genes first .. first + genes */
+    float *value[GMV_MAX_HEADS]; /* [rows, genes] predictors of the heads */
+    float *grad[GMV_MAX_HEADS];  /* [rows, genes] */
+    float *d_gene;               /* [genes] */
 } head_tile;
 
 /* One entry's zero part and its gradient. A function of its own because arrays declared inside a simd loop would
@@ -202,7 +202,8 @@ INLINED void add_counts(likelihood_functions f, int most, bool gradients, const 
 
 /* What the non-zeros of the tile's genes add to the zero part, in three lists by size of the count: most counts
  * are small, and lists of small counts vectorise. */
-INLINED void count_part(likelihood_functions f, bool gradients, const head_work *work, const head_tile *tile, double *ll)
+INLINED void count_part(likelihood_functions f, bool gradients, const head_work *work, const head_tile *tile,
+                        double *ll)
 {
     const gmv_batch *batch = work->args->batch;
     int draws = work->args->draws, end_cell = work->first_cell + work->rows / draws;

@@ -38,8 +38,8 @@ gmv_status GMV_CPU(gemm)(gmv_backend *b, gmv_trans ta, gmv_trans tb, float alpha
     for (int p = 0; p < pieces; p++) {
         int first = p * piece, rows = c.rows - first < piece ? c.rows - first : piece;
         const float *from = ta == GMV_T ? a.at + first : a.at + (size_t)first * (size_t)a.ld;
-        GMV_CPU(sgemm)(ta, tb, rows, c.cols, k, alpha, from, a.ld, b2.at, b2.ld, beta,
-                       c.at + (size_t)first * (size_t)c.ld, c.ld);
+        GMV_CPU(sgemm)
+        (ta, tb, rows, c.cols, k, alpha, from, a.ld, b2.at, b2.ld, beta, c.at + (size_t)first * (size_t)c.ld, c.ld);
     }
     return GMV_OK;
 }

@@ -213,8 +213,9 @@ static void piece_of_cells(const gmv_mixture_args *args, int first, int end, flo
     for (int r = 0; r < rows; r++) {
         gmv_cpu_copy(component + (size_t)r * (size_t)width, args->bias.at, (size_t)width);
     }
-    GMV_CPU(sgemm)(GMV_N, GMV_T, rows, width, hidden.cols, 1.0f, hidden.at, hidden.ld, args->weight.at,
-                   args->weight.ld, 1.0f, component, width);
+    GMV_CPU(sgemm)
+    (GMV_N, GMV_T, rows, width, hidden.cols, 1.0f, hidden.at, hidden.ld, args->weight.at, args->weight.ld, 1.0f,
+     component, width);
     for (int i = first; i < end; i++) {
         float *mine = component + (size_t)(i - first) * (size_t)draws * (size_t)width;
         float gate = cell_terms(args, i, mine, width, work);
@@ -230,15 +231,16 @@ static void piece_of_cells(const gmv_mixture_args *args, int first, int end, flo
             density_coefficients(args, gate, work.log_density + at, work.share + at, work.kl + at);
             row_gradients(args, *args->scale / (float)draws, work.log_density + at, work.share + at,
                           args->x.at + row * (size_t)args->x.ld,
-                          args->posterior.at + (size_t)i * (size_t)args->posterior.ld,
-                          mine + (size_t)m * (size_t)width, args->d_x.at + row * (size_t)args->d_x.ld,
+                          args->posterior.at + (size_t)i * (size_t)args->posterior.ld, mine + (size_t)m * (size_t)width,
+                          args->d_x.at + row * (size_t)args->d_x.ld,
                           args->d_posterior.at + (size_t)i * (size_t)args->d_posterior.ld);
         }
     }
     if (gradients) {
         gmv_mat d_hidden = gmv_mat_rows(args->d_hidden, first * draws, rows);
-        GMV_CPU(sgemm)(GMV_N, GMV_N, rows, d_hidden.cols, width, 1.0f, component, width, args->weight.at,
-                       args->weight.ld, 0.0f, d_hidden.at, d_hidden.ld);
+        GMV_CPU(sgemm)
+        (GMV_N, GMV_N, rows, d_hidden.cols, width, 1.0f, component, width, args->weight.at, args->weight.ld, 0.0f,
+         d_hidden.at, d_hidden.ld);
     }
 }
 
@@ -249,9 +251,9 @@ static void block_weight_gradient(const gmv_mixture_args *args, const float *com
 #pragma omp parallel for schedule(dynamic, 1)
     for (int p = 0; p < pieces; p++) {
         int first = p * piece, count = width - first < piece ? width - first : piece;
-        GMV_CPU(sgemm)(GMV_T, GMV_N, count, hidden.cols, hidden.rows, 1.0f, component + first, width, hidden.at,
-                       hidden.ld, 1.0f, args->d_weight.at + (size_t)first * (size_t)args->d_weight.ld,
-                       args->d_weight.ld);
+        GMV_CPU(sgemm)
+        (GMV_T, GMV_N, count, hidden.cols, hidden.rows, 1.0f, component + first, width, hidden.at, hidden.ld, 1.0f,
+         args->d_weight.at + (size_t)first * (size_t)args->d_weight.ld, args->d_weight.ld);
         for (int r = 0; r < hidden.rows; r++) {
             const float *row = component + (size_t)r * (size_t)width;
             for (int j = first; j < first + count; j++) {
@@ -276,10 +278,9 @@ gmv_status GMV_CPU(mixture)(gmv_backend *b, const gmv_mixture_args *args)
     }
     int64_t work = cell_work_floats(args);
     float *scratch;
-    GMV_TRY(GMV_CPU(scratch)(b,
-                             ((int64_t)block * draws * width + gmv_cpu_pieces(block, piece) * work) *
-                                 (int64_t)sizeof(float),
-                             (void **)&scratch));
+    GMV_TRY(GMV_CPU(scratch)(
+        b, ((int64_t)block * draws * width + gmv_cpu_pieces(block, piece) * work) * (int64_t)sizeof(float),
+        (void **)&scratch));
     float *work_at = scratch + (size_t)block * (size_t)draws * (size_t)width;
     for (int start = 0; start < cells; start += block) {
         int end = start + block < cells ? start + block : cells, pieces = gmv_cpu_pieces(end - start, piece);

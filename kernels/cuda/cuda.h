@@ -37,13 +37,13 @@ typedef struct gmv_cuda_state {
     cudaStream_t sums;    /* sums over ranks, beside them */
     cudaStream_t copies;  /* batches on their way, beside them */
     cudaEvent_t ready, summed, forked, copied;
-    bool aside;           /* operations go to `copies` */
+    bool aside; /* operations go to `copies` */
     cublasHandle_t blas;
     void *blas_workspace;
 
-    ncclComm_t nccl;      /* NULL: one rank, or sums through MPI */
-    double timeout;       /* seconds to wait for other ranks */
-    void *staging;        /* pinned host memory for sums through MPI */
+    ncclComm_t nccl; /* NULL: one rank, or sums through MPI */
+    double timeout;  /* seconds to wait for other ranks */
+    void *staging;   /* pinned host memory for sums through MPI */
     int64_t staging_bytes;
 
     gmv_cuda_block *blocks;
@@ -52,11 +52,11 @@ typedef struct gmv_cuda_state {
     int64_t scratch_bytes[GMV_CUDA_PLACES];
 
     gmv_cuda_sequence *sequences;
-    int64_t clock;        /* of their use */
+    int64_t clock; /* of their use */
     gmv_cuda_sequence *under_way;
     bool capturing;
 
-    char *reports;        /* pinned host memory [GMV_REPORTS, GMV_REPORT_BYTES] */
+    char *reports; /* pinned host memory [GMV_REPORTS, GMV_REPORT_BYTES] */
     cudaEvent_t reported[GMV_REPORTS];
     int64_t reports_made, reports_collected;
 } gmv_cuda_state;

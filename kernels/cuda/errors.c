@@ -16,5 +16,6 @@ gmv_status gmv_cublas_failed(const char *file, int line, const char *call, cubla
 gmv_status gmv_nccl_failed(const char *file, int line, const char *call, ncclResult_t error)
 {
     return gmv_fail_at(file, line, error == ncclRemoteError ? GMV_ERR_LOST : GMV_ERR_ENVIRONMENT,
-                       "NCCL: %s (%.80s, %s:%d); NCCL_DEBUG=WARN tells more", ncclGetErrorString(error), call, file, line);
+                       "NCCL: %s (%.80s, %s:%d); NCCL_DEBUG=WARN tells more", ncclGetErrorString(error), call, file,
+                       line);
 }

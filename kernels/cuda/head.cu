@@ -16,7 +16,8 @@
 #include "head_softmax.cuh"
 
 /* Of one chunk, in bytes: what should stay in L2, what may be kept where that would leave too few rows, and how few. */
-static const int64_t cached_bytes = (int64_t)24 << 20, softmax_bytes = (int64_t)32 << 20, kept_bytes = (int64_t)256 << 20;
+static const int64_t cached_bytes = (int64_t)24 << 20, softmax_bytes = (int64_t)32 << 20,
+                     kept_bytes = (int64_t)256 << 20;
 enum { least_chunk = 1024, least_rows = 256, small_threads = 128 };
 
 /* How a call is divided, and its arrays. `chunk` is what all chunks of a block share. */
@@ -25,12 +26,12 @@ typedef struct head_work {
     int heads, columns; /* columns = heads + 1 with a per-gene parameter */
     bool normalised, gradients, on_chip;
     gmv_cuda_rounded hidden, weight[GMV_MAX_HEADS]; /* on chip: operands, rounded once */
-    int block_cells, chunk_genes, slots; /* slots: gene tiles of a chunk */
+    int block_cells, chunk_genes, slots;            /* slots: gene tiles of a chunk */
     head_chunk chunk;
     int32_t *starts;
     float *shift, *log_norm, *total_e;
-    float2 *norm_parts;    /* on chip [normaliser tiles, rows] */
-    float *chain_columns;  /* on chip [chain tiles, ld] */
+    float2 *norm_parts;   /* on chip [normaliser tiles, rows] */
+    float *chain_columns; /* on chip [chain tiles, ld] */
 } head_work;
 
 /* ---- kernels around the tiles ---- */
@@ -117,8 +118,7 @@ static unsigned row_tiles_of(const head_chunk &chunk)
     return (unsigned)chunk.groups * (unsigned)chunk.pieces;
 }
 
-template <typename L, unsigned want, bool on_chip>
-static gmv_status run_tiles(gmv_backend *b, const head_chunk &chunk)
+template <typename L, unsigned want, bool on_chip> static gmv_status run_tiles(gmv_backend *b, const head_chunk &chunk)
 {
     const size_t bytes = tile_outputs<L, want>::bytes(on_chip);
     dim3 grid(blocks_of(chunk.genes, tile_genes), row_tiles_of(chunk));

@@ -369,7 +369,8 @@ static __device__ void settle_counts(const head_chunk &chunk, const tile_place &
 
 /* Genes that a cell lacks are settled with zeros, whatever was wanted: a warp for each row. They have no counts. */
 template <typename L, unsigned want>
-static __device__ void settle_absent(const head_chunk &chunk, const tile_place &tile, float *planes, tile_shared *shared)
+static __device__ void settle_absent(const head_chunk &chunk, const tile_place &tile, float *planes,
+                                     tile_shared *shared)
 {
     int lane = (int)threadIdx.x % warp_width;
     for (int r = (int)threadIdx.x / warp_width; r < tile.rows; r += tile_warps) {

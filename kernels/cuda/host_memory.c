@@ -40,8 +40,8 @@ gmv_status gmv_cuda_map_host(gmv_backend *b, const void *host, int64_t bytes, co
     }
     GMV_CUDA(cudaDeviceGetAttribute(&same_address, cudaDevAttrCanUseHostPointerForRegisteredMem, state->device));
     if (same_address == 0) {
-        return GMV_FAIL(GMV_ERR_ENVIRONMENT, "GPU %d cannot read host memory where it lies; take data.residence: device",
-                        state->device);
+        return GMV_FAIL(GMV_ERR_ENVIRONMENT,
+                        "GPU %d cannot read host memory where it lies; take data.residence: device", state->device);
     }
     uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), at = (uintptr_t)host;
     uintptr_t begin = at / page * page, end = (at + (uintptr_t)bytes + page - 1) / page * page;

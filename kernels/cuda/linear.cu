@@ -81,8 +81,9 @@ gmv_status gmv_cuda_product(gmv_backend *b, gmv_trans ta, gmv_trans tb, float al
     if (state->precision == GMV_BF16) {
         return rounded_product(b, ta, tb, alpha, a, b2, beta, c);
     }
-    GMV_CUBLAS(cublasSgemm(state->blas, tb == GMV_T ? CUBLAS_OP_T : CUBLAS_OP_N, ta == GMV_T ? CUBLAS_OP_T : CUBLAS_OP_N,
-                           c.cols, c.rows, k, &alpha, b2.at, b2.ld, a.at, a.ld, &beta, c.at, c.ld));
+    GMV_CUBLAS(cublasSgemm(state->blas, tb == GMV_T ? CUBLAS_OP_T : CUBLAS_OP_N,
+                           ta == GMV_T ? CUBLAS_OP_T : CUBLAS_OP_N, c.cols, c.rows, k, &alpha, b2.at, b2.ld, a.at, a.ld,
+                           &beta, c.at, c.ld));
     return GMV_OK;
 }
 

@@ -166,7 +166,8 @@ gmv_status gmv_cuda_scratch(gmv_backend *b, gmv_cuda_place place, int64_t bytes,
         state->scratch[place] = NULL;
         state->scratch_bytes[place] = 0;
         GMV_TRY(gmv_cuda_release(b, old));
-        int64_t room = (int64_t)1 << 20; /* in eighths of powers of two: batches differ, and steps should not allocate */
+        int64_t room =
+            (int64_t)1 << 20; /* in eighths of powers of two: batches differ, and steps should not allocate */
         while (room < bytes) {
             room += room / 8;
         }

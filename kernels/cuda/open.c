@@ -31,8 +31,9 @@ static int visible_gpus(char *why, size_t size)
         return 0;
     }
     if (n == 0) {
-        snprintf(why, size, "the driver shows no GPU to this process; see nvidia-smi, CUDA_VISIBLE_DEVICES and, under "
-                            "SLURM, --gpus-per-task");
+        snprintf(why, size,
+                 "the driver shows no GPU to this process; see nvidia-smi, CUDA_VISIBLE_DEVICES and, under "
+                 "SLURM, --gpus-per-task");
     }
     return n;
 }
@@ -95,8 +96,10 @@ static gmv_status choose_gpu(gmv_backend *b, bool may_share, bool *shared)
     int on_host = 0, on_mine = 0, n = visible_gpus(why, sizeof why);
     gmv_status status = GMV_OK;
     if (n == 0) {
-        status = GMV_FAIL(GMV_ERR_ENVIRONMENT, "backend: cuda was asked for, but no GPU can be used: %s; or take backend: "
-                                               "cpu", why);
+        status = GMV_FAIL(GMV_ERR_ENVIRONMENT,
+                          "backend: cuda was asked for, but no GPU can be used: %s; or take backend: "
+                          "cpu",
+                          why);
     } else {
         state->device = comm->local_rank % n;
         status = identify(state->device, &mine);
@@ -104,11 +107,12 @@ static gmv_status choose_gpu(gmv_backend *b, bool may_share, bool *shared)
     GMV_TRY(gmv_comm_agree(comm, status));
     GMV_TRY(find_sharing(comm, &mine, shared, &on_host, &on_mine));
     if (*shared && !may_share) {
-        status = on_mine > 1 ? GMV_FAIL(GMV_ERR_CONFIG,
-                                        "%d ranks on host %s, which shows them %d GPU%s: start one rank for each GPU, or set "
-                                        "runtime.share_gpu=true to let them share (slow)",
-                                        on_host, mine.host, n, n == 1 ? "" : "s")
-                             : GMV_OK;
+        status = on_mine > 1
+                     ? GMV_FAIL(GMV_ERR_CONFIG,
+                                "%d ranks on host %s, which shows them %d GPU%s: start one rank for each GPU, or set "
+                                "runtime.share_gpu=true to let them share (slow)",
+                                on_host, mine.host, n, n == 1 ? "" : "s")
+                     : GMV_OK;
         return gmv_comm_agree(comm, status);
     }
     return GMV_OK;
@@ -167,8 +171,8 @@ static gmv_status open_blas(gmv_backend *b)
     GMV_TRY(gmv_cuda_allocate(b, &state->blas_workspace, blas_workspace_bytes, "cuBLAS"));
     GMV_CUBLAS(cublasSetStream(state->blas, state->compute));
     GMV_CUBLAS(cublasSetWorkspace(state->blas, state->blas_workspace, blas_workspace_bytes)); /* graphs, same bits */
-    GMV_CUBLAS(cublasSetMathMode(state->blas, state->precision == GMV_TF32 ? CUBLAS_TF32_TENSOR_OP_MATH
-                                                                           : CUBLAS_DEFAULT_MATH));
+    GMV_CUBLAS(cublasSetMathMode(state->blas,
+                                 state->precision == GMV_TF32 ? CUBLAS_TF32_TENSOR_OP_MATH : CUBLAS_DEFAULT_MATH));
     return GMV_OK;
 }
 
@@ -231,5 +235,5 @@ static bool find_gpu(char *text, size_t size)
 }
 
 extern const gmv_plugin gmv_cuda_plugin;
-__attribute__((visibility("default"))) const gmv_plugin gmv_cuda_plugin = {GMVAE_VERSION, sizeof(gmv_ops), open_backend,
-                                                                           find_gpu};
+__attribute__((visibility("default")))
+const gmv_plugin gmv_cuda_plugin = {GMVAE_VERSION, sizeof(gmv_ops), open_backend, find_gpu};

@@ -64,15 +64,18 @@ static gmv_status lose_contact(gmv_backend *b, const char *why)
     gmv_cuda_state *state = gmv_cuda_state_of(b);
     ncclCommAbort(state->nccl);
     state->nccl = NULL;
-    return GMV_FAIL(GMV_ERR_LOST, "lost contact with other ranks in a sum over ranks: %s; run the same command again to "
-                                  "continue from the last checkpoint", why);
+    return GMV_FAIL(GMV_ERR_LOST,
+                    "lost contact with other ranks in a sum over ranks: %s; run the same command again to "
+                    "continue from the last checkpoint",
+                    why);
 }
 
 static gmv_status watch_others(gmv_backend *b, double since)
 {
     gmv_cuda_state *state = gmv_cuda_state_of(b);
     ncclResult_t error = ncclSuccess;
-    if (ncclCommGetAsyncError(state->nccl, &error) != ncclSuccess || (error != ncclSuccess && error != ncclInProgress)) {
+    if (ncclCommGetAsyncError(state->nccl, &error) != ncclSuccess ||
+        (error != ncclSuccess && error != ncclInProgress)) {
         return lose_contact(b, ncclGetErrorString(error));
     }
     return now() - since > state->timeout ? lose_contact(b, "no answer within runtime.timeout") : GMV_OK;

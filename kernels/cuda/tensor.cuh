@@ -188,7 +188,8 @@ template <int M, int N, int sets> struct tensor_tile {
         int piece = (int)threadIdx.x % 8 * 8, k = first_k + piece;
         for (int r = (int)threadIdx.x / 8; r < n; r += threads / 8) {
             bool there = r < from.rows && k < from.ld;
-            copy_16(queue, to + r * pitch + piece, there ? from.at + (int64_t)r * from.ld + k : from.at, there ? 16 : 0);
+            copy_16(queue, to + r * pitch + piece, there ? from.at + (int64_t)r * from.ld + k : from.at,
+                    there ? 16 : 0);
         }
     }
 

@@ -11,8 +11,8 @@ gmv_status gmv_cmd_embed(gmv_run *run)
     gmv_evaluation evaluation;
     gmv_status status = gmv_session_open(&session, run, false);
     if (status == GMV_OK) {
-        status = gmv_write_embedding(&run->config, &run->comm, session.model, &session.feed, session.cells, session.path,
-                                     session.checkpoint.progress.epoch, &evaluation);
+        status = gmv_write_embedding(&run->config, &run->comm, session.model, &session.feed, session.cells,
+                                     session.path, session.checkpoint.progress.epoch, &evaluation);
     }
     if (status == GMV_OK) {
         gmv_log("wrote %s/embedding.h5ad: %" PRId64 " cells, %d latent dimensions, %d of %d clusters in use",

@@ -30,8 +30,8 @@ gmv_status gmv_cmd_eval(gmv_run *run)
         status = GMV_FAIL(GMV_ERR_DATA, "no cell with counts to evaluate; check data.predict and data.validation");
     }
     if (status == GMV_OK) {
-        status = gmv_label_agreement(session.model, &session.feed, session.cells, &run->comm, session.which,
-                                     &agreement);
+        status =
+            gmv_label_agreement(session.model, &session.feed, session.cells, &run->comm, session.which, &agreement);
     }
     if (status == GMV_OK) {
         status = gmv_write_evaluation(&run->config, &run->comm, &evaluation, &agreement, session.path,

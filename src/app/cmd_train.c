@@ -52,8 +52,10 @@ static gmv_status find_start(training *t)
     if (t->resume_path[0] == '\0') {
         return config->checkpoint_resume == GMV_RESUME_AUTO
                    ? GMV_OK
-                   : GMV_FAIL(GMV_ERR_DATA, "%s/checkpoints: there is no good checkpoint to resume from; "
-                                            "checkpoint.resume=auto starts anew", config->output_dir);
+                   : GMV_FAIL(GMV_ERR_DATA,
+                              "%s/checkpoints: there is no good checkpoint to resume from; "
+                              "checkpoint.resume=auto starts anew",
+                              config->output_dir);
     }
     GMV_TRY(gmv_checkpoint_read(t->resume_path, comm, &t->resume));
     gmv_config theirs;
@@ -67,7 +69,8 @@ static gmv_status find_start(training *t)
         join_lines(differences, joined, sizeof joined);
         status = GMV_FAIL(GMV_ERR_CONFIG,
                           "%s belongs to another model or order of cells (%s); set another output.dir, or "
-                          "checkpoint.resume=never to replace it", t->resume_path, joined);
+                          "checkpoint.resume=never to replace it",
+                          t->resume_path, joined);
     }
     GMV_FREE(differences);
     return status;
@@ -88,7 +91,9 @@ static gmv_status read_data(training *t)
     if (config->data_validation.paths.n == 0) {
         return GMV_OK;
     }
-    gmv_checkpoint like = {.genes = t->cells->genes, .gene = t->cells->gene, .factors = t->cells->covariates,
+    gmv_checkpoint like = {.genes = t->cells->genes,
+                           .gene = t->cells->gene,
+                           .factors = t->cells->covariates,
                            .factor = t->cells->covariate};
     return gmv_read_cells(&t->validation, config, comm, &config->data_validation.paths, NULL, &like);
 }
@@ -134,7 +139,8 @@ static gmv_status take_up(training *t)
     }
     if (progress->cells != cells) {
         return GMV_FAIL(GMV_ERR_CONFIG,
-                        "%s was trained on %" PRId64 " cells, but data.train has %" PRId64 " training cells here; set another "
+                        "%s was trained on %" PRId64 " cells, but data.train has %" PRId64
+                        " training cells here; set another "
                         "output.dir, or checkpoint.resume=never to replace it",
                         t->resume_path, progress->cells, cells);
     }
@@ -152,7 +158,8 @@ static gmv_status build(training *t)
     GMV_TRY(input_of(t, &input));
     gmv_backend_options options = gmv_backend_options_of(config);
     GMV_TRY(gmv_comm_agree(comm, gmv_backend_open(&t->backend, &options, comm)));
-    GMV_TRY(gmv_comm_agree(comm, gmv_model_create(&t->model, config, t->backend, t->cells->genes, t->cells->levels, input)));
+    GMV_TRY(gmv_comm_agree(comm,
+                           gmv_model_create(&t->model, config, t->backend, t->cells->genes, t->cells->levels, input)));
     GMV_TRY(gmv_trainer_init(&t->trainer, config, comm, t->model, t->cells));
     return t->resume_path[0] != '\0' ? take_up(t) : GMV_OK;
 }
@@ -162,8 +169,9 @@ static void show_memory(const training *t)
     const gmv_trainer *trainer = &t->trainer;
     const double megabyte = 1024.0 * 1024.0;
     char matrix[160];
-    double model = (double)t->model->params.total * 16.0, activations = (double)gmv_model_workspace_bytes(
-               t->model, t->model->max_cells, t->model->max_rows / t->model->max_cells, true);
+    double model = (double)t->model->params.total * 16.0,
+           activations = (double)gmv_model_workspace_bytes(t->model, t->model->max_cells,
+                                                           t->model->max_rows / t->model->max_cells, true);
     if (t->cells->stream != NULL) {
         double bytes = (double)(trainer->order.slots.bytes + trainer->feed.slots.bytes);
         snprintf(matrix, sizeof matrix, "windows %.1f MB (%" PRId64 " an epoch; the matrix stays on disk)",
@@ -171,8 +179,9 @@ static void show_memory(const training *t)
     } else {
         int64_t of_value = t->cells->packed.gene16 != NULL ? 3 : 5;
         snprintf(matrix, sizeof matrix, "matrix %.1f MB%s", (double)(gmv_cells_values(t->cells) * of_value) / megabyte,
-                 trainer->backend->host_memory ? "" : trainer->feed.matrix.on_device ? " on the device"
-                                                    : " in host memory, which the device reads");
+                 trainer->backend->host_memory    ? ""
+                 : trainer->feed.matrix.on_device ? " on the device"
+                                                  : " in host memory, which the device reads");
     }
     gmv_log("memory  of rank 0: %s, parameters with gradients and Adam %.1f MB, activations %.1f MB", matrix,
             model / megabyte, activations / megabyte);
@@ -195,8 +204,10 @@ static void show_plan(const training *t)
             trainer->sampler.total, config->train_batch_size, trainer->sampler.batches, config->train_epochs,
             trainer->warmup_steps);
     if (trainer->planned_steps < few_steps) {
-        gmv_log("note    only %" PRId64 " optimiser steps are planned, few for a good model; for a small data set lower "
-                "train.batch_size (64 to 256) or raise train.epochs", trainer->planned_steps);
+        gmv_log("note    only %" PRId64
+                " optimiser steps are planned, few for a good model; for a small data set lower "
+                "train.batch_size (64 to 256) or raise train.epochs",
+                trainer->planned_steps);
     }
     show_memory(t);
 }
@@ -240,13 +251,15 @@ static gmv_status write_evaluation(training *t, const char *path, int64_t epoch)
     if (t->validation == NULL && t->cells->split.rows == 0) {
         return GMV_OK;
     }
-    gmv_status status = t->validation != NULL ? gmv_feed_open(&own, t->backend, held, GMV_EVAL_CELLS,
-                                                                     (int)config->data_residence, NULL) : GMV_OK;
+    gmv_status status = t->validation != NULL
+                            ? gmv_feed_open(&own, t->backend, held, GMV_EVAL_CELLS, (int)config->data_residence, NULL)
+                            : GMV_OK;
     GMV_GO(gmv_comm_agree(comm, status));
     GMV_GO(gmv_evaluate(t->model, feed, held, comm, which, (int)config->eval_samples, NULL, &e));
     GMV_GO(gmv_label_agreement(t->model, feed, held, comm, which, &agreement));
     GMV_GO(gmv_write_evaluation(config, comm, &e, &agreement, path, epoch));
-    gmv_log("held-out -ELBO %.2f +- %.2f nats per cell on %" PRId64 " cells (best epoch %" PRId64 "), %d of %d clusters in use",
+    gmv_log("held-out -ELBO %.2f +- %.2f nats per cell on %" PRId64 " cells (best epoch %" PRId64
+            "), %d of %d clusters in use",
             e.neg_elbo, e.neg_elbo_se, e.cells, epoch, e.active_clusters, t->model->clusters);
 done:
     gmv_feed_close(&own);

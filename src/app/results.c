@@ -23,12 +23,13 @@ static gmv_status put_bounds(void *file, const gmv_row_results *results)
 }
 
 gmv_status gmv_write_embedding(const gmv_config *config, const gmv_comm *comm, gmv_model *model, gmv_feed *feed,
-                               const gmv_cells *cells, const char *checkpoint, int64_t epoch, gmv_evaluation *evaluation)
+                               const gmv_cells *cells, const char *checkpoint, int64_t epoch,
+                               gmv_evaluation *evaluation)
 {
     gmv_embedding_file *file = NULL;
     char *text = NULL, path[path_room];
-    gmv_embedding embedding = {.dim = model->latent_dim, .clusters = model->clusters, .checkpoint = checkpoint,
-                               .epoch = epoch};
+    gmv_embedding embedding = {
+        .dim = model->latent_dim, .clusters = model->clusters, .checkpoint = checkpoint, .epoch = epoch};
     gmv_status status;
     GMV_GO(gmv_config_text(config, &text));
     GMV_GO(gmv_make_folders(config->output_dir));
@@ -45,8 +46,7 @@ done:
     }
     if (status == GMV_OK) {
         gmv_row_sink sink = {put_bounds, file};
-        status = gmv_evaluate(model, feed, cells, comm, GMV_CELLS_ALL, (int)config->eval_samples, &sink,
-                              evaluation);
+        status = gmv_evaluate(model, feed, cells, comm, GMV_CELLS_ALL, (int)config->eval_samples, &sink, evaluation);
     }
     status = gmv_embedding_end(&file, comm, status);
     GMV_FREE(text);
@@ -126,7 +126,8 @@ static gmv_status write_json(const char *path, const gmv_config *config, const g
     if (agreement->cells > 0 && wants(config, "nmi")) {
         fprintf(out, "  \"nmi\": %.6f,\n", agreement->nmi);
     }
-    fprintf(out, "  \"active_clusters\": %d,\n  \"epoch\": %" PRId64 ",\n  \"checkpoint\": ", e->active_clusters, epoch);
+    fprintf(out, "  \"active_clusters\": %d,\n  \"epoch\": %" PRId64 ",\n  \"checkpoint\": ", e->active_clusters,
+            epoch);
     put_text(out, checkpoint);
     fprintf(out, "\n}\n");
     if (fclose(out) != 0 || rename(temporary, path) != 0) {

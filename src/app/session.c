@@ -82,9 +82,11 @@ gmv_status gmv_session_open(gmv_session *session, gmv_run *run, bool held_out_on
     GMV_TRY(gmv_checkpoint_choose(&run->config, comm, &session->path));
     GMV_TRY(gmv_checkpoint_read(session->path, comm, &session->checkpoint));
     const char *text = session->checkpoint.config;
-    GMV_TRY(gmv_comm_agree(comm, gmv_config_parse(&session->config, session->path, text, (int64_t)strlen(text), 0, NULL)));
+    GMV_TRY(
+        gmv_comm_agree(comm, gmv_config_parse(&session->config, session->path, text, (int64_t)strlen(text), 0, NULL)));
     if (session->which == GMV_CELLS_HELD_OUT && !gmv_validation_splits(&session->config.data_validation)) {
-        return GMV_FAIL(GMV_ERR_CONFIG, "the checkpoint's run held no cells out; set data.predict to the cells to evaluate");
+        return GMV_FAIL(GMV_ERR_CONFIG,
+                        "the checkpoint's run held no cells out; set data.predict to the cells to evaluate");
     }
     GMV_TRY(read_session_cells(session, run, paths));
     gmv_backend_options options = gmv_backend_options_of(&run->config);
@@ -95,7 +97,7 @@ gmv_status gmv_session_open(gmv_session *session, gmv_run *run, bool held_out_on
                                                   session->cells->genes, session->cells->levels, input)));
     GMV_TRY(gmv_checkpoint_load_params(session->path, comm, session->model, false));
     GMV_TRY(gmv_comm_agree(comm, gmv_feed_open(&session->feed, session->backend, session->cells, GMV_EVAL_CELLS,
-                                                (int)run->config.data_residence, NULL)));
+                                               (int)run->config.data_residence, NULL)));
     gmv_log("checkpoint %s, epoch %lld", session->path, (long long)session->checkpoint.progress.epoch);
     return GMV_OK;
 }

@@ -10,10 +10,10 @@ typedef struct gmv_session {
     gmv_model *model;
     gmv_cells *cells;
     gmv_feed feed;
-    char *path;                /* of the checkpoint */
+    char *path; /* of the checkpoint */
     gmv_checkpoint checkpoint;
-    gmv_config config;         /* the checkpoint's: model, genes, seed, split */
-    gmv_which_cells which;     /* eval: which of the cells count */
+    gmv_config config;     /* the checkpoint's: model, genes, seed, split */
+    gmv_which_cells which; /* eval: which of the cells count */
 } gmv_session;
 
 /* Chooses a checkpoint, builds its model, reads data.predict (or its default for the command: all training
@@ -32,7 +32,8 @@ gmv_status gmv_read_cells(gmv_cells **cells, const gmv_config *config, const gmv
 
 /* Writes output.dir/embedding.h5ad for the local rows of `cells`, with the bound of every cell. Collective. */
 gmv_status gmv_write_embedding(const gmv_config *config, const gmv_comm *comm, gmv_model *model, gmv_feed *feed,
-                               const gmv_cells *cells, const char *checkpoint, int64_t epoch, gmv_evaluation *evaluation);
+                               const gmv_cells *cells, const char *checkpoint, int64_t epoch,
+                               gmv_evaluation *evaluation);
 
 /* Writes output.dir/evaluation.json (rank 0), with the agreement's figures that output.metrics names. */
 gmv_status gmv_write_evaluation(const gmv_config *config, const gmv_comm *comm, const gmv_evaluation *evaluation,

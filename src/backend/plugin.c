@@ -48,18 +48,22 @@ static gmv_status load(const gmv_plugin **plugin)
 {
     char path[path_room];
     if (!find_file(path)) {
-        return GMV_FAIL(GMV_ERR_ENVIRONMENT, "the CUDA backend (libgmvae_cuda.so) was not built or not installed; build "
-                                             "with -DGMVAE_CUDA=ON, or use backend: cpu");
+        return GMV_FAIL(GMV_ERR_ENVIRONMENT,
+                        "the CUDA backend (libgmvae_cuda.so) was not built or not installed; build "
+                        "with -DGMVAE_CUDA=ON, or use backend: cpu");
     }
     void *library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
     if (library == NULL) {
-        return GMV_FAIL(GMV_ERR_ENVIRONMENT, "the CUDA backend cannot be loaded: %s; " GMVAE_CUDA_REMEDY
-                                             ", or put their folders into LD_LIBRARY_PATH", dlerror());
+        return GMV_FAIL(GMV_ERR_ENVIRONMENT,
+                        "the CUDA backend cannot be loaded: %s; " GMVAE_CUDA_REMEDY
+                        ", or put their folders into LD_LIBRARY_PATH",
+                        dlerror());
     }
     const gmv_plugin *found = dlsym(library, "gmv_cuda_plugin");
     if (found == NULL || strcmp(found->version, GMVAE_VERSION) != 0 || found->table_bytes != sizeof(gmv_ops)) {
-        return GMV_FAIL(GMV_ERR_ENVIRONMENT, "%s belongs to %s of gmvae_dist, this is %s; build and install both together",
-                        path, found == NULL ? "another version" : found->version, GMVAE_VERSION);
+        return GMV_FAIL(GMV_ERR_ENVIRONMENT,
+                        "%s belongs to %s of gmvae_dist, this is %s; build and install both together", path,
+                        found == NULL ? "another version" : found->version, GMVAE_VERSION);
     }
     *plugin = found;
     return GMV_OK;

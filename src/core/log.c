@@ -29,8 +29,8 @@ void gmv_log_init(bool speaks)
     speaking = speaks;
     const char *kind = getenv("TERM");
     bool plain = kind == NULL || strcmp(kind, "dumb") == 0;
-    on_terminal = !plain && isatty(STDOUT_FILENO) == 1 &&
-                  (getenv("OMPI_COMM_WORLD_RANK") == NULL || launcher_on_terminal());
+    on_terminal =
+        !plain && isatty(STDOUT_FILENO) == 1 && (getenv("OMPI_COMM_WORLD_RANK") == NULL || launcher_on_terminal());
 }
 
 static void close_progress_line(void)

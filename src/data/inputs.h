@@ -23,14 +23,14 @@ typedef struct gmv_source {
     const char *path;
     gmv_place place; /* of its matrix; the name as it may be printed */
     gmv_matrix_kind kind;
-    int64_t rows, cols, nnz; /* as in gmv_matrix */
-    gmv_file_stamp stamp;    /* when it was looked at */
-    int list;                /* its genes, in gmv_gene_lists */
-    gmv_gidx first;          /* global row of its row 0 */
-    bool shared;             /* opened by all ranks together, through MPI-IO */
-    gmv_input_file *input;   /* open here; else NULL */
-    gmv_row_store store;     /* of the local rows */
-    int64_t values;          /* stored in the local rows, where the file says it */
+    int64_t rows, cols, nnz;         /* as in gmv_matrix */
+    gmv_file_stamp stamp;            /* when it was looked at */
+    int list;                        /* its genes, in gmv_gene_lists */
+    gmv_gidx first;                  /* global row of its row 0 */
+    bool shared;                     /* opened by all ranks together, through MPI-IO */
+    gmv_input_file *input;           /* open here; else NULL */
+    gmv_row_store store;             /* of the local rows */
+    int64_t values;                  /* stored in the local rows, where the file says it */
     struct gmv_row_buckets *by_rows; /* of its matrix, while that is not open here */
 } gmv_source;
 

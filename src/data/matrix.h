@@ -11,13 +11,14 @@ typedef struct gmv_matrix {
     char name[256];  /* as in data.matrix: "X", "raw/X", "layers/counts", "Gene Expression" */
     gmv_matrix_kind kind;
     int64_t rows, cols;
-    int64_t nnz;                 /* stored values */
-    hid_t data, indices, indptr; /* dense: data alone */
-    int64_t stored_cols;         /* columns in the file: more than cols when some features do not belong to it */
+    int64_t nnz;                    /* stored values */
+    hid_t data, indices, indptr;    /* dense: data alone */
+    int64_t stored_cols;            /* columns in the file: more than cols when some features do not belong to it */
     int64_t chunk_rows, chunk_cols; /* dense: of a chunk; without chunks 1 and all */
-    struct gmv_row_buckets *by_rows; /* rows put together on disk, which are then read in place of the matrix; else NULL */
-    int32_t *select;             /* [stored_cols] column of the matrix or -1; NULL: the same */
-    gmv_table obs, var;          /* its cells, and the genes of the stored columns */
+    struct gmv_row_buckets
+        *by_rows;       /* rows put together on disk, which are then read in place of the matrix; else NULL */
+    int32_t *select;    /* [stored_cols] column of the matrix or -1; NULL: the same */
+    gmv_table obs, var; /* its cells, and the genes of the stored columns */
 } gmv_matrix;
 
 /* Rows of a matrix as they are stored: nothing about the values has been checked, all lengths have. */

@@ -35,8 +35,8 @@ typedef struct bucket {
 struct gmv_row_buckets {
     gmv_scratch file;
     const gmv_matrix *matrix; /* while something is put or read: for messages */
-    int64_t first, rows;  /* row 0, and how many */
-    int64_t width, piece; /* rows of a bucket; bytes of a piece */
+    int64_t first, rows;      /* row 0, and how many */
+    int64_t width, piece;     /* rows of a bucket; bytes of a piece */
     int64_t buckets, values;
     bucket *bucket;
     unsigned char *pieces;     /* [buckets, piece] while they are filled, then one to read into */

@@ -166,7 +166,8 @@ bool gmv_row_reader_add(gmv_row_reader *reader, gmv_packer *packer, int64_t at, 
             return false;
         }
     }
-    if (reader->in_order && gmv_packer_add_numbers(packer, reader->narrow, column, value, n, reader->cols, reader->map)) {
+    if (reader->in_order &&
+        gmv_packer_add_numbers(packer, reader->narrow, column, value, n, reader->cols, reader->map)) {
         return true;
     }
     if (!make_room(reader, n)) {

@@ -87,7 +87,8 @@ gmv_status gmv_checkpoint_check_seal(const char *path)
         fclose(in);
     }
     if (!whole) {
-        return GMV_FAIL(GMV_ERR_DATA, "it does not end with a checksum; it is cut short or was not written by gmvae_dist");
+        return GMV_FAIL(GMV_ERR_DATA,
+                        "it does not end with a checksum; it is cut short or was not written by gmvae_dist");
     }
     memcpy(&stored, seal + sizeof seal_mark, sizeof stored);
     return stored == sum ? GMV_OK : GMV_FAIL(GMV_ERR_DATA, "its checksum does not match");

@@ -29,7 +29,8 @@ static gmv_status open_file(const char *path, hid_t *file)
     if (status == GMV_OK) {
         bool ours = strcmp(format, "gmvae_dist checkpoint") == 0;
         gmv_free(format);
-        status = ours ? gmv_h5io_get_i64(*file, "version", &version) : GMV_FAIL(GMV_ERR_DATA, "not a gmvae_dist checkpoint");
+        status =
+            ours ? gmv_h5io_get_i64(*file, "version", &version) : GMV_FAIL(GMV_ERR_DATA, "not a gmvae_dist checkpoint");
     }
     if (status == GMV_OK && version != GMV_CHECKPOINT_VERSION) {
         status = GMV_FAIL(GMV_ERR_DATA, "checkpoint version %" PRId64 "; this program reads version %d", version,
@@ -66,7 +67,8 @@ static gmv_status verify_group(hid_t file, const char *name)
     gmv_status status = H5Gget_info(group, &info) >= 0 ? GMV_OK : GMV_FAIL(GMV_ERR_DATA, "group %s is damaged", name);
     for (hsize_t i = 0; status == GMV_OK && i < info.nlinks; i++) {
         char tensor[GMV_MAX_NAME];
-        ssize_t length = H5Lget_name_by_idx(group, ".", H5_INDEX_NAME, H5_ITER_INC, i, tensor, sizeof tensor, H5P_DEFAULT);
+        ssize_t length =
+            H5Lget_name_by_idx(group, ".", H5_INDEX_NAME, H5_ITER_INC, i, tensor, sizeof tensor, H5P_DEFAULT);
         status = length > 0 && length < (ssize_t)sizeof tensor ? verify_dataset(group, tensor)
                                                                : GMV_FAIL(GMV_ERR_DATA, "group %s is damaged", name);
     }
@@ -296,7 +298,9 @@ static int64_t step_of(const char *path, const char *name)
         H5Fclose(file);
     }
     gmv_error_clear();
-    return status == GMV_OK ? step : (strcmp(name, "last.h5") == 0 ? INT64_MAX : INT64_MAX / 2 + gmv_checkpoint_epoch_of(name));
+    return status == GMV_OK
+               ? step
+               : (strcmp(name, "last.h5") == 0 ? INT64_MAX : INT64_MAX / 2 + gmv_checkpoint_epoch_of(name));
 }
 
 static int list_candidates(const char *folder, candidate **list)
@@ -365,7 +369,8 @@ gmv_status gmv_checkpoint_find_newest(const gmv_config *config, const gmv_comm *
             GMV_FREE(*path);
             status = GMV_FAIL(GMV_ERR_DATA,
                               "%s: none of the %d checkpoints there is good; bring one back, or remove them, or set "
-                              "checkpoint.resume=never to start anew", folder, n);
+                              "checkpoint.resume=never to start anew",
+                              folder, n);
         }
         free(list);
     }

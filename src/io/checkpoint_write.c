@@ -131,7 +131,8 @@ static gmv_status sync_path(const char *path)
 static gmv_status write_image(hid_t file, const char *path)
 {
     void *image = NULL; /* of the core driver: the address of its buffer's address */
-    ssize_t size = H5Fflush(file, H5F_SCOPE_GLOBAL) < 0 ? -1 : H5Fget_file_image(file, NULL, 0); /* the buffer is larger */
+    ssize_t size =
+        H5Fflush(file, H5F_SCOPE_GLOBAL) < 0 ? -1 : H5Fget_file_image(file, NULL, 0); /* the buffer is larger */
     if (size <= 0 || H5Fget_vfd_handle(file, H5P_DEFAULT, &image) < 0) {
         return GMV_FAIL(GMV_ERR_ENVIRONMENT, "%s: the checkpoint cannot be made; is memory short?", path);
     }

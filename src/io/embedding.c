@@ -158,10 +158,10 @@ static gmv_status write_skeleton(const char *path, const gmv_cells *cells, const
 /* A dataset while it is written: the next rows, until there are enough to write. */
 typedef struct row_column {
     const char *path;
-    hid_t dataset; /* > 0 when open */
-    hid_t type;    /* in memory, of 4 bytes */
-    bool is_code;  /* int32, else float */
-    int cols;      /* 0: one dimension */
+    hid_t dataset;       /* > 0 when open */
+    hid_t type;          /* in memory, of 4 bytes */
+    bool is_code;        /* int32, else float */
+    int cols;            /* 0: one dimension */
     gmv_gidx first, end; /* the rank's rows that are not yet written */
     int64_t held;        /* rows in `value` */
     uint32_t *value;     /* [buffered_rows, cols] floats or codes */
@@ -298,8 +298,8 @@ static gmv_status open_shared(gmv_embedding_file *file, const gmv_cells *cells, 
     return open_column(file, cells, comm, bounds, elbo_path, H5T_NATIVE_FLOAT, 0);
 }
 
-gmv_status gmv_embedding_begin(gmv_embedding_file **file, const char *path, const gmv_cells *cells, const gmv_comm *comm,
-                               const gmv_embedding *embedding)
+gmv_status gmv_embedding_begin(gmv_embedding_file **file, const char *path, const gmv_cells *cells,
+                               const gmv_comm *comm, const gmv_embedding *embedding)
 {
     gmv_h5_prepare();
     GMV_TRY(gmv_comm_agree(comm, GMV_NEW(*file, 1, "the embedding")));

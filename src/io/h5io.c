@@ -38,7 +38,8 @@ static gmv_status put(hid_t object, const char *name, hid_t type, int n, const v
     hsize_t dim = n < 0 ? 1 : (hsize_t)n;
     hid_t space = n < 0 ? H5Screate(H5S_SCALAR) : H5Screate_simple(1, &dim, NULL);
     hid_t attribute = H5Acreate2(object, name, type, space, H5P_DEFAULT, H5P_DEFAULT);
-    H5IO_CHECK(attribute >= 0 && (n == 0 || H5Awrite(attribute, type, value) >= 0), "attribute %s cannot be written", name);
+    H5IO_CHECK(attribute >= 0 && (n == 0 || H5Awrite(attribute, type, value) >= 0), "attribute %s cannot be written",
+               name);
 done:
     if (attribute >= 0) {
         H5Aclose(attribute);
@@ -84,7 +85,8 @@ static gmv_status open_attribute(hid_t object, const char *name, hid_t *attribut
     hssize_t points = H5Sget_simple_extent_npoints(space);
     H5Sclose(space);
     *n = (int)points;
-    return points >= 0 && points <= INT32_MAX ? GMV_OK : GMV_FAIL(GMV_ERR_DATA, "attribute %s has an impossible size", name);
+    return points >= 0 && points <= INT32_MAX ? GMV_OK
+                                              : GMV_FAIL(GMV_ERR_DATA, "attribute %s has an impossible size", name);
 }
 
 /* Copies HDF5's strings to ours and gives HDF5's back. */
@@ -260,8 +262,8 @@ gmv_status gmv_h5io_read_f32(hid_t group, const char *name, int dims, const int6
     GMV_TRY(gmv_h5io_shape(group, name, &found_dims, found));
     int64_t columns = dims > 1 ? shape[1] : 1;
     if (found_dims != dims || found[0] != shape[0] || found[1] != columns) {
-        return GMV_FAIL(GMV_ERR_DATA, "%s has shape [%" PRId64 ", %" PRId64 "], expected [%" PRId64 ", %" PRId64 "]", name,
-                        found[0], found[1], shape[0], columns);
+        return GMV_FAIL(GMV_ERR_DATA, "%s has shape [%" PRId64 ", %" PRId64 "], expected [%" PRId64 ", %" PRId64 "]",
+                        name, found[0], found[1], shape[0], columns);
     }
     gmv_status status = GMV_OK;
     hid_t dataset = H5Dopen2(group, name, H5P_DEFAULT);

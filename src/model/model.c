@@ -130,7 +130,8 @@ static int64_t arrange(gmv_model *model, float *base, int64_t cells, int64_t row
     model->probability = take(&used, base, cells * model->clusters);
     if (gradients) {
         int64_t cell_width = widest(&model->encoder);
-        int64_t row_width = widest(&model->decoder) > widest(&model->beta) ? widest(&model->decoder) : widest(&model->beta);
+        int64_t row_width =
+            widest(&model->decoder) > widest(&model->beta) ? widest(&model->decoder) : widest(&model->beta);
         row_width = row_width > w ? row_width : w;
         model->d_posterior_x = take(&used, base, cells * 2 * d);
         model->d_posterior_w = take(&used, base, cells * 2 * w);
@@ -154,8 +155,10 @@ gmv_status gmv_model_reserve(gmv_model *model, int cells, int draws, bool gradie
 {
     int64_t rows = (int64_t)cells * draws;
     if (rows > INT32_MAX) {
-        return GMV_FAIL(GMV_ERR_CONFIG, "%d cells times %d draws on one rank are too many; lower train.batch_size or "
-                                        "train.mc_samples, or use more ranks", cells, draws);
+        return GMV_FAIL(GMV_ERR_CONFIG,
+                        "%d cells times %d draws on one rank are too many; lower train.batch_size or "
+                        "train.mc_samples, or use more ranks",
+                        cells, draws);
     }
     if (cells <= model->max_cells && rows <= model->max_rows && (model->gradients || !gradients)) {
         return GMV_OK;

@@ -10,8 +10,8 @@ typedef struct stage {
     gmv_backend *b;
     const gmv_pass *pass;
     int cells, rows;
-    float rate;                               /* dropout */
-    gmv_noise cell_noise, row_noise;          /* for encoder layers; for layers of drawn latents */
+    float rate;                      /* dropout */
+    gmv_noise cell_noise, row_noise; /* for encoder layers; for layers of drawn latents */
     gmv_noise x_noise, w_noise;
     gmv_mat posterior_x, posterior_w, x, w, terms;
     gmv_mat d_posterior_x, d_posterior_w, d_x, d_w;
@@ -39,8 +39,12 @@ static gmv_vec grad_vec(const gmv_model *model, int tensor)
 
 static gmv_noise noise_of(const stage *s, uint32_t stream, int draws)
 {
-    gmv_noise noise = {.seed = s->model->seed, .stream = stream, .step = s->model->step,
-                       .first_draw = s->pass->first_draw, .cell_id = s->pass->batch->cell_id, .draws = draws};
+    gmv_noise noise = {.seed = s->model->seed,
+                       .stream = stream,
+                       .step = s->model->step,
+                       .first_draw = s->pass->first_draw,
+                       .cell_id = s->pass->batch->cell_id,
+                       .draws = draws};
     return noise;
 }
 
@@ -105,9 +109,13 @@ static gmv_status decode(const stage *s)
                                      gmv_mat_rows(weight, model->latent_dim, model->levels), pre));
     GMV_TRY(gmv_trunk_forward(model, &model->decoder, s->rows, s->rate, &s->row_noise));
 
-    gmv_head_args head = {.likelihood = model->likelihood_id, .observed_library = model->observed_library,
-                          .draws = s->pass->draws, .batch = s->pass->batch, .terms = s->terms,
-                          .hidden = gmv_trunk_output(&model->decoder, s->rows), .scale = &model->step->scale};
+    gmv_head_args head = {.likelihood = model->likelihood_id,
+                          .observed_library = model->observed_library,
+                          .draws = s->pass->draws,
+                          .batch = s->pass->batch,
+                          .terms = s->terms,
+                          .hidden = gmv_trunk_output(&model->decoder, s->rows),
+                          .scale = &model->step->scale};
     for (int h = 0; h < model->likelihood.heads; h++) {
         head.weight[h] = value_mat(model, model->head_weight[h]);
         head.bias[h] = value_vec(model, model->head_bias[h]);
@@ -144,12 +152,16 @@ static gmv_status prior(const stage *s)
                                gmv_rows_of(beta->layer[0].pre, s->rows)));
         GMV_TRY(gmv_trunk_forward(model, beta, s->rows, s->rate, &s->row_noise));
     }
-    gmv_mixture_args mixture = {.objective = model->objective, .components = model->clusters,
-                                .free_nats = model->free_nats, .draws = s->pass->draws,
+    gmv_mixture_args mixture = {.objective = model->objective,
+                                .components = model->clusters,
+                                .free_nats = model->free_nats,
+                                .draws = s->pass->draws,
                                 .hidden = beta->layers > 0 ? gmv_trunk_output(beta, s->rows) : s->w,
                                 .weight = value_mat(model, model->beta_weight),
-                                .bias = value_vec(model, model->beta_bias), .x = s->x,
-                                .posterior = s->posterior_x, .terms = s->terms};
+                                .bias = value_vec(model, model->beta_bias),
+                                .x = s->x,
+                                .posterior = s->posterior_x,
+                                .terms = s->terms};
     if (s->pass->probability) {
         mixture.probability = gmv_mat_of(model->probability, s->cells, model->clusters);
     }

@@ -67,7 +67,8 @@ float *gmv_trunk_arrange(gmv_trunk *trunk, int rows, float *at)
 
 static gmv_layer layer_tensors(const gmv_params *params, float *buffer, const gmv_trunk_layer *layer)
 {
-    gmv_layer tensors = {gmv_params_vec(params, buffer, layer->bias), gmv_params_vec(params, buffer, layer->norm_weight),
+    gmv_layer tensors = {gmv_params_vec(params, buffer, layer->bias),
+                         gmv_params_vec(params, buffer, layer->norm_weight),
                          gmv_params_vec(params, buffer, layer->norm_bias)};
     return tensors;
 }

@@ -19,8 +19,8 @@ typedef struct evaluator {
     const gmv_cells *cells;
     const gmv_row_sink *sink;
     int samples;
-    float *terms; /* host [GMV_EVAL_CELLS, GMV_TERMS] */
-    double *mean; /* host [GMV_EVAL_CELLS, GMV_TERMS]: means over draws */
+    float *terms;       /* host [GMV_EVAL_CELLS, GMV_TERMS] */
+    double *mean;       /* host [GMV_EVAL_CELLS, GMV_TERMS]: means over draws */
     float *probability; /* host [GMV_EVAL_CELLS, K] */
     double *mass;       /* [K] */
     float bound[GMV_EVAL_CELLS];
@@ -78,8 +78,8 @@ static gmv_status evaluate_batch(evaluator *e, int n)
     memset(e->mean, 0, (size_t)n * GMV_TERMS * sizeof *e->mean);
     for (int first = 0; first < e->samples; first += GMV_EVAL_DRAWS) {
         int draws = e->samples - first < GMV_EVAL_DRAWS ? e->samples - first : GMV_EVAL_DRAWS;
-        gmv_pass pass = {.batch = &e->feed->batch, .draws = draws, .first_draw = (uint32_t)first,
-                         .probability = first == 0};
+        gmv_pass pass = {
+            .batch = &e->feed->batch, .draws = draws, .first_draw = (uint32_t)first, .probability = first == 0};
         GMV_TRY(gmv_model_run(e->model, &pass));
         GMV_TRY(b->op->download(b, e->terms, e->model->terms, (int64_t)n * GMV_TERMS * (int64_t)sizeof(float)));
         for (int i = 0; i < n * GMV_TERMS; i++) {
@@ -168,14 +168,16 @@ gmv_status gmv_evaluate(gmv_model *model, gmv_feed *feed, const gmv_cells *cells
     GMV_GO(GMV_NEW(e.mean, GMV_EVAL_CELLS * GMV_TERMS, "terms"));
     GMV_GO(GMV_NEW(e.probability, (int64_t)GMV_EVAL_CELLS * model->clusters, "cluster probabilities"));
     GMV_GO(GMV_NEW(e.mass, model->clusters, "cluster mass"));
-    GMV_GO(gmv_model_reserve(model, GMV_EVAL_CELLS, samples < GMV_EVAL_DRAWS ? samples : GMV_EVAL_DRAWS, model->gradients));
+    GMV_GO(gmv_model_reserve(model, GMV_EVAL_CELLS, samples < GMV_EVAL_DRAWS ? samples : GMV_EVAL_DRAWS,
+                             model->gradients));
     gmv_step always = {.scale = 1.0f, .kl_scale = 1.0f}; /* the same noise in every evaluation */
     GMV_GO(gmv_model_set_step(model, &always));
     GMV_GO(evaluate_cells(&e, &chosen, sums));
 done:
     status = gmv_comm_agree(comm, status);
     if (status == GMV_OK) {
-        gmv_comm_share_f64(comm, (double *)(void *)sums, (int64_t)cells->shards * (int64_t)(sizeof *sums / sizeof(double)));
+        gmv_comm_share_f64(comm, (double *)(void *)sums,
+                           (int64_t)cells->shards * (int64_t)(sizeof *sums / sizeof(double)));
         gmv_comm_sum_f64(comm, e.mass, model->clusters);
         finish(evaluation, sums, cells->shards);
         for (int k = 0; k < model->clusters; k++) {
@@ -206,8 +208,8 @@ gmv_status gmv_embed_rows(gmv_model *model, gmv_feed *feed, const gmv_cells *cel
         if (visit.n == 0) {
             break;
         }
-        gmv_pass pass = {.batch = &feed->batch, .draws = 1, .probability = true, .mean_latents = true,
-                         .encode_only = true};
+        gmv_pass pass = {
+            .batch = &feed->batch, .draws = 1, .probability = true, .mean_latents = true, .encode_only = true};
         GMV_GO(gmv_model_run(model, &pass));
         GMV_GO(b->op->download(b, latent, model->x, (int64_t)visit.n * dim * 4));
         GMV_GO(b->op->download(b, probability, model->probability, (int64_t)visit.n * clusters * 4));

@@ -39,8 +39,10 @@ static gmv_status largest_batch(const gmv_cells *cells, int most, int64_t *nonze
         GMV_TRY(fullest_rows(&cells->packed, most, nonzeros));
     }
     if (*nonzeros > INT32_MAX) {
-        return GMV_FAIL(GMV_ERR_CONFIG, "a batch of %d cells on one rank can have %lld non-zeros, more than 2^31; lower "
-                                        "train.batch_size or use more ranks", most, (long long)*nonzeros);
+        return GMV_FAIL(GMV_ERR_CONFIG,
+                        "a batch of %d cells on one rank can have %lld non-zeros, more than 2^31; lower "
+                        "train.batch_size or use more ranks",
+                        most, (long long)*nonzeros);
     }
     return GMV_OK;
 }
@@ -182,8 +184,8 @@ gmv_status gmv_feed_open(gmv_feed *feed, gmv_backend *backend, const gmv_cells *
     int64_t nonzeros;
     GMV_TRY(largest_batch(cells, max_cells, &nonzeros));
     if (cells->stream == NULL) {
-        GMV_TRY(make_resident(&feed->matrix, backend, &cells->packed, cells->packed.indptr[cells->packed.rows],
-                              residence));
+        GMV_TRY(
+            make_resident(&feed->matrix, backend, &cells->packed, cells->packed.indptr[cells->packed.rows], residence));
     } else {
         GMV_TRY(windows != NULL ? share_slots(&feed->matrix, backend, windows) : GMV_OK);
         GMV_TRY(gmv_visit_reserve(&feed->slots, cells));
@@ -193,7 +195,8 @@ gmv_status gmv_feed_open(gmv_feed *feed, gmv_backend *backend, const gmv_cells *
     if (!backend->host_memory) {
         GMV_TRY(reserve_batch(feed, &feed->ahead, &feed->block[1], cells, nonzeros));
     }
-    GMV_TRY(backend->op->allocate(backend, (void **)&feed->rows, max_cells * (int64_t)sizeof(int64_t), "rows of a batch"));
+    GMV_TRY(
+        backend->op->allocate(backend, (void **)&feed->rows, max_cells * (int64_t)sizeof(int64_t), "rows of a batch"));
     return backend->op->allocate(backend, (void **)&feed->zero, sizeof *feed->zero, "a zero");
 }
 

@@ -33,7 +33,8 @@ static double cells_per_second(const gmv_trainer *trainer, const pace *clock)
     double seconds = now() - clock->epoch_start;
     double cells = (double)(progress->step - clock->epoch_first_step) * (double)trainer->sampler.batch_size;
     if (progress->batch == trainer->sampler.batches) {
-        cells += (double)(gmv_sampler_batch_cells(&trainer->sampler, progress->batch - 1) - trainer->sampler.batch_size);
+        cells +=
+            (double)(gmv_sampler_batch_cells(&trainer->sampler, progress->batch - 1) - trainer->sampler.batch_size);
     }
     return seconds > 0.0 ? cells / seconds : 0.0;
 }
@@ -48,9 +49,10 @@ static void show_progress(const gmv_trainer *trainer, pace *clock)
     const gmv_progress *progress = &trainer->progress;
     double done = (double)(progress->step - clock->epoch_first_step);
     double left = (double)(trainer->planned_steps - progress->step) * (t - clock->epoch_start) / done;
-    gmv_log_progress(false, "epoch %" PRId64 "/%" PRId64 "  step %" PRId64 "/%" PRId64 "  -ELBO %.2f  %.0f cells/s  %s%.0f s left",
-                     progress->epoch + 1, trainer->config->train_epochs, progress->batch, trainer->sampler.batches,
-                     exact_bound(trainer->last), cells_per_second(trainer, clock), "about ", left);
+    gmv_log_progress(
+        false, "epoch %" PRId64 "/%" PRId64 "  step %" PRId64 "/%" PRId64 "  -ELBO %.2f  %.0f cells/s  %s%.0f s left",
+        progress->epoch + 1, trainer->config->train_epochs, progress->batch, trainer->sampler.batches,
+        exact_bound(trainer->last), cells_per_second(trainer, clock), "about ", left);
 }
 
 /* Steps to the end of the epoch under way, or to a signal. */
@@ -147,10 +149,10 @@ static gmv_status finish_epoch(gmv_trainer *trainer, const held_out *held, const
         gmv_metrics_append(trainer, "validation", &validation, NAN);
         snprintf(text, sizeof text, "  held-out %.2f", validation.neg_elbo);
     }
-    gmv_log_progress(true, "epoch %" PRId64 "/%" PRId64 "  step %" PRId64 "  -ELBO %.2f%s  clusters in use %d/%d  %.0f cells/s",
-                     progress->epoch, config->train_epochs, progress->step, train.neg_elbo, text,
-                     validation.cells > 0 ? validation.active_clusters : train.active_clusters,
-                     trainer->model->clusters, speed);
+    gmv_log_progress(
+        true, "epoch %" PRId64 "/%" PRId64 "  step %" PRId64 "  -ELBO %.2f%s  clusters in use %d/%d  %.0f cells/s",
+        progress->epoch, config->train_epochs, progress->step, train.neg_elbo, text,
+        validation.cells > 0 ? validation.active_clusters : train.active_clusters, trainer->model->clusters, speed);
     bool last = progress->epoch == config->train_epochs;
     bool due = config->checkpoint_every > 0 && progress->epoch % config->checkpoint_every == 0;
     unsigned as = (last || due || trainer->stop ? GMV_CHECKPOINT_EPOCH : 0u) | (better ? GMV_CHECKPOINT_BEST : 0u);
@@ -184,7 +186,8 @@ gmv_status gmv_train_loop(gmv_trainer *trainer, const gmv_cells *validation)
     held_out held = {0};
     gmv_status status = GMV_OK;
     if (trainer->warmup_steps > trainer->planned_steps) {
-        gmv_warn("the KL warm-up of %" PRId64 " steps cannot finish: only %" PRId64 " steps are planned, so the KL terms "
+        gmv_warn("the KL warm-up of %" PRId64 " steps cannot finish: only %" PRId64
+                 " steps are planned, so the KL terms "
                  "reach weight %.2f; lower train.kl_warmup.steps",
                  trainer->warmup_steps, trainer->planned_steps,
                  (double)trainer->planned_steps / (double)trainer->warmup_steps);

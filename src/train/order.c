@@ -11,11 +11,11 @@ struct gmv_order_next {
     gmv_windows windows; /* of `epoch`; of streamed cells */
     gmv_span *span;      /* [spans] */
     int64_t *scratch;
-    int64_t turn;        /* windows read: slot turn % 2 is the next */
+    int64_t turn;          /* windows read: slot turn % 2 is the next */
     int64_t epoch, window; /* -1: nothing was made */
     int64_t first, end;
     int64_t *row, *start;
-    gmv_gidx failed;     /* row that could not be read, -1: none */
+    gmv_gidx failed; /* row that could not be read, -1: none */
     int threads;
 };
 

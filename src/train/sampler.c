@@ -116,8 +116,9 @@ done:
         sampler->total += sampler->count[s];
     }
     if (sampler->total == 0) {
-        return GMV_FAIL(GMV_ERR_DATA, "no cell is left to train on: all are held out or have no counts; check data.train, "
-                                      "data.genes and data.validation");
+        return GMV_FAIL(GMV_ERR_DATA,
+                        "no cell is left to train on: all are held out or have no counts; check data.train, "
+                        "data.genes and data.validation");
     }
     sampler->batches = (sampler->total + batch_size - 1) / batch_size;
     return cells->stream != NULL ? gmv_comm_agree(comm, gmv_sampler_cut_windows(sampler, window)) : GMV_OK;
@@ -156,7 +157,8 @@ int64_t gmv_permute(int64_t i, int64_t n, uint64_t seed, int64_t epoch, int64_t 
     do {
         uint64_t left = value >> half, right = value & mask;
         for (uint32_t round = 0; round < 6; round++) {
-            gmv_philox block = gmv_random_block(seed, GMV_STREAM_SHUFFLE, (uint32_t)epoch, unit, round, (uint32_t)right);
+            gmv_philox block =
+                gmv_random_block(seed, GMV_STREAM_SHUFFLE, (uint32_t)epoch, unit, round, (uint32_t)right);
             uint64_t mixed = left ^ (block.word[0] & mask);
             left = right;
             right = mixed;

@@ -95,7 +95,8 @@ static gmv_status begin_spans(gmv_visit *visit)
     }
     GMV_TRY(GMV_NEW(visit->reader, 1, "a span of cells"));
     struct gmv_span_reader *reader = visit->reader;
-    *reader = (struct gmv_span_reader){.visit = visit, .failed = -1, .threads = gmv_stream_threads(visit->feed->backend->host_memory)};
+    *reader = (struct gmv_span_reader){
+        .visit = visit, .failed = -1, .threads = gmv_stream_threads(visit->feed->backend->host_memory)};
     GMV_TRY(GMV_NEW(reader->piece, most / cells->stream->block_rows + 2, "a span of cells"));
     begin_reading(reader, cells->first_shard, cells->first);
     return GMV_OK;

@@ -54,7 +54,8 @@ template <int M, int N, int sets> static void product(int rows, int cols, int de
     int ld = (depth + 7) / 8 * 8;
     size_t n = static_cast<size_t>(sets) * static_cast<size_t>(rows) * static_cast<size_t>(cols);
     bf16 *a = rounded(rows, depth, ld, 1), *b = rounded(sets * cols, depth, ld, 5);
-    bf16 *a_there = device(static_cast<size_t>(rows * ld), a), *b_there = device(static_cast<size_t>(sets * cols * ld), b);
+    bf16 *a_there = device(static_cast<size_t>(rows * ld), a),
+         *b_there = device(static_cast<size_t>(sets * cols * ld), b);
     float *to = on_device(nullptr, n), *got = static_cast<float *>(malloc(n * sizeof *got));
     cudaStream_t stream = new_stream();
     dim3 grid(static_cast<unsigned>((cols + tile::cols - 1) / tile::cols),
@@ -67,7 +68,8 @@ template <int M, int N, int sets> static void product(int rows, int cols, int de
     OK(cudaStreamSynchronize(stream));
     fetch(got, to, n);
     for (size_t i = 0; i < n; i++) {
-        int s = static_cast<int>(i) / (rows * cols), r = static_cast<int>(i) / cols % rows, c = static_cast<int>(i) % cols;
+        int s = static_cast<int>(i) / (rows * cols), r = static_cast<int>(i) / cols % rows,
+            c = static_cast<int>(i) % cols;
         double want = 0.0;
         for (int k = 0; k < ld; k++) {
             want += static_cast<double>(__bfloat162float(a[r * ld + k])) *

@@ -6,10 +6,11 @@
 
 enum { CELLS = 103, GENES = 60, SHARDS = 8, EPOCHS = 2 };
 
-static const char config_text[] = "data: {train: x.h5ad, shards: 8, validation: 0.1}\n"
-                                  "model: {latent_dim: 3, w_dim: 2, clusters: 4, encoder: [8], decoder: [8, 6], beta: [8],\n"
-                                  "  dropout: 0.1, objective: mc}\n"
-                                  "train: {epochs: 2, batch_size: 32, mc_samples: 2, micro_batches: 4}\n";
+static const char config_text[] =
+    "data: {train: x.h5ad, shards: 8, validation: 0.1}\n"
+    "model: {latent_dim: 3, w_dim: 2, clusters: 4, encoder: [8], decoder: [8, 6], beta: [8],\n"
+    "  dropout: 0.1, objective: mc}\n"
+    "train: {epochs: 2, batch_size: 32, mc_samples: 2, micro_batches: 4}\n";
 
 /* The packed matrix in host memory, as it is after loading. */
 static gmv_packed pack_on_host(const t_dataset *data)
@@ -31,16 +32,29 @@ static gmv_packed pack_on_host(const t_dataset *data)
         }
         indptr[i / (size_t)data->genes + 1] = (gmv_nnz)n;
     }
-    return (gmv_packed){.rows = data->rows, .genes = data->genes, .indptr = indptr, .gene16 = gene, .count8 = count,
-                        .overflows = (int64_t)over, .overflow_at = at, .overflow_count = large,
-                        .covariates = data->covariates, .level = data->level};
+    return (gmv_packed){.rows = data->rows,
+                        .genes = data->genes,
+                        .indptr = indptr,
+                        .gene16 = gene,
+                        .count8 = count,
+                        .overflows = (int64_t)over,
+                        .overflow_at = at,
+                        .overflow_count = large,
+                        .covariates = data->covariates,
+                        .level = data->level};
 }
 
 static gmv_cells make_cells(const t_dataset *data)
 {
-    gmv_cells cells = {.total = CELLS, .count = CELLS, .shards = SHARDS, .end_shard = SHARDS, .genes = GENES,
-                       .split = {.seed = 1, .fraction = 0.1}, .packed = pack_on_host(data),
-                       .covariates = data->covariates, .levels = data->levels};
+    gmv_cells cells = {.total = CELLS,
+                       .count = CELLS,
+                       .shards = SHARDS,
+                       .end_shard = SHARDS,
+                       .genes = GENES,
+                       .split = {.seed = 1, .fraction = 0.1},
+                       .packed = pack_on_host(data),
+                       .covariates = data->covariates,
+                       .levels = data->levels};
     cells.shard_start = t_alloc(SHARDS + 1, sizeof *cells.shard_start);
     for (int s = 0; s <= SHARDS; s++) {
         cells.shard_start[s] = CELLS * s / SHARDS;
@@ -86,8 +100,7 @@ static void train(const char *reduction)
 
     /* neither does evaluation change what a step finds ready */
     gmv_evaluation evaluation;
-    t_ok(gmv_evaluate(model, &trainer.feed, &cells, &t_comm, GMV_CELLS_HELD_OUT, 3, NULL, &evaluation),
-         "gmv_evaluate");
+    t_ok(gmv_evaluate(model, &trainer.feed, &cells, &t_comm, GMV_CELLS_HELD_OUT, 3, NULL, &evaluation), "gmv_evaluate");
     assert_true(evaluation.cells > 0 && isfinite(evaluation.neg_elbo));
     int64_t before = gmv_alloc_count();
     t_ok(gmv_train_step(&trainer), "gmv_train_step");

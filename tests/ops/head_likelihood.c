@@ -210,7 +210,8 @@ static void small_shapes(void **state)
 static void larger_shapes(void **state)
 {
     (void)state;
-    static const int shapes[][4] = {{31, 1, 257, 33}, {11, 3, 193, 31}, {32, 2, 192, 8}, {257, 1, 61, 5}, {2, 70, 150, 3}};
+    static const int shapes[][4] = {
+        {31, 1, 257, 33}, {11, 3, 193, 31}, {32, 2, 192, 8}, {257, 1, 61, 5}, {2, 70, 150, 3}};
     for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++) {
         every_likelihood(1200 + s, shapes[s], ordinary, 1);
     }
@@ -453,7 +454,8 @@ static void check_in_bf16(const head_case *c, gmv_backend *rounding)
                T_POINTWISE, 0.0);
     }
     for (int k = D_HIDDEN; c->gradients && k < OUTPUTS; k++) {
-        double error = distance(got.at[k], exact.at[k], exact.size[k], 0.3 * sqrt((double)c->n + 1.0) * (double)c->scale);
+        double error =
+            distance(got.at[k], exact.at[k], exact.size[k], 0.3 * sqrt((double)c->n + 1.0) * (double)c->scale);
         if (!(error <= allowed(c, k))) {
             fail_msg("%s, %d cells, %d draws, %d genes, %d wide%s: output %d in bf16 is off by %.3g, allowed %.3g",
                      gmv_likelihood_of(c->likelihood).name, c->n, c->draws, c->data.genes, c->width,
@@ -465,8 +467,9 @@ static void check_in_bf16(const head_case *c, gmv_backend *rounding)
 static void logits_of_rounded_operands(void **state)
 {
     (void)state;
-    static const int shapes[][4] = {{0, 1, 5, 3},     {1, 1, 1, 1},    {6, 1, 33, 1},    {31, 1, 257, 33}, {11, 3, 193, 31},
-                                    {65, 1, 63, 300}, {129, 1, 64, 8}, {257, 1, 61, 65}, {2, 70, 150, 17}, {3, 2, 6700, 3}};
+    static const int shapes[][4] = {{0, 1, 5, 3},     {1, 1, 1, 1},     {6, 1, 33, 1},   {31, 1, 257, 33},
+                                    {11, 3, 193, 31}, {65, 1, 63, 300}, {129, 1, 64, 8}, {257, 1, 61, 65},
+                                    {2, 70, 150, 17}, {3, 2, 6700, 3}};
     gmv_backend *rounding = t_open_with(GMV_BF16);
     for (size_t s = 0; rounding != NULL && s < sizeof shapes / sizeof *shapes; s++) {
         const int *shape = shapes[s];

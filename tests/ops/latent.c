@@ -4,7 +4,7 @@
 
 typedef struct latent_case {
     int cells, draws, dim, with_noise, with_gradient;
-    gmv_noise noise; /* in host memory */
+    gmv_noise noise;                           /* in host memory */
     const float *posterior, *d_sample, *start; /* [B, 2D], [R, D], [B, 2D] */
     float scale;
 } latent_case;

@@ -136,7 +136,8 @@ static void adam_takes_pytorchs_step(void **state)
     static const double norms[] = {0.5, 2.0, 4.0, 1e6}; /* below, at and above the limit */
     for (int i = 0; i < LENGTHS * 4; i++) {
         size_t n = (size_t)lengths[i / 4];
-        adam_case c = {lengths[i / 4], steps[i % 4], t_random(1, n, 1.0), t_random(2, n, 0.1), NULL, NULL, norms[i % 4], 0};
+        adam_case c = {lengths[i / 4], steps[i % 4], t_random(1, n, 1.0), t_random(2, n, 0.1),
+                       NULL,           NULL,         norms[i % 4],        0};
         c.m = i % 4 == 0 ? t_host_floats(n) : t_random(3, n, 0.1);
         float *v = i % 4 == 0 ? t_host_floats(n) : t_random(4, n, 0.01);
         double *step = t_doubles(n), *m_want = t_doubles(n), *v_want = t_doubles(n);

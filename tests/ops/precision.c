@@ -10,7 +10,8 @@ typedef struct format {
 } format;
 
 /* tf32 keeps 10 bits of the mantissa, bf16 7; sums are fp32. */
-static const format formats[] = {{"fp32", GMV_FP32, 0.0, 1e-6}, {"tf32", GMV_TF32, 1e-5, 1e-3}, {"bf16", GMV_BF16, 1e-4, 1e-2}};
+static const format formats[] = {
+    {"fp32", GMV_FP32, 0.0, 1e-6}, {"tf32", GMV_TF32, 1e-5, 1e-3}, {"bf16", GMV_BF16, 1e-4, 1e-2}};
 
 /* Relative error of a [M, DEPTH] times b [DEPTH, N], transposed as asked for. */
 static double product_error(gmv_trans ta, gmv_trans tb, const float *a, const float *b)

@@ -91,8 +91,7 @@ static inline gmv_packed t_pack(const t_dataset *data, int wide)
         indptr[i + 1] = (gmv_nnz)n;
     }
     gmv_packed packed = {.rows = data->rows, .genes = data->genes, .first_cell = data->first_cell, .sets = data->sets};
-    packed.cell =
-        data->cell != NULL ? t_bytes((int64_t)((size_t)data->rows * sizeof *data->cell), data->cell) : NULL;
+    packed.cell = data->cell != NULL ? t_bytes((int64_t)((size_t)data->rows * sizeof *data->cell), data->cell) : NULL;
     packed.indptr = t_bytes((int64_t)(((size_t)data->rows + 1) * sizeof *indptr), indptr);
     packed.gene16 = wide ? NULL : t_bytes((int64_t)(n * sizeof *gene16), gene16);
     packed.gene32 = wide ? t_bytes((int64_t)(n * sizeof *gene32), gene32) : NULL;

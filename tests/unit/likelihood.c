@@ -282,10 +282,14 @@ static void counts_of_tiny_means(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        T_TEST(reference_gives_the_published_values), T_TEST(float_functions_give_the_published_values),
-        T_TEST(reference_gradient_is_its_derivative), T_TEST(nb_agrees_with_the_reference),
-        T_TEST(nb_logit_agrees_with_the_reference),   T_TEST(extreme_predictors_give_no_nan),
-        T_TEST(zeros_of_huge_means),                  T_TEST(counts_of_tiny_means),
+        T_TEST(reference_gives_the_published_values),
+        T_TEST(float_functions_give_the_published_values),
+        T_TEST(reference_gradient_is_its_derivative),
+        T_TEST(nb_agrees_with_the_reference),
+        T_TEST(nb_logit_agrees_with_the_reference),
+        T_TEST(extreme_predictors_give_no_nan),
+        T_TEST(zeros_of_huge_means),
+        T_TEST(counts_of_tiny_means),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

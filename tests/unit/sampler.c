@@ -31,7 +31,12 @@ static bool is_empty(int64_t row)
 /* Shards [first, end) of a layout, as a rank has them after loading. */
 static gmv_cells cells_of(const layout *l, int first, int end, double held_out)
 {
-    gmv_cells cells = {.total = rows_of(l), .split = {.seed = SEED, .fraction = held_out}, .shards = l->shards, .first_shard = first, .end_shard = end, .genes = 1};
+    gmv_cells cells = {.total = rows_of(l),
+                       .split = {.seed = SEED, .fraction = held_out},
+                       .shards = l->shards,
+                       .first_shard = first,
+                       .end_shard = end,
+                       .genes = 1};
     cells.shard_start = t_alloc((size_t)l->shards + 1, sizeof *cells.shard_start);
     for (int s = 0; s < l->shards; s++) {
         cells.shard_start[s + 1] = cells.shard_start[s] + l->size[s];
@@ -135,8 +140,9 @@ static void check_hosting(host *whole, const layout *l, double held_out, int par
             int first = part[p].cells->first_shard, end = part[p].cells->end_shard;
             int64_t mine = global_rows(&part[p], 3, t, first, end, got + at);
             if (mine > gmv_sampler_most(&part[p].sampler, first, end)) {
-                fail_msg("%s: batch %lld of %lld cells takes %lld from shards [%d, %d), room for %d", l->name, (long long)t,
-                         (long long)batch, (long long)mine, first, end, gmv_sampler_most(&part[p].sampler, first, end));
+                fail_msg("%s: batch %lld of %lld cells takes %lld from shards [%d, %d), room for %d", l->name,
+                         (long long)t, (long long)batch, (long long)mine, first, end,
+                         gmv_sampler_most(&part[p].sampler, first, end));
             }
             for (int64_t i = at; parts == l->shards && i < at + mine; i++) {
                 taken[p]++;
@@ -303,7 +309,8 @@ static void nothing_to_train_on_is_an_error(void **state)
 }
 
 static const struct CMUnitTest tests[] = {
-    T_TEST(every_cell_comes_once_an_epoch), T_TEST(shards_of_any_sizes),         T_TEST(batches_are_in_proportion),
-    T_TEST(ranks_get_equal_parts),          T_TEST(permutations_are_bijections), T_TEST(nothing_to_train_on_is_an_error),
+    T_TEST(every_cell_comes_once_an_epoch), T_TEST(shards_of_any_sizes),
+    T_TEST(batches_are_in_proportion),      T_TEST(ranks_get_equal_parts),
+    T_TEST(permutations_are_bijections),    T_TEST(nothing_to_train_on_is_an_error),
 };
 T_MAIN_ON_BACKEND(tests)

@@ -342,18 +342,10 @@ static void erf_and_gelu_are_accurate(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        T_TEST(exp_is_accurate),
-        T_TEST(exp_at_its_edges),
-        T_TEST(exp_never_decreases),
-        T_TEST(log_is_accurate),
-        T_TEST(log_at_its_edges),
-        T_TEST(log1p_is_accurate),
-        T_TEST(reciprocal_is_accurate),
-        T_TEST(logistic_is_accurate),
-        T_TEST(log_excess_is_accurate),
-        T_TEST(sincos_is_accurate),
-        T_TEST(log_rising_is_accurate),
-        T_TEST(erf_and_gelu_are_accurate),
+        T_TEST(exp_is_accurate),        T_TEST(exp_at_its_edges),       T_TEST(exp_never_decreases),
+        T_TEST(log_is_accurate),        T_TEST(log_at_its_edges),       T_TEST(log1p_is_accurate),
+        T_TEST(reciprocal_is_accurate), T_TEST(logistic_is_accurate),   T_TEST(log_excess_is_accurate),
+        T_TEST(sincos_is_accurate),     T_TEST(log_rising_is_accurate), T_TEST(erf_and_gelu_are_accurate),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -181,7 +181,8 @@ GMV_HD void gmv_sincos_turn(float u, float *sine, float *cosine)
     float a = (u - quadrant * 0.25f) * 6.28318530718f; /* [-pi/4, pi/4] */
     float z = a * a;
     float s = a + a * z * (-1.6666654611e-1f + z * (8.3321608736e-3f + z * -1.9515295891e-4f));
-    float c = 1.0f - 0.5f * z + z * z * (4.166664568298827e-2f + z * (-1.388731625493765e-3f + z * 2.443315711809948e-5f));
+    float c =
+        1.0f - 0.5f * z + z * z * (4.166664568298827e-2f + z * (-1.388731625493765e-3f + z * 2.443315711809948e-5f));
     int32_t q = (int32_t)quadrant & 3;
     float first = (q & 1) != 0 ? c : s;
     float second = (q & 1) != 0 ? s : c;

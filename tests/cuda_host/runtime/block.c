@@ -26,7 +26,7 @@ static struct block {
     coh_fiber host, *running;
     coh_thread thread[COH_MAX_THREADS];
     char begin, end, barrier[2]; /* for a race detector: what happens before what */
-    unsigned int passed;         /* barriers; the next has its own word, which threads reach before all have left this */
+    unsigned int passed; /* barriers; the next has its own word, which threads reach before all have left this */
 } block = {.current = -1};
 
 uint3 threadIdx;
