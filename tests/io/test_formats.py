@@ -285,11 +285,8 @@ class StoredByGenes(FormatTest):
 
 class Compressed(FormatTest):
     def test_plugins(self):
-        """With the plug-ins of hdf5plugin, where it is installed; a mask of zeros becomes 1/50,000 of its size."""
-        try:
-            import hdf5plugin
-        except ImportError:
-            self.skipTest("hdf5plugin is not there")
+        """With the plug-ins of hdf5plugin; a mask of zeros becomes 1/50,000 of its size."""
+        import hdf5plugin
         counts = small_counts()
         path = self.make(counts=counts)
         os.environ["HDF5_PLUGIN_PATH"] = hdf5plugin.PLUGIN_PATH
@@ -304,9 +301,12 @@ class Compressed(FormatTest):
                     del f["X"][part]
                     f["X"].create_dataset(part, data=values, chunks=(len(values) // 2,), **settings)
                 f.create_dataset("layers/zeros", data=np.zeros((40, 12)), chunks=True, **settings)
-        for name, loaded in zip(filters, self.load_everywhere_each(*[(name,) for name in filters])):
+        streamed = self.load_each(*[("residence=stream", self.path(name)) for name in filters])
+        for name, loaded, copied in zip(filters, self.load_everywhere_each(*[(name,) for name in filters]), streamed):
             with self.subTest(name):
                 self.same(loaded, counts)
+                self.same(copied, counts)
+                self.assertTrue(any(line.startswith("cache:") for line in copied["log"]))
         empty = np.zeros((1000, 20000), np.uint8)
         empty[:, 3] = 1
         with h5py.File(self.make("sparse.h5ad", counts=np.ones((1000, 20000), np.uint8), dense=True), "r+") as f:
