@@ -3,16 +3,29 @@
 
 #include <inttypes.h>
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 
-static const size_t huge = (size_t)1 << 21;
 static _Atomic int64_t allocations;
 static _Atomic int64_t live, most_live;
 
-gmv_status gmv_alloc_room(void **out, int64_t count, size_t size, const char *what)
+/* A page fault for each 2 MiB instead of for each 4 KiB. */
+static void ask_for_huge_pages(char *block, size_t bytes)
 {
+    const uintptr_t huge = (uintptr_t)1 << 21;
+    uintptr_t first = ((uintptr_t)block + huge - 1) / huge * huge, end = ((uintptr_t)block + bytes) / huge * huge;
+    if (first < end) {
+        madvise(block + (first - (uintptr_t)block), end - first, MADV_HUGEPAGE);
+    }
+}
+
+/* Zeros come from calloc, which does not touch fresh memory: a large array takes as much as is used of it. The block that
+ * the allocator knows is kept in front of the aligned one. */
+static gmv_status allocate(void **out, int64_t count, size_t size, bool zeroed, const char *what)
+{
+    enum { alignment = 64 };
     *out = NULL;
     if (count == 0) {
         return GMV_OK;
@@ -21,16 +34,16 @@ gmv_status gmv_alloc_room(void **out, int64_t count, size_t size, const char *wh
         return GMV_FAIL(GMV_ERR_DATA, "%s: an impossible size of %" PRId64 " elements; the file is damaged", what,
                         count);
     }
-    size_t bytes = (size_t)count * size, alignment = bytes < huge ? 64 : huge;
-    bytes = (bytes + 63) / 64 * 64;
-    void *block = NULL;
-    if (posix_memalign(&block, alignment, bytes) != 0) {
+    size_t bytes = (size_t)count * size, whole = bytes + sizeof(void *) + alignment - 1;
+    char *known = zeroed ? calloc(1, whole) : malloc(whole);
+    if (known == NULL) {
         return GMV_FAIL(GMV_ERR_ENVIRONMENT, "out of memory: %zu bytes for %s; use more ranks or a machine with more",
                         bytes, what);
     }
-    if (alignment == huge) { /* a page fault for each 2 MiB instead of for each 4 KiB */
-        madvise(block, bytes / huge * huge, MADV_HUGEPAGE);
-    }
+    size_t skip = sizeof(void *) + (alignment - ((uintptr_t)known + sizeof(void *)) % alignment) % alignment;
+    char *block = known + skip;
+    memcpy(block - sizeof(void *), &known, sizeof(void *));
+    ask_for_huge_pages(block, bytes);
     atomic_fetch_add(&allocations, 1);
     int64_t now = atomic_fetch_add(&live, 1) + 1, most = atomic_load(&most_live);
     while (now > most && !atomic_compare_exchange_weak(&most_live, &most, now)) {
@@ -39,13 +52,14 @@ gmv_status gmv_alloc_room(void **out, int64_t count, size_t size, const char *wh
     return GMV_OK;
 }
 
+gmv_status gmv_alloc_room(void **out, int64_t count, size_t size, const char *what)
+{
+    return allocate(out, count, size, false, what);
+}
+
 gmv_status gmv_alloc_bytes(void **out, int64_t count, size_t size, const char *what)
 {
-    GMV_TRY(gmv_alloc_room(out, count, size, what));
-    if (*out != NULL) {
-        memset(*out, 0, (size_t)count * size);
-    }
-    return GMV_OK;
+    return allocate(out, count, size, true, what);
 }
 
 gmv_status gmv_realloc_bytes(void **block, int64_t old_count, int64_t count, size_t size, const char *what)
@@ -64,8 +78,10 @@ gmv_status gmv_realloc_bytes(void **block, int64_t old_count, int64_t count, siz
 void gmv_free(void *block)
 {
     if (block != NULL) {
+        void *known;
+        memcpy(&known, (char *)block - sizeof(void *), sizeof(void *));
         atomic_fetch_sub(&live, 1);
-        free(block);
+        free(known);
     }
 }
 
