@@ -157,7 +157,7 @@ install_texts() {
         cp tests/data/README.md tests/data/kang_pbmc_4sample.h5ad tests/data/human_kidney.h5ad "$stage/tests/data/" &&
         cp tests/gpu.sh tests/gpu_training.py "$stage/tests/" &&
         cp tests/run/devices.py tests/run/support.py "$stage/tests/run/" &&
-        cp bench/torch_step.py bench/compare.py "$stage/bench/" &&
+        cp bench/torch_step.py bench/compare.py bench/kernel_profile.py "$stage/bench/" &&
         cp launch/env.sh launch/run_local.sh launch/train.sbatch launch/nvidia_libs.sh "$stage/launch/" ||
         exit 5
 }

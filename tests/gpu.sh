@@ -11,16 +11,17 @@
 #   runs       whole runs against the CPU's (needs Python with numpy and h5py)
 #   train      the held-out bound of real cells in every precision, against the CPU's
 #   bench      the GPU's ceilings; the training step, ours and PyTorch's (needs Python with PyTorch)
+#   profile    time and share of the GPU's peak of each kernel of a step, by Nsight Compute's ncu
 #   compile    PyTorch's again, with torch.compile
 #   sanitizer  the operations under compute-sanitizer
 #
 # Variables: BUILD, a build folder, when not run from a bundle (default: build/release); PYTHON (default: python3). For
 # the benchmarks BENCH_SIZES ("genes,batch,draws ..."), BENCH_PRECISIONS ("fp32 tf32 bf16"), BENCH_STEPS and
-# BENCH_DEVICE, that of PyTorch; for the training TRAIN_EPOCHS.
+# BENCH_DEVICE, that of PyTorch; for the profile PROFILE_SIZES and PROFILE_PRECISIONS; for the training TRAIN_EPOCHS.
 #
 # Exit status: 0 only when everything ran and held, 2 usage.
 set -u
-all="ops runs train bench compile sanitizer"
+all="ops runs train bench profile compile sanitizer"
 usage() {
     echo "usage: tests/gpu.sh [-o OUTPUT] [PART[=SECONDS] ...]; parts: $all" >&2
     exit 2
@@ -163,9 +164,13 @@ training() {
     done
 }
 
+# find_tool NAME: where NVIDIA's installers put it, if anywhere.
+find_tool() {
+    command -v "$1" || find /usr/local /opt -name "$1" -type f -perm -u+x 2>/dev/null | head -n 1
+}
+
 under_sanitizer() {
-    sanitizer=$(command -v compute-sanitizer ||
-        find /usr/local /opt -path '*/bin/compute-sanitizer' 2>/dev/null | head -n 1)
+    sanitizer=$(find_tool compute-sanitizer)
     if [ -z "$sanitizer" ]; then
         verdict "$part" compute-sanitizer 77 0 "it is not installed"
         return
@@ -192,14 +197,35 @@ bench_lines() {
     [ "$status" -eq 0 ] || [ "$note" = "no time left" ] || show_log 5
 }
 
+# plan SIZE: sets genes, batch, draws and nonzeros
+plan() {
+    genes=${1%%,*} draws=${1##*,} batch=${1#*,}
+    batch=${batch%,*} nonzeros=$((genes * 9 / 100))
+    [ "$genes" -le 20000 ] || nonzeros=2000
+}
+
+profiles() {
+    ncu=$(find_tool ncu)
+    if [ -z "$ncu" ]; then
+        verdict "$part" ncu 77 0 "it is not installed"
+        return
+    fi
+    for size in ${PROFILE_SIZES:-13431,1024,1 13431,1024,10 13431,128,1 13431,4096,1}; do
+        plan "$size"
+        for precision in ${PROFILE_PRECISIONS:-bf16 fp32}; do
+            bench_lines "kernels: $genes genes, batch $batch, M $draws, $precision" "$python" bench/kernel_profile.py \
+                "$ncu" "$bench/bench_step" genes="$genes" nonzeros=$nonzeros cells=$((batch * 8)) \
+                train.batch_size="$batch" train.mc_samples="$draws" train.precision="$precision" backend=cuda
+        done
+    done
+}
+
 # benchmarks ours|torch|compile ...: for each size
 benchmarks() {
     precisions=${BENCH_PRECISIONS:-fp32 tf32 bf16} steps=${BENCH_STEPS:-100}
     # genes, batch, draws
-    for size in ${BENCH_SIZES:-13431,1024,1 13431,128,1 13431,4096,1 60000,1024,1 13431,1024,10 13431,128,10}; do
-        genes=${size%%,*} draws=${size##*,} batch=${size#*,}
-        batch=${batch%,*} nonzeros=$((genes * 9 / 100))
-        [ "$genes" -le 20000 ] || nonzeros=2000
+    for size in ${BENCH_SIZES:-13431,1024,1 13431,128,1 13431,4096,1 60000,1024,1 13431,1024,10 13431,128,10 13431,4096,10}; do
+        plan "$size"
         for what in "$@"; do
             title="$what: $genes genes, batch $batch, M $draws"
             if [ "$what" = ours ]; then
@@ -230,6 +256,7 @@ for asked in "$@"; do
         bench_lines "what this GPU can do at most" "$bench/bench_ceilings"
         benchmarks ours torch
         ;;
+    profile*) begin "$asked" 600 150 && profiles ;;
     compile*) begin "$asked" 1800 600 && benchmarks compile ;;
     sanitizer*) begin "$asked" 1800 300 && under_sanitizer ;;
     esac
