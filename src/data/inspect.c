@@ -295,7 +295,7 @@ static gmv_status look_at_encoding(gmv_inspected *found, const gmv_layout *layou
                           : v3                              ? "Cell Ranger 3"
                                                             : "Cell Ranger 2";
         snprintf(found->encoding, sizeof found->encoding, "%.30s%s%.30s", type != NULL ? gmv_shown(type).at : old,
-                 version != NULL ? " " : "", version != NULL ? gmv_shown(version).at : "");
+                 version != NULL ? ", encoding " : "", version != NULL ? gmv_shown(version).at : "");
     }
     GMV_FREE(type);
     GMV_FREE(version);
