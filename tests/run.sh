@@ -7,9 +7,11 @@
 # operations on every backend, the CUDA kernels under ThreadSanitizer, and the unit tests under valgrind. Exit status 0
 # only when nothing failed.
 #
-#   tests/run.sh          everything
+#   tests/run.sh          what every change has to pass
 #   tests/run.sh quick    the release build only
+#   tests/run.sh deep     that and the entries labelled deep, for changes of consequence and before a release
 #
+# Prints the minutes of each stage, and at the end the fifteen slowest entries of all.
 # JOBS: parallel compile jobs (default: all cores). GMVAE_TEST_PYTHON: an interpreter that has the packages of
 # tests/requirements.txt; without it a virtual environment is made in build/.
 # shellcheck disable=SC2317 # some functions are called through stage
@@ -19,13 +21,38 @@ mode=${1:-all}
 jobs=${JOBS:-$(nproc)}
 passed=0 failed=0 skipped=0
 per_backend=""
+begun=$(date +%s)
 
 # Open MPI in containers and with more ranks than cores; no shared-memory files of unusual size.
 export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
 export OMPI_MCA_rmaps_base_oversubscribe=1 OMPI_MCA_mpi_yield_when_idle=1 OMPI_MCA_btl_vader_single_copy_mechanism=none
 
+# heading NAME: begins a stage, and says how long the one before it took.
+heading() {
+    now=$(date +%s)
+    [ -z "${stage_begun:-}" ] || echo "   $(((now - stage_begun) / 60)) min $(((now - stage_begun) % 60)) s"
+    stage_begun=$now
+    [ -z "$1" ] || echo "== $1"
+}
+
+# The entries that took longest, whichever build they ran in.
+show_slowest() {
+    python3 - build/junit-*.xml <<'PY'
+import os, sys, xml.etree.ElementTree as tree
+rows = [(float(case.get("time")), case.get("name"), os.path.basename(path)[6:-4])
+        for path in sys.argv[1:] for case in tree.parse(path).getroot().findall("testcase")]
+print("== slowest entries, in seconds")
+for seconds, name, stage in sorted(rows, reverse=True)[:15]:
+    print(f"{seconds:8.1f}  {name}  ({stage})")
+PY
+}
+
 # Leaves: the counts as the last line, however this ends.
 finish() {
+    heading ""
+    set -- build/junit-*.xml
+    [ ! -f "$1" ] || show_slowest
+    echo "== all of it: $((($(date +%s) - begun) / 60)) min"
     [ -z "$per_backend" ] || printf 'operations by backend:%s\n' "$per_backend"
     echo "$passed passed, $failed failed, $skipped skipped"
     [ "$failed" -eq 0 ] && [ "$passed" -gt 0 ]
@@ -36,7 +63,7 @@ finish() {
 stage() {
     name=$1
     shift
-    echo "== $name"
+    heading "$name"
     if ! "$@"; then
         echo "FAILED: $name"
         failed=$((failed + 1))
@@ -62,7 +89,7 @@ PY
 ctest_of() {
     name=$1 build=$2
     shift 2
-    echo "== $name"
+    heading "$name"
     report=$PWD/build/junit-$(echo "$name" | tr -c 'a-z0-9\n' '-').xml
     rm -f "$report"
     ctest --test-dir "$build" --output-on-failure --no-tests=error --output-junit "$report" "$@" >"$report.log" 2>&1
@@ -100,8 +127,13 @@ build_of() {
 }
 
 under_valgrind() {
-    echo "== unit tests under valgrind"
+    heading "unit tests under valgrind"
     for program in build/release/tests/test_unit_*; do
+        # the others hold no memory of their own
+        case $mode:${program##*/test_unit_} in
+        deep:* | *:config* | *:stored | *:cells_on_disk | *:checkpoint_parts | *:mem | *:sampler) ;;
+        *) continue ;;
+        esac
         log=build/valgrind-$(basename "$program").log
         GMVAE_TEST_QUICK=1 valgrind -q --error-exitcode=99 --leak-check=full --show-leak-kinds=definite \
             --errors-for-leak-kinds=definite --suppressions=tests/valgrind.supp "$program" >"$log" 2>&1
@@ -120,12 +152,12 @@ under_valgrind() {
 # TSan of GCC 12 wants fixed addresses, which a container may refuse.
 under_tsan() {
     if ! setarch -R true 2>/dev/null; then
-        echo "== CUDA kernels under ThreadSanitizer: skipped, no program can be started at fixed addresses here"
+        heading "CUDA kernels under ThreadSanitizer: skipped, no program can be started at fixed addresses here"
         skipped=$((skipped + 1))
         return
     fi
     stage "ThreadSanitizer build" build_of tsan
-    ctest_of "CUDA kernels under ThreadSanitizer" build/tsan -L '^cuda_(host|ops)$' -j "$jobs"
+    ctest_of "CUDA kernels under ThreadSanitizer" build/tsan -L '^cuda_(host|ops)$' -LE "^none\$$shallow" -j "$jobs"
 }
 
 # The operations on all backends; a backend that is not there counts as skipped.
@@ -134,7 +166,7 @@ on_backends() {
     ctest_of "operations, backend cpu" build/release -L '^ops$' -j 1
     per_backend=" cpu $((passed - before)) run"
     before=$passed
-    ctest_of "operations, backend cuda on the host" build/release -L '^cuda_ops$' -j "$jobs"
+    ctest_of "operations, backend cuda on the host" build/release -L '^cuda_ops$' -LE "^none\$$shallow" -j "$jobs"
     per_backend="$per_backend, cuda-on-host $((passed - before)) run"
     before=$passed
     export GMVAE_TEST_BACKEND=cuda
@@ -143,27 +175,31 @@ on_backends() {
     per_backend="$per_backend, cuda $((passed - before)) run"
 }
 
+# Entries labelled deep are for tests/run.sh deep alone.
+shallow=""
 case $mode in
-all | quick) ;;
+all | quick) shallow="|^deep$" ;;
+deep) ;;
 *)
-    echo "usage: tests/run.sh [all|quick]" >&2
+    echo "usage: tests/run.sh [all|quick|deep]" >&2
     exit 2
     ;;
 esac
 
 mkdir -p build
+rm -f build/junit-*.xml
 stage "packages" launch/packages.sh test
 stage "Python packages of the tests" make_python
 export GMVAE_TEST_PYTHON
 stage "release build" build_of release
-ctest_of "release tests" build/release -LE '^(ops|cuda_ops)$' -j "$jobs"
+ctest_of "release tests" build/release -LE "^(ops|cuda_ops)\$$shallow" -j "$jobs"
 on_backends
-if [ "$mode" = all ]; then
+if [ "$mode" != quick ]; then
     stage "sanitizer build" build_of asan
     export ASAN_OPTIONS=fast_unwind_on_malloc=0:detect_leaks=1:abort_on_error=0
     export LSAN_OPTIONS=print_suppressions=0:suppressions="$PWD/tests/lsan.supp" UBSAN_OPTIONS=print_stacktrace=1
     export GMVAE_TEST_QUICK=1
-    ctest_of "sanitizer tests" build/asan -j "$jobs"
+    ctest_of "sanitizer tests" build/asan -LE "^none\$$shallow" -j "$jobs"
     unset GMVAE_TEST_QUICK ASAN_OPTIONS LSAN_OPTIONS UBSAN_OPTIONS
     under_tsan
     under_valgrind
