@@ -13,10 +13,46 @@ static gmv_status check_matrix(const char *matrix)
     return GMV_OK;
 }
 
+/* Whether a column's name is another one's with a slash and more behind: HDF5 has the one inside the other. */
+static bool lies_in(const char *name, const char *other)
+{
+    size_t n = strlen(other);
+    return strncmp(name, other, n) == 0 && name[n] == '/';
+}
+
+/* Columns that cannot stand beside those of the embedding, or beside another key's. */
+static gmv_status check_place(const gmv_config *config, const char *key)
+{
+    static const char *const ours[] = {"gmvae_cluster", "gmvae_neg_elbo", "gmvae_file"};
+    const gmv_texts *keys = &config->data_batch_keys;
+    for (int i = 0; i < 3; i++) {
+        if (strcmp(key, ours[i]) == 0 || lies_in(key, ours[i])) {
+            return GMV_FAIL(
+                GMV_ERR_CONFIG,
+                "data.batch_keys: the embedding has a column of its own called \"%s\"; rename \"%.200s\" in "
+                "the input files",
+                ours[i], key);
+        }
+    }
+    for (int i = 0; i <= keys->n; i++) {
+        const char *other = i < keys->n ? keys->at[i] : config->data_label_key;
+        bool inside = lies_in(other, key);
+        if (other[0] != '\0' && (inside || lies_in(key, other))) {
+            return GMV_FAIL(
+                GMV_ERR_CONFIG,
+                "\"%.200s\" lies in \"%.200s\": columns that a checkpoint and the embedding cannot both hold; "
+                "rename one in the input files",
+                inside ? other : key, inside ? key : other);
+        }
+    }
+    return GMV_OK;
+}
+
 static gmv_status check_batch_keys(const gmv_config *config)
 {
     const gmv_texts *keys = &config->data_batch_keys;
     for (int i = 0; i < keys->n; i++) {
+        GMV_TRY(check_place(config, keys->at[i]));
         if (strcmp(keys->at[i], config->data_label_key) == 0) {
             return GMV_FAIL(GMV_ERR_CONFIG,
                             "\"%.200s\" is in data.batch_keys and is data.label_key, which training must not see; "

@@ -309,9 +309,29 @@ static bool element_exists(const gmv_h5 *file, const char *table, const char *na
     return length < (int)size && gmv_h5_has(file, path);
 }
 
+/* Whether a path below the table is that of a column, as "donor/sample" may be and "donor/codes" is not. */
+static bool is_listed(const gmv_table *obs, const char *name)
+{
+    gmv_texts names;
+    bool found = false;
+    if (gmv_column_names(obs, &names) != GMV_OK) {
+        gmv_error_clear();
+        return false;
+    }
+    for (int i = 0; i < names.n && !found; i++) {
+        found = strcmp(names.at[i], name) == 0;
+    }
+    gmv_texts_free(&names);
+    return found;
+}
+
 bool gmv_column_exists(const gmv_table *obs, const char *name)
 {
     char path[1024];
+    bool plain = name[0] != '\0' && strcmp(name, ".") != 0 && strchr(name, '/') == NULL;
+    if (obs->kind == GMV_TABLE_GROUP && !plain && !is_listed(obs, name)) {
+        return false;
+    }
     switch (obs->kind) {
     case GMV_TABLE_GROUP:
         return element_exists(obs->file, obs->path, name, path, sizeof path) ||

@@ -114,6 +114,18 @@ static gmv_status check_column(const factor_reader *reader, const gmv_column *co
     return GMV_OK;
 }
 
+/* Opens the column that is wanted. Ownership: gmv_column_close, also after an error. */
+static gmv_status open_column(const factor_reader *reader, const gmv_table *obs, gmv_column *column)
+{
+    if (strcmp(reader->name, obs->index_name) == 0) {
+        memset(column, 0, sizeof *column);
+        column->values = column->mask = column->type = -1;
+        return GMV_FAIL(GMV_ERR_CONFIG, "%s: obs/%s is the index, the names of the cells, and cannot serve as %s",
+                        obs->file->path, gmv_shown(reader->name).at, use_key[reader->use]);
+    }
+    return gmv_column_open(column, obs, reader->name, use_key[reader->use]);
+}
+
 /* ---- levels ---- */
 
 static gmv_status add_levels(factor_reader *reader, const gmv_column *column)
@@ -146,7 +158,7 @@ gmv_status gmv_factors_add_levels(gmv_factors *factors, const gmv_input_file *in
         if (is_file_key(reader) || input->matrix.rows == 0) { /* nothing tells what its columns would hold */
             continue;
         }
-        status = gmv_column_open(&column, &input->matrix.obs, reader->name, use_key[reader->use]);
+        status = open_column(reader, &input->matrix.obs, &column);
         if (status == GMV_OK) {
             status = check_column(reader, &column, input);
         }
@@ -280,7 +292,7 @@ static gmv_status read_file(void *context, gmv_source *source, int64_t first, in
             continue;
         }
         gmv_status opened = /* by all ranks, if the file is shared */
-            gmv_column_open(&column, &source->input->matrix.obs, reader->name, use_key[reader->use]);
+            open_column(reader, &source->input->matrix.obs, &column);
         status = status == GMV_OK ? opened : status;
         if (status == GMV_OK && end > first) {
             status = check_column(reader, &column, source->input);

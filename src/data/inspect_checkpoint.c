@@ -55,7 +55,7 @@ static gmv_status read_tensors(checkpoint *c)
     GMV_TRY(gmv_h5_children(c->file, "params", &c->name));
     GMV_TRY(GMV_NEW(c->tensor, c->name.n, "tensors"));
     for (int i = 0; i < c->name.n; i++) {
-        char path[600];
+        char path[1200];
         snprintf(path, sizeof path, "params/%s", c->name.at[i]);
         GMV_TRY(shape_of(c->file, path, &c->tensor[i]));
         c->parameters += c->tensor[i].elements;
@@ -75,7 +75,7 @@ static gmv_status read_covariates(checkpoint *c)
     }
     GMV_TRY(GMV_NEW(c->levels, c->covariate.n, "covariates"));
     for (int i = 0; i < c->covariate.n; i++) {
-        char path[600];
+        char path[1200];
         tensor shape;
         snprintf(path, sizeof path, "covariates/%s", c->covariate.at[i]);
         GMV_TRY(shape_of(c->file, path, &shape));

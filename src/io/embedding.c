@@ -57,10 +57,11 @@ static gmv_status write_var(const gmv_h5ad *out)
     return gmv_h5ad_strings(out, "var/_index", 0);
 }
 
-/* The model or its evaluation distinguishes cells by their file. */
+/* There are several, or the model or its evaluation distinguishes cells by their file. */
 static bool has_files(const gmv_cells *cells)
 {
-    bool found = cells->label != NULL && strcmp(cells->label->key, GMV_FILE_KEY) == 0;
+    bool found = cells->files > 1;
+    found = found || (cells->label != NULL && strcmp(cells->label->key, GMV_FILE_KEY) == 0);
     for (int c = 0; c < cells->covariates && !found; c++) {
         found = strcmp(cells->covariate[c].key, GMV_FILE_KEY) == 0;
     }
@@ -105,13 +106,14 @@ done:
     return status;
 }
 
-static gmv_status fill_skeleton(const gmv_h5ad *out, const gmv_cells *cells, const gmv_embedding *embedding)
+static gmv_status fill_skeleton(const gmv_h5ad *out, const char *name, const gmv_cells *cells,
+                                const gmv_embedding *embedding)
 {
     static const char *const reserved[3] = {"gmvae_cluster", "gmvae_neg_elbo", "gmvae_file"};
     bool clusters = embedding->clusters > 0;
     int64_t dims[2] = {cells->total, embedding->dim};
     GMV_TRY(gmv_h5ad_group(out, "/", "anndata", "0.1.0"));
-    GMV_TRY(gmv_embedding_copy_obs(out, cells, 1 + clusters + has_files(cells), reserved + (clusters ? 0 : 1)));
+    GMV_TRY(gmv_embedding_copy_obs(out, cells, name, 1 + clusters + has_files(cells), reserved + (clusters ? 0 : 1)));
     GMV_TRY(write_var(out));
     GMV_TRY(gmv_h5ad_group(out, "obsm", "dict", "0.1.0"));
     GMV_TRY(write_uns(out, embedding));
@@ -141,7 +143,8 @@ static hid_t small_cache(void)
     return access;
 }
 
-static gmv_status write_skeleton(const char *path, const gmv_cells *cells, const gmv_embedding *embedding)
+static gmv_status write_skeleton(const char *path, const char *name, const gmv_cells *cells,
+                                 const gmv_embedding *embedding)
 {
     hid_t access = small_cache();
     gmv_h5ad out = {H5Fcreate(path, H5F_ACC_TRUNC, H5P_DEFAULT, access), path};
@@ -149,7 +152,7 @@ static gmv_status write_skeleton(const char *path, const gmv_cells *cells, const
     if (out.id < 0) {
         return gmv_h5ad_fail(&out, "the file");
     }
-    gmv_status status = fill_skeleton(&out, cells, embedding);
+    gmv_status status = fill_skeleton(&out, name, cells, embedding);
     return gmv_h5ad_finish(&out, status);
 }
 
@@ -168,7 +171,7 @@ typedef struct row_column {
 } row_column;
 
 enum { buffered_rows = 1 << 13 };
-enum { latents, probabilities, clusters_of_cells, bounds, columns };
+enum { latents, probabilities, clusters_of_cells, bounds, levels_of_cells, columns };
 
 struct gmv_embedding_file {
     gmv_h5ad out;
@@ -271,7 +274,7 @@ static gmv_status open_column(gmv_embedding_file *file, const gmv_cells *cells, 
 {
     row_column *column = &file->column[at];
     *column = (row_column){.path = path, .type = type, .cols = cols, .first = cells->first};
-    column->is_code = at == clusters_of_cells;
+    column->is_code = at == clusters_of_cells || at == levels_of_cells;
     column->end = cells->first + cells->count;
     gmv_status status = GMV_NEW(column->value, buffered_rows * width(column), "rows of the embedding");
     column->dataset = H5Dopen2(file->out.id, path, H5P_DEFAULT);
@@ -298,6 +301,35 @@ static gmv_status open_shared(gmv_embedding_file *file, const gmv_cells *cells, 
     return open_column(file, cells, comm, bounds, elbo_path, H5T_NATIVE_FLOAT, 0);
 }
 
+/* Levels of the local rows. */
+static gmv_status write_codes(const gmv_embedding_file *file, row_column *column, const gmv_cells *cells,
+                              const gmv_factor *factor)
+{
+    for (gmv_gidx i = 0; i < cells->count; i++) {
+        int32_t code = gmv_factor_code(factor, i);
+        GMV_TRY(put_row(file, column, &code));
+    }
+    return flush(file, column);
+}
+
+/* The levels of covariates and label, as the model knows them. Opening and closing are collective. */
+static gmv_status write_factors(gmv_embedding_file *file, const gmv_cells *cells, const gmv_comm *comm)
+{
+    const gmv_factor *factor;
+    for (int i = 0; (factor = gmv_embedding_factor(cells, i)) != NULL; i++) {
+        char path[1120];
+        row_column *column = &file->column[levels_of_cells];
+        gmv_embedding_codes_at(factor->key, path, sizeof path);
+        GMV_TRY(open_column(file, cells, comm, levels_of_cells, path, H5T_NATIVE_INT32, 0));
+        gmv_status status = gmv_comm_agree(comm, write_codes(file, column, cells, factor));
+        bool closed = H5Dclose(column->dataset) >= 0;
+        GMV_FREE(column->value);
+        *column = (row_column){0};
+        GMV_TRY(gmv_comm_agree(comm, status == GMV_OK && !closed ? gmv_h5ad_fail(&file->out, path) : status));
+    }
+    return GMV_OK;
+}
+
 gmv_status gmv_embedding_begin(gmv_embedding_file **file, const char *path, const gmv_cells *cells,
                                const gmv_comm *comm, const gmv_embedding *embedding)
 {
@@ -309,9 +341,10 @@ gmv_status gmv_embedding_begin(gmv_embedding_file **file, const char *path, cons
     GMV_CHECK(length > 0 && (size_t)length < sizeof f->temporary);
     snprintf(f->path, sizeof f->path, "%s", path);
     f->out.path = f->temporary;
-    gmv_status status = comm->rank == 0 ? write_skeleton(f->temporary, cells, embedding) : GMV_OK;
+    gmv_status status = comm->rank == 0 ? write_skeleton(f->temporary, f->path, cells, embedding) : GMV_OK;
     GMV_TRY(gmv_comm_agree(comm, status));
-    return open_shared(f, cells, comm, embedding);
+    GMV_TRY(open_shared(f, cells, comm, embedding));
+    return write_factors(f, cells, comm);
 }
 
 /* Also after a failure: closing is collective. */

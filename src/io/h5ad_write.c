@@ -35,6 +35,14 @@ hid_t gmv_h5ad_code_type(int64_t levels)
     return levels <= INT8_MAX ? H5T_STD_I8LE : levels <= INT16_MAX ? H5T_STD_I16LE : H5T_STD_I32LE;
 }
 
+/* Creates the groups between: a column whose name has slashes lies in them, as anndata writes it. Ownership: H5Pclose. */
+static hid_t with_groups_between(void)
+{
+    hid_t links = H5Pcreate(H5P_LINK_CREATE);
+    H5Pset_create_intermediate_group(links, 1);
+    return links;
+}
+
 /* Creates an attribute of the object at `path` and writes it. Closes `space`. */
 static gmv_status put_attribute(const gmv_h5ad *out, const char *path, const char *name, hid_t type, hid_t space,
                                 const void *values)
@@ -96,7 +104,8 @@ static gmv_status set_encoding(const gmv_h5ad *out, const char *path, const char
 gmv_status gmv_h5ad_group(const gmv_h5ad *out, const char *path, const char *encoding, const char *version)
 {
     if (strcmp(path, "/") != 0) {
-        hid_t group = H5Gcreate2(out->id, path, H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT);
+        hid_t links = with_groups_between(), group = H5Gcreate2(out->id, path, links, H5P_DEFAULT, H5P_DEFAULT);
+        H5Pclose(links);
         if (group < 0 || H5Gclose(group) < 0) {
             return gmv_h5ad_fail(out, path);
         }
@@ -107,10 +116,11 @@ gmv_status gmv_h5ad_group(const gmv_h5ad *out, const char *path, const char *enc
 /* Contiguous, with its space allocated now: ranks then write into it without touching metadata. */
 static gmv_status create(const gmv_h5ad *out, const char *path, hid_t type, hid_t space, const char *encoding)
 {
-    hid_t properties = H5Pcreate(H5P_DATASET_CREATE);
+    hid_t properties = H5Pcreate(H5P_DATASET_CREATE), links = with_groups_between();
     H5Pset_alloc_time(properties, H5D_ALLOC_TIME_EARLY);
-    hid_t dataset = H5Dcreate2(out->id, path, type, space, H5P_DEFAULT, properties, H5P_DEFAULT);
+    hid_t dataset = H5Dcreate2(out->id, path, type, space, links, properties, H5P_DEFAULT);
     gmv_status status = dataset < 0 || H5Dclose(dataset) < 0 ? gmv_h5ad_fail(out, path) : GMV_OK;
+    H5Pclose(links);
     H5Pclose(properties);
     H5Sclose(space);
     return status == GMV_OK ? set_encoding(out, path, encoding, "0.2.0") : status;

@@ -16,7 +16,8 @@ typedef struct gmv_h5ad {
 /* "PATH: WHAT cannot be written (HDF5: ...)". */
 gmv_status gmv_h5ad_fail(const gmv_h5ad *out, const char *what);
 
-/* A group below the root with its encoding; parents exist. `path` "/" is the root itself. */
+/* A group below the root with its encoding. `path` "/" is the root itself. Groups between that are not there are made,
+ * without an encoding, here and for datasets. */
 gmv_status gmv_h5ad_group(const gmv_h5ad *out, const char *path, const char *encoding, const char *version);
 
 gmv_status gmv_h5ad_attribute_text(const gmv_h5ad *out, const char *path, const char *name, const char *text);

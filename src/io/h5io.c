@@ -197,8 +197,9 @@ static gmv_status write_dataset(hid_t group, const char *name, hid_t type, int d
                                 const void *data, uint64_t sum)
 {
     gmv_status status;
-    hid_t space = H5Screate_simple(dims, shape, NULL);
-    hid_t dataset = H5Dcreate2(group, name, type, space, H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT);
+    hid_t space = H5Screate_simple(dims, shape, NULL), links = H5Pcreate(H5P_LINK_CREATE);
+    H5Pset_create_intermediate_group(links, 1); /* a batch key may have slashes */
+    hid_t dataset = H5Dcreate2(group, name, type, space, links, H5P_DEFAULT, H5P_DEFAULT);
     hssize_t n = H5Sget_simple_extent_npoints(space);
     H5IO_CHECK(dataset >= 0 && (n == 0 || H5Dwrite(dataset, type, H5S_ALL, H5S_ALL, H5P_DEFAULT, data) >= 0),
                "dataset %s cannot be written", name);
@@ -207,6 +208,7 @@ done:
     if (dataset >= 0 && H5Dclose(dataset) < 0 && status == GMV_OK) {
         status = GMV_FAIL(GMV_ERR_DATA, "dataset %s cannot be closed", name);
     }
+    H5Pclose(links);
     H5Sclose(space);
     return status;
 }

@@ -109,8 +109,9 @@ class Embedding(IoTest):
         a = anndata.read_h5ad(self.make("a.h5ad", counts=small_counts(cells=20), obs=first)).obs
         b = anndata.read_h5ad(self.make("b.h5ad", counts=small_counts(cells=31), obs=second)).obs
         loaded = self.load("a.h5ad", "b.h5ad", "embed=out.h5ad", ranks=4)
-        self.assertIn("only_here (not in every file)", loaded["stderr"])
-        self.assertIn("float (of another kind in another file)", loaded["stderr"])
+        self.assertIn("out.h5ad: obs columns that were not copied: ", loaded["stderr"])
+        self.assertIn("only_here (not in b.h5ad)", loaded["stderr"])
+        self.assertIn("float (float in a.h5ad, categorical in b.h5ad)", loaded["stderr"])
         data = anndata.read_h5ad(self.path("out.h5ad"))
         self.check_numbers(data)
         self.assertEqual(list(data.obs_names), list(a.index) + list(b.index))
@@ -121,6 +122,51 @@ class Embedding(IoTest):
             for i, (x, y) in enumerate(zip(data.obs[name], expected)):
                 self.assertTrue(x == y if not pandas.isna(y) else pandas.isna(x), (name, i, x, y))
         self.assertEqual((data.obs["int"].dtype, data.obs["unsigned"].dtype), (np.int64, np.uint64))
+
+    def test_covariates_and_label_have_a_text_for_every_cell(self):
+        """A number in one file and a text in the other; names with slashes, which anndata itself writes as groups."""
+        self.make("a.h5ad", counts=small_counts(cells=20), obs={"plate": np.arange(20) % 2 + 1, "lab/plate": ["x", "y"] * 10, "flag": [True, False] * 10,
+                                                                "kind": pandas.Categorical([None if i % 5 == 0 else "v" for i in range(20)])})
+        self.make("b.h5ad", counts=small_counts(cells=31), obs={"plate": [str(i % 3) for i in range(31)], "lab/plate": ["z"] * 31, "flag": ["True"] * 31,
+                                                                "kind": pandas.Categorical(["w"] * 31)})
+        expected = {"plate": [str(i % 2 + 1) for i in range(20)] + [str(i % 3) for i in range(31)], "lab/plate": ["x", "y"] * 10 + ["z"] * 31,
+                    "flag": ["True", "False"] * 10 + ["True"] * 31, "kind": [None if i % 5 == 0 else "v" for i in range(20)] + ["w"] * 31}
+        for ranks, residence in ((1, "host"), (2, "stream"), (4, "host")):
+            loaded = self.load("a.h5ad", "b.h5ad", "batch=plate,lab/plate,flag", "label=kind", f"residence={residence}", "embed=out.h5ad", ranks=ranks)
+            self.assertNotIn("not copied", loaded["stderr"])
+            data = anndata.read_h5ad(self.path("out.h5ad"))
+            self.check_numbers(data)
+            self.assertEqual(list(data.obs.columns), ["plate", "lab/plate", "flag", "kind", "gmvae_cluster", "gmvae_neg_elbo", "gmvae_file"])
+            for name, values in expected.items():
+                self.assertEqual(data.obs[name].dtype, "category", name)
+                self.assertEqual([None if pandas.isna(v) else v for v in data.obs[name]], values, (name, ranks))
+
+    def test_names_with_slashes(self):
+        path = self.make(obs={"donor": pandas.Categorical(["d1", "d2"] * 20), "donor/sample": np.arange(40), "a/b/c": ["t"] * 40})
+        data = self.embed(path)
+        pandas.testing.assert_frame_equal(data.obs[["donor", "donor/sample"]], anndata.read_h5ad(path).obs[["donor", "donor/sample"]], check_names=False)
+        self.assertEqual(list(data.obs["a/b/c"]), ["t"] * 40)
+        self.fails(["obs has no column 'donor/codes'"], path, "batch=donor/codes", code=2)
+        self.fails(["cells.h5ad: obs/_index is the index"], path, "batch=_index", code=2)
+
+    def test_cells_of_one_name(self):
+        """Files that share names, and a file that has one twice, are noticed in one line."""
+        counts = small_counts(cells=12)
+        for name in ("a.h5ad", "b.h5ad"):
+            self.make(name, counts=counts)
+        with h5py.File(self.path("b.h5ad"), "r+") as f:
+            f["obs/_index"][:4] = [b"n0", b"n1", b"n2", b"n1"]
+        for ranks in (1, 2):
+            loaded = self.load("a.h5ad", "b.h5ad", "embed=out.h5ad", ranks=ranks)
+            self.assertEqual(loaded["stderr"].count("warning"), 1, loaded["stderr"])
+            self.assertIn("out.h5ad: 18 of 24 cells have a name that another cell has, too, 2 of them a cell of the same file; obs/gmvae_file says",
+                          loaded["stderr"])
+            data = anndata.read_h5ad(self.path("out.h5ad"))
+            self.assertEqual(list(data.obs["gmvae_file"]), ["a.h5ad"] * 12 + ["b.h5ad"] * 12)
+            one = data[data.obs["gmvae_file"] == "a.h5ad"]
+            np.testing.assert_array_equal(one[[f"cell{i}" for i in range(12)]].obsm["X_gmvae"], data.obsm["X_gmvae"][:12])
+        loaded = self.load("b.h5ad", "embed=out.h5ad")
+        self.assertIn("out.h5ad: 2 of 12 cells have a name that another cell has, too; rows are in the order", loaded["stderr"])
 
     def test_failure_leaves_nothing(self):
         self.make()

@@ -218,6 +218,8 @@ class Levels(FormatTest):
         data = anndata.read_h5ad(self.path("out.h5ad"))
         self.assertEqual(list(data.obs["gmvae_file"]), ["a.h5ad"] * 10 + ["b.h5ad"] * 7)
         self.load("a.h5ad", "b.h5ad", "embed=out.h5ad")
+        self.assertEqual(list(anndata.read_h5ad(self.path("out.h5ad")).obs["gmvae_file"]), ["a.h5ad"] * 10 + ["b.h5ad"] * 7)
+        self.load("a.h5ad", "embed=out.h5ad")
         self.assertNotIn("gmvae_file", anndata.read_h5ad(self.path("out.h5ad")).obs)
 
 

@@ -88,6 +88,24 @@ class Join(RunTest):
         self.fails(["shuffled.h5ad: the model knows no file of this name"], 3, "one",
                    {**one, "data.predict": [self.path("shuffled.h5ad")]}, word="embed")
 
+    def test_a_batch_key_with_slashes(self):
+        """In checkpoint and embedding it is where its name says; a run goes on, embed and eval know it."""
+        path = self.path("a.h5ad")
+        with h5py.File(path, "r+") as f:
+            f["obs"].copy("batch", f["obs"], name="lab/donor")
+            f["obs"].attrs["column-order"] = [*f["obs"].attrs["column-order"], "lab/donor"]
+        changes = {"data.train": [path], "data.batch_keys": ["lab/donor"], "train.epochs": 1, "output.embedding": True}
+        run = self.train("run", changes)
+        self.train("run", {**changes, "train.epochs": 2})
+        with h5py.File(run.checkpoint()) as f, h5py.File(path) as cells, h5py.File(run.path("embedding.h5ad")) as embedding:
+            self.assertEqual((list(f["covariates"].attrs["order"]), f.attrs["epoch"]), (["lab/donor"], 2))
+            for file in (cells["obs/lab/donor/categories"], embedding["obs/lab/donor/categories"]):
+                self.assertEqual(list(f["covariates/lab/donor"][()]), list(file[()]))
+            np.testing.assert_array_equal(embedding["obs/lab/donor/codes"][()], cells["obs/batch/codes"][()])
+        for word in ("embed", "eval"):
+            done = self.try_run("run", changes, word=word)
+            self.assertEqual((done.code, done.err), (0, ""))
+
 
 if __name__ == "__main__":
     main()
