@@ -17,6 +17,19 @@ static bool is_sibling(const gmv_table *var, const char *column, char *path, siz
            gmv_h5_has(var->file, path) && !gmv_h5_is_group(var->file, path);
 }
 
+int gmv_gene_column_find(const gmv_table *var, const gmv_texts *columns)
+{
+    char path[1024];
+    for (int i = 0; columns != NULL && i < columns->n; i++) {
+        const char *column = columns->at[i];
+        if (strcmp(column, "index") == 0 || strcmp(column, var->index_name) == 0 ||
+            is_sibling(var, column, path, sizeof path) || gmv_column_exists(var, column)) {
+            return i;
+        }
+    }
+    return -1;
+}
+
 /* Texts of a categorical, or of a column of strings or integers. */
 static gmv_status read_column(const gmv_column *column, char **text)
 {

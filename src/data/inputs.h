@@ -26,6 +26,7 @@ typedef struct gmv_source {
     int64_t rows, cols, nnz;         /* as in gmv_matrix */
     gmv_file_stamp stamp;            /* when it was looked at */
     int list;                        /* its genes, in gmv_gene_lists */
+    char id_column[64];              /* what data.gene_column calls the ids beside their names; "": there are none */
     gmv_gidx first;                  /* global row of its row 0 */
     bool shared;                     /* opened by all ranks together, through MPI-IO */
     gmv_input_file *input;           /* open here; else NULL */

@@ -224,6 +224,8 @@ static gmv_status join_lists(gmv_gene_join *join, gmv_names *used)
     for (int l = 0; l < join->lists->n; l++) {
         GMV_TRY(match_list(join, &join->lists->list[l], &join->match[l]));
     }
+    GMV_TRY(gmv_join_compare_ids(join));
+    GMV_TRY(gmv_join_report_ids(join));
     GMV_TRY(gmv_join_check(join));
     GMV_TRY(gmv_join_report(join));
     if (!join->reference) {

@@ -24,7 +24,13 @@ typedef struct gmv_gene_join {
     int32_t *plain;        /* [lists->name.n] each name without its version, or itself */
     gmv_gene_match *match; /* [lists->n] */
     bool reference;        /* the list is asked for: a file may lack some of it */
-    char name[256];        /* of the list, for messages */
+    struct {
+        int64_t joined, apart; /* genes whose ids contradict each other: joined all the same, and kept apart */
+        int32_t gene;          /* of the list, the first of `apart`, else of `joined` */
+        int32_t place[2];      /* it in two lists of files */
+        int list[2];
+    } other_ids;
+    char name[256]; /* of the list, for messages */
 } gmv_gene_join;
 
 static inline const char *gmv_join_name(const gmv_gene_join *join, int64_t g)
@@ -54,6 +60,13 @@ bool gmv_gene_drop_version(const char *name, char *plain, size_t size);
  * Errors: GMV_ERR_CONFIG, GMV_ERR_DATA. Ownership: gmv_names_fini(used), also after an error. */
 gmv_status gmv_genes_join(gmv_names *used, gmv_gene_lists *lists, const gmv_source *source, int files,
                           const gmv_comm *comm, const gmv_cells_request *request);
+
+/* Looks for genes of one name to which files give other ids. Those whose names are repeated in a file, so that suffixes by
+ * place tell them apart, are kept apart: they count as missing. Not collective. */
+gmv_status gmv_join_compare_ids(gmv_gene_join *join);
+
+/* Warns of them, on rank 0. Not collective. */
+gmv_status gmv_join_report_ids(const gmv_gene_join *join);
 
 /* What the person must know of a join. Before genes that some file lacks are dropped: errors for names that do not fit.
  * Afterwards, on rank 0: lines of the log, at most a dozen for any number of files. */

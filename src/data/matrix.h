@@ -58,6 +58,9 @@ gmv_status gmv_matrix_probe(const gmv_matrix *matrix, bool *is_count, double *cu
  * has. Ownership: gmv_texts_free. Errors: GMV_ERR_CONFIG with the columns there are. */
 gmv_status gmv_matrix_genes(const gmv_matrix *matrix, const gmv_texts *columns, gmv_texts *names);
 
+/* Which of the columns these are: the place of the first that the table has, -1 for none. */
+int gmv_gene_column_find(const gmv_table *var, const gmv_texts *columns);
+
 /* CSR: where rows [first, end) start, and where the last ends, checked. Independent.
  * Ownership: caller frees *indptr ([end - first + 1]) with gmv_free, also after an error. */
 gmv_status gmv_matrix_pointers(const gmv_matrix *matrix, int64_t first, int64_t end, int64_t **indptr);

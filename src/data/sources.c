@@ -1,4 +1,5 @@
 /* The input files: who looks at which, and who opens which. */
+#include "gene_ids.h"
 #include "h5_check.h"
 #include "inputs.h"
 #include "row_buckets.h"
@@ -61,10 +62,13 @@ typedef struct survey {
 static gmv_status look_at_matrix(survey *s, gmv_source *source, const gmv_input_file *input)
 {
     const gmv_matrix *m = &input->matrix;
-    gmv_texts names = {NULL, 0};
+    gmv_texts names = {NULL, 0}, ids = {NULL, 0};
     gmv_status status = GMV_OK;
     GMV_GO(gmv_matrix_genes(m, s->request->gene_column, &names));
-    GMV_GO(gmv_gene_lists_add(&s->lists, &names, &source->list));
+    if (s->files > 1) {
+        GMV_GO(gmv_matrix_gene_ids(m, &names, &ids, source->id_column));
+    }
+    GMV_GO(gmv_gene_lists_add(&s->lists, &names, &ids, &source->list));
     source->place = m->place;
     memcpy(source->place.name, m->name, sizeof m->name);
     source->kind = m->kind;
@@ -78,6 +82,7 @@ static gmv_status look_at_matrix(survey *s, gmv_source *source, const gmv_input_
     }
 done:
     gmv_texts_free(&names);
+    gmv_texts_free(&ids);
     return status;
 }
 
@@ -104,16 +109,29 @@ static gmv_status look_at_stretch(survey *s, const gmv_texts *files, int first, 
     return GMV_OK;
 }
 
+static void report_repeated(const gmv_source *source, const gmv_gene_lists *lists)
+{
+    const gmv_gene_list *list = &lists->list[source->list];
+    if (list->repeated == 0) {
+        return;
+    }
+    gmv_shown_text name = gmv_shown(lists->name.at[list->first_repeated]);
+    const char *joined = lists->n > 1 ? ", by which they are joined with those of other files" : "";
+    if (list->repeated == 1) {
+        gmv_warn("%s: 1 gene name is repeated, '%s'; the second gets a suffix -1%s", source->path, name.at,
+                 lists->n > 1 ? ", by which it is joined with that of other files" : "");
+    } else {
+        gmv_warn("%s: %d gene names are repeated, the first is '%s'; they get a suffix -1, -2 ...%s", source->path,
+                 (int)list->repeated, name.at, joined);
+    }
+}
+
 /* What is remarkable, on rank 0. */
 static void report_sources(const gmv_source *source, int files, const gmv_gene_lists *lists)
 {
     for (int f = 0; f < files; f++) {
-        const gmv_gene_list *list = &lists->list[source[f].list];
         const char *path = source[f].path, *matrix = source[f].place.name;
-        if (list->repeated > 0) {
-            gmv_warn("%s: %d gene names are repeated, the first is '%s'; they get a suffix -1, -2 ...", path,
-                     (int)list->repeated, gmv_shown(lists->name.at[list->first_repeated]).at);
-        }
+        report_repeated(&source[f], lists);
         if (source[f].rows == 0) {
             gmv_warn("%s: %s has no cells", path, gmv_shown(matrix).at);
         }

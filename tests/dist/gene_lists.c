@@ -26,6 +26,17 @@ static gmv_texts read_list(int l)
     return names;
 }
 
+/* Ids beside the names of list 1; gene 7 has none. */
+static gmv_texts read_ids(int l)
+{
+    gmv_texts ids = {t_alloc(GENES, sizeof(char *)), l == 1 ? GENES : 0};
+    for (int j = 0; j < ids.n; j++) {
+        ids.at[j] = t_alloc(32, 1);
+        snprintf(ids.at[j], 32, "%s%.0d", j == 7 ? "" : "ENSG0", j == 7 ? 0 : j + 1);
+    }
+    return ids;
+}
+
 /* The list of each file: 2 comes last, and every stretch of three files has a repetition. */
 static int list_of(int f)
 {
@@ -39,7 +50,8 @@ static int read_files(gmv_gene_lists *mine, int *local, int *end)
     *end = FILES * (t_comm.rank + 1) / t_comm.size;
     for (int f = first; f < *end; f++) {
         gmv_texts names = read_list(list_of(f));
-        t_ok(gmv_gene_lists_add(mine, &names, &local[f]), "gmv_gene_lists_add");
+        gmv_texts ids = read_ids(list_of(f));
+        t_ok(gmv_gene_lists_add(mine, &names, &ids, &local[f]), "gmv_gene_lists_add");
     }
     return first;
 }
@@ -75,6 +87,13 @@ static void lists_are_shared(void **state)
         }
     }
     assert_string_equal(all.name.at[all.list[order[2]].first_repeated], "gene5");
+    const gmv_gene_list *with_ids = &all.list[order[1]];
+    assert_null(all.list[order[0]].id);
+    assert_true(with_ids->by_place == NULL && all.list[order[2]].by_place[5] && !all.list[order[2]].by_place[6]);
+    for (int j = 0; j < GENES; j++) {
+        gmv_texts ids = read_ids(1);
+        assert_string_equal(with_ids->id[j] < 0 ? "" : all.id.at[with_ids->id[j]], ids.at[j]);
+    }
     gmv_free(number);
     gmv_gene_lists_fini(&all);
     t_end_test(NULL);

@@ -115,6 +115,92 @@ class Genes(FormatTest):
         self.fails(["a.h5ad", "var/kind has no name for gene 2"], "a.h5ad", "gene_column=kind")
 
 
+def ids(*numbers):
+    return [f"ENSG{j:011}" for j in numbers]
+
+
+class GeneIds(FormatTest):
+    """Files that name genes by symbols and hold ids beside them."""
+
+    def tenx(self, name, counts, numbers, symbols):
+        def fill(f):
+            import scipy.sparse
+            m, x = scipy.sparse.csr_matrix(counts[:, numbers]), f.create_group("matrix")
+            x["data"], x["indices"], x["indptr"], x["shape"] = m.data.astype("i4"), m.indices, m.indptr, np.array(m.shape[::-1])
+            x["barcodes"] = texts([f"{name}{i}" for i in range(len(counts))])
+            x["features/id"], x["features/name"] = texts(ids(*numbers)), texts([symbols[j] for j in numbers])
+            x["features/feature_type"] = texts(["Gene Expression"] * len(numbers))
+        return self.create(name, fill)
+
+    def h5ad(self, name, counts, genes, **columns):
+        path = self.make(name, counts=counts, genes=genes)
+        with h5py.File(path, "r+") as f:
+            for column, values in columns.items():
+                f["var"].create_dataset(column, data=texts(values))
+            f["var"].attrs["column-order"] = list(columns)
+
+    def test_a_symbol_for_two_genes(self):
+        """Suffixes by place are no names: the two are kept apart, unless they are joined by their ids."""
+        a, b = small_counts(cells=20, seed=1), small_counts(cells=30, seed=2)
+        symbols = [*names(*range(11)), "gene3"]
+        other = [0, 1, 2, 11, 4, 5, 6, 7, 8, 9, 10, 3]
+        self.tenx("a.h5", a, list(range(12)), symbols)
+        self.tenx("b.h5", b, other, symbols)
+        loaded = self.load_everywhere("a.h5", "b.h5")
+        self.assertEqual(loaded["gene"], names(0, 1, 2, *range(4, 11)))
+        kept = [0, 1, 2, *range(4, 11)]
+        self.same(loaded, np.vstack([a, b])[:, kept])
+        for words in ("a.h5: 1 gene name is repeated, 'gene3'; the second gets a suffix -1, by which",
+                      "2 genes have the same name in several files and other ids, such as 'gene3': ENSG00000000003 in a.h5, "
+                      "ENSG00000000011 in b.h5; they count as missing in the second; data.gene_column: [id] joins genes by their ids"):
+            self.assertIn(words, loaded["stderr"])
+        by_id = self.load("a.h5", "b.h5", "gene_column=id")
+        self.assertEqual((by_id["gene"], by_id["stderr"]), (ids(*range(12)), ""))
+        self.same(by_id, np.vstack([a, b]))
+        self.tenx("c.h5", b, list(range(12)), symbols)
+        same = self.load("a.h5", "c.h5") # the same places and ids
+        self.assertEqual(len(same["gene"]), 12)
+        self.assertNotIn("other ids", same["stderr"])
+
+    def test_the_same_names_in_the_same_places(self):
+        """Only the ids tell that the two files' third genes are others."""
+        counts = small_counts()
+        symbols = names(0, 1, 2, 3, 2, 5, 6, 7, 8, 9, 10, 11)
+        self.h5ad("a.h5ad", counts, symbols, ensembl=ids(*range(12)))
+        self.h5ad("b.h5ad", counts, symbols, ensembl=ids(0, 1, 4, 3, 2, *range(5, 12)))
+        loaded = self.load_everywhere("a.h5ad", "b.h5ad")
+        self.assertEqual(loaded["gene"], names(0, 1, 3, *range(5, 12)))
+        self.assertIn("'gene2': ENSG00000000002 in a.h5ad, ENSG00000000004 in b.h5ad", loaded["stderr"])
+
+    def test_other_ids_of_one_name(self):
+        """Of names that are not repeated the person decides; versions, and files without ids, say nothing."""
+        counts = small_counts()
+        versions = [f"{name}.{j + 1}" for j, name in enumerate(ids(*range(12)))]
+        self.h5ad("a.h5ad", counts, names(*range(12)), length=["17"] * 12, gene_ids=versions)
+        self.h5ad("b.h5ad", counts, names(*range(12)), feature_id=ids(*range(11), 99))
+        self.make("c.h5ad", counts=counts)
+        loaded = self.load_everywhere("a.h5ad", "b.h5ad")
+        self.assertEqual(loaded["gene"], names(*range(12)))
+        self.assertIn("1 gene has the same name in several files and other ids, such as 'gene11': ENSG00000000011 in a.h5ad, ENSG00000000099 in "
+                      "b.h5ad; it is joined by name all the same; data.gene_column: [gene_ids, feature_id] joins", loaded["stderr"])
+        advised = self.load("a.h5ad", "b.h5ad", "gene_column=gene_ids,feature_id")
+        self.assertEqual((len(advised["gene"]), advised["stderr"]), (11, ""))
+        loaded = self.load("c.h5ad", "a.h5ad", "b.h5ad")
+        self.assertIn("each file needs a column with them (data.gene_column), which there is not in c.h5ad", loaded["stderr"])
+        for files in (("a.h5ad", "c.h5ad"), ("a.h5ad",)):
+            self.assertEqual(self.load(*files)["stderr"], "")
+
+    def test_ids_as_names(self):
+        """Joined by ids, other symbols beside them do not matter."""
+        counts = small_counts()
+        self.h5ad("a.h5ad", counts, ids(*range(12)), symbol=names(*range(12)))
+        self.h5ad("b.h5ad", counts, ids(*range(12)), symbol=names(*range(10), 11, 10))
+        self.assertEqual(self.load("a.h5ad", "b.h5ad")["stderr"], "")
+        loaded = self.load("a.h5ad", "b.h5ad", "gene_column=symbol")
+        self.assertIn("data.gene_column: [index] joins genes by their ids", loaded["stderr"])
+        self.assertEqual(self.load("a.h5ad", "b.h5ad", "gene_column=index")["stderr"], "")
+
+
 class Masks(FormatTest):
     """Files that lack some of the genes that are asked for."""
 
