@@ -142,7 +142,7 @@ typedef struct gmv_embedding_file gmv_embedding_file;
 gmv_status gmv_embedding_begin(gmv_embedding_file **file, const char *path, const gmv_cells *cells,
                                const gmv_comm *comm, const gmv_embedding *embedding);
 
-/* Takes local rows, ascending; those that are left out get NaN. Not collective.
+/* Takes local rows, ascending; those that are left out get NaN, and no cluster. Not collective.
  * @param[in] latent       [n, D] posterior means
  * @param[in] probability  [n, K]; the most probable is the cell's cluster */
 gmv_status gmv_embedding_put(gmv_embedding_file *file, int n, const gmv_gidx *row, const float *latent,

@@ -214,7 +214,8 @@ void gmv_visit_end(gmv_visit *visit);
 
 /* ---- evaluation ---- */
 
-/* Means over cells and standard errors of the means, nats per cell; the same for every number of ranks. */
+/* Means over cells and standard errors of the means (NaN for a single cell), nats per cell; the same for every number of
+ * ranks. */
 typedef struct gmv_evaluation {
     int64_t cells, samples;
     double neg_elbo, neg_elbo_se; /* exact (marginal) bound */
@@ -245,16 +246,17 @@ typedef enum gmv_which_cells { GMV_CELLS_ALL, GMV_CELLS_HELD_OUT } gmv_which_cel
 gmv_status gmv_evaluate(gmv_model *model, gmv_feed *feed, const gmv_cells *cells, const gmv_comm *comm,
                         gmv_which_cells which, int samples, const gmv_row_sink *sink, gmv_evaluation *evaluation);
 
-/* Posterior means and cluster probabilities of all local rows. Not collective. */
+/* Posterior means and cluster probabilities of the local rows with counts. Not collective. */
 gmv_status gmv_embed_rows(gmv_model *model, gmv_feed *feed, const gmv_cells *cells, const gmv_row_sink *sink);
 
 /* How well the model's own clusters (most probable component at the posterior means) agree with labels. */
 typedef struct gmv_agreement {
     int64_t cells;   /* labelled cells compared; 0: no labels */
-    double ari, nmi; /* NaN without labels */
+    int labels;      /* that these have */
+    double ari, nmi; /* NaN with fewer than two labels */
 } gmv_agreement;
 
-/* Over local rows with a label. Collective; the same for every number of ranks. */
+/* Over local rows with counts and a label. Collective; the same for every number of ranks. */
 gmv_status gmv_label_agreement(gmv_model *model, gmv_feed *feed, const gmv_cells *cells, const gmv_comm *comm,
                                gmv_which_cells which, gmv_agreement *agreement);
 

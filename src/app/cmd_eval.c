@@ -5,15 +5,23 @@
 
 #include <inttypes.h>
 
+static void show_one(const char *name, double mean, double error, const char *note)
+{
+    char text[40];
+    gmv_log("  %-15s %12.3f %s%s", name, mean, gmv_error_text(error, 3, text, sizeof text), note);
+}
+
 static void show(const gmv_evaluation *e)
 {
-    gmv_log("%" PRId64 " cells, %" PRId64 " draws each, nats per cell:", e->cells, e->samples);
-    gmv_log("  -ELBO           %12.3f  +- %.3f  (exact bound)", e->neg_elbo, e->neg_elbo_se);
-    gmv_log("  reconstruction  %12.3f  +- %.3f", e->term[GMV_TERM_RECONSTRUCTION], e->term_se[GMV_TERM_RECONSTRUCTION]);
-    gmv_log("  KL w            %12.3f  +- %.3f", e->term[GMV_TERM_KL_W], e->term_se[GMV_TERM_KL_W]);
-    gmv_log("  KL z            %12.3f  +- %.3f", e->term[GMV_TERM_KL_Z], e->term_se[GMV_TERM_KL_Z]);
-    gmv_log("  KL x            %12.3f  +- %.3f", e->term[GMV_TERM_KL_X], e->term_se[GMV_TERM_KL_X]);
-    gmv_log("  trained bound   %12.3f  +- %.3f", e->objective, e->objective_se);
+    const double *term = e->term, *error = e->term_se;
+    gmv_log("%" PRId64 " cell%s, %" PRId64 " draw%s each, nats per cell:", e->cells, e->cells == 1 ? "" : "s",
+            e->samples, e->samples == 1 ? "" : "s");
+    show_one("-ELBO", e->neg_elbo, e->neg_elbo_se, "  (exact bound)");
+    show_one("reconstruction", term[GMV_TERM_RECONSTRUCTION], error[GMV_TERM_RECONSTRUCTION], "");
+    show_one("KL w", term[GMV_TERM_KL_W], error[GMV_TERM_KL_W], "");
+    show_one("KL z", term[GMV_TERM_KL_Z], error[GMV_TERM_KL_Z], "");
+    show_one("KL x", term[GMV_TERM_KL_X], error[GMV_TERM_KL_X], "");
+    show_one("trained bound", e->objective, e->objective_se, "");
 }
 
 gmv_status gmv_cmd_eval(gmv_run *run)

@@ -199,10 +199,11 @@ static void show_plan(const training *t)
             gmv_config_choice("model.likelihood", config->model_likelihood), t->model->params.count,
             t->model->latent_dim, t->model->w_dim, t->model->clusters);
     gmv_log("compute %d rank%s, %s", t->run->comm.size, t->run->comm.size == 1 ? "" : "s", backend);
-    gmv_log("train   %" PRId64 " cells in batches of %" PRId64 ": %" PRId64 " steps an epoch, %" PRId64
-            " epochs; KL warm-up over %" PRId64 " steps",
-            trainer->sampler.total, config->train_batch_size, trainer->sampler.batches, config->train_epochs,
-            trainer->warmup_steps);
+    gmv_log("train   %" PRId64 " cells in batches of %" PRId64 ": %" PRId64 " step%s an epoch, %" PRId64
+            " epoch%s; KL warm-up over %" PRId64 " step%s",
+            trainer->sampler.total, config->train_batch_size, trainer->sampler.batches,
+            trainer->sampler.batches == 1 ? "" : "s", config->train_epochs, config->train_epochs == 1 ? "" : "s",
+            trainer->warmup_steps, trainer->warmup_steps == 1 ? "" : "s");
     if (trainer->planned_steps < few_steps) {
         gmv_log("note    only %" PRId64
                 " optimiser steps are planned, few for a good model; for a small data set lower "
@@ -248,6 +249,7 @@ static gmv_status write_evaluation(training *t, const char *path, int64_t epoch)
     gmv_feed own = {0}, *feed = t->validation != NULL ? &own : &t->trainer.feed;
     gmv_evaluation e;
     gmv_agreement agreement;
+    char error[40];
     if (t->validation == NULL && t->cells->split.rows == 0) {
         return GMV_OK;
     }
@@ -258,9 +260,10 @@ static gmv_status write_evaluation(training *t, const char *path, int64_t epoch)
     GMV_GO(gmv_evaluate(t->model, feed, held, comm, which, (int)config->eval_samples, NULL, &e));
     GMV_GO(gmv_label_agreement(t->model, feed, held, comm, which, &agreement));
     GMV_GO(gmv_write_evaluation(config, comm, &e, &agreement, path, epoch));
-    gmv_log("held-out -ELBO %.2f +- %.2f nats per cell on %" PRId64 " cells (best epoch %" PRId64
+    gmv_log("held-out -ELBO %.2f%s nats per cell on %" PRId64 " cell%s (best epoch %" PRId64
             "), %d of %d clusters in use",
-            e.neg_elbo, e.neg_elbo_se, e.cells, epoch, e.active_clusters, t->model->clusters);
+            e.neg_elbo, gmv_error_text(e.neg_elbo_se, 2, error, sizeof error), e.cells, e.cells == 1 ? "" : "s", epoch,
+            e.active_clusters, t->model->clusters);
 done:
     gmv_feed_close(&own);
     return status;

@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -53,6 +54,15 @@ done:
     return status;
 }
 
+const char *gmv_error_text(double error, int digits, char *text, size_t size)
+{
+    text[0] = '\0';
+    if (isfinite(error)) {
+        snprintf(text, size, " +- %.*f", digits, error);
+    }
+    return text;
+}
+
 /* A JSON string: quotes, backslashes and control characters escaped. */
 static void put_text(FILE *out, const char *text)
 {
@@ -69,9 +79,22 @@ static void put_text(FILE *out, const char *text)
     fputc('"', out);
 }
 
+/* "NAME": VALUE, with null for what is not defined. */
+static void put_number(FILE *out, const char *name, const char *suffix, const char *format, double value)
+{
+    fprintf(out, "  \"%s%s\": ", name, suffix);
+    if (isfinite(value)) {
+        fprintf(out, format, value);
+    } else {
+        fputs("null", out);
+    }
+    fputs(",\n", out);
+}
+
 static void put_term(FILE *out, const char *name, double mean, double error)
 {
-    fprintf(out, "  \"%s\": %.10g,\n  \"%s_se\": %.6g,\n", name, mean, name, error);
+    put_number(out, name, "", "%.10g", mean);
+    put_number(out, name, "_se", "%.6g", error);
 }
 
 /* Whether output.metrics names this figure. */
@@ -88,7 +111,12 @@ static bool wants(const gmv_config *config, const char *metric)
 void gmv_show_agreement(const gmv_config *config, const gmv_agreement *agreement)
 {
     char text[64] = "";
-    if (agreement->cells == 0) {
+    if (config->data_label_key[0] == '\0' || config->output_metrics.n == 0) {
+        return;
+    }
+    if (agreement->cells == 0 || agreement->labels == 1) {
+        gmv_log("clusters against %s: no figure, as %s", config->data_label_key,
+                agreement->cells == 0 ? "no cell with counts has a label" : "all cells have the same label");
         return;
     }
     if (wants(config, "ari")) {
@@ -120,11 +148,11 @@ static gmv_status write_json(const char *path, const gmv_config *config, const g
     put_term(out, "kl_w", e->term[GMV_TERM_KL_W], e->term_se[GMV_TERM_KL_W]);
     put_term(out, "kl_z", e->term[GMV_TERM_KL_Z], e->term_se[GMV_TERM_KL_Z]);
     put_term(out, "kl_x", e->term[GMV_TERM_KL_X], e->term_se[GMV_TERM_KL_X]);
-    if (agreement->cells > 0 && wants(config, "ari")) {
-        fprintf(out, "  \"ari\": %.6f,\n", agreement->ari);
+    if (config->data_label_key[0] != '\0' && wants(config, "ari")) {
+        put_number(out, "ari", "", "%.6f", agreement->ari);
     }
-    if (agreement->cells > 0 && wants(config, "nmi")) {
-        fprintf(out, "  \"nmi\": %.6f,\n", agreement->nmi);
+    if (config->data_label_key[0] != '\0' && wants(config, "nmi")) {
+        put_number(out, "nmi", "", "%.6f", agreement->nmi);
     }
     fprintf(out, "  \"active_clusters\": %d,\n  \"epoch\": %" PRId64 ",\n  \"checkpoint\": ", e->active_clusters,
             epoch);

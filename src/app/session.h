@@ -39,5 +39,8 @@ gmv_status gmv_write_embedding(const gmv_config *config, const gmv_comm *comm, g
 gmv_status gmv_write_evaluation(const gmv_config *config, const gmv_comm *comm, const gmv_evaluation *evaluation,
                                 const gmv_agreement *agreement, const char *checkpoint, int64_t epoch);
 
-/* Logs those figures in one line, nothing when there are none. */
+/* " +- 0.12", or nothing where the standard error is not defined. Returns `text`. */
+const char *gmv_error_text(double error, int digits, char *text, size_t size);
+
+/* Logs those figures in one line, or why there are none; nothing without a label key. */
 void gmv_show_agreement(const gmv_config *config, const gmv_agreement *agreement);

@@ -290,11 +290,12 @@ static void log_totals(const loader *load)
     }
     gmv_comm_sum_i64(load->comm, sum, 3);
     double entries = (double)sum[2];
-    gmv_log("cells: %" PRId64 " in %d file%s, %d genes, %" PRId64 " counts (%.2f%% zeros)", cells->total, cells->files,
-            cells->files == 1 ? "" : "s", (int)cells->genes, sum[0],
+    gmv_log("cells: %" PRId64 " in %d file%s, %d gene%s, %" PRId64 " counts (%.2f%% zeros)", cells->total, cells->files,
+            cells->files == 1 ? "" : "s", (int)cells->genes, cells->genes == 1 ? "" : "s", sum[0],
             entries > 0 ? 100.0 * (1.0 - (double)sum[0] / entries) : 0.0);
     if (sum[1] > 0) {
-        gmv_warn("%" PRId64 " cells have no count in the genes in use; they do not contribute to training", sum[1]);
+        gmv_warn("%" PRId64 " cell%s no count in the genes in use: %s not trained on and %s no cluster", sum[1],
+                 sum[1] == 1 ? " has" : "s have", sum[1] == 1 ? "it is" : "they are", sum[1] == 1 ? "has" : "have");
     }
 }
 

@@ -49,5 +49,8 @@ gmv_status gmv_column_codes(const gmv_column *column, int64_t first, int64_t cou
 /* Others: the values as text, NULL where missing. Independent. Ownership: gmv_free each. */
 gmv_status gmv_column_texts(const gmv_column *column, int64_t first, int64_t count, char **text);
 
+/* Whether a column of floats holds NaN alone. Independent. */
+gmv_status gmv_column_is_empty(const gmv_column *column, bool *empty);
+
 /* missing[i] != 0 where row first + i has no value; all 0 for columns without a mask. */
 gmv_status gmv_column_missing(const gmv_column *column, int64_t first, int64_t count, uint8_t *missing);

@@ -4,6 +4,7 @@
 #include "gmvae/mem.h"
 
 #include <inttypes.h>
+#include <math.h>
 #include <string.h>
 
 /* The stored rows among which rows [first, first + count) are. */
@@ -69,6 +70,24 @@ gmv_status gmv_column_missing(const gmv_column *column, int64_t first, int64_t c
                                                : GMV_FAIL(GMV_ERR_DATA, "%s: the mask of obs/%s is not boolean",
                                                           column->file->path, gmv_shown(column->name).at);
     H5Tclose(type);
+    return status;
+}
+
+gmv_status gmv_column_is_empty(const gmv_column *column, bool *empty)
+{
+    enum { block_rows = 1 << 14 };
+    double *value = NULL;
+    gmv_status status = GMV_OK;
+    *empty = true;
+    GMV_TRY(GMV_NEW(value, block_rows, "a column"));
+    for (int64_t at = 0; at < column->length && *empty && status == GMV_OK; at += block_rows) {
+        int64_t n = column->length - at < block_rows ? column->length - at : block_rows;
+        status = gmv_column_read(column, at, n, H5T_NATIVE_DOUBLE, value);
+        for (int64_t i = 0; i < n && status == GMV_OK; i++) {
+            *empty = *empty && isnan(value[i]);
+        }
+    }
+    GMV_FREE(value);
     return status;
 }
 

@@ -45,8 +45,10 @@ static int compare_levels(const void *a, const void *b)
 static gmv_status add_level(factor_reader *reader, const char *path, const char *text)
 {
     if (reader->fixed && gmv_names_find(&reader->level, text) < 0) {
-        return GMV_FAIL(GMV_ERR_DATA, "%s: obs/%s has the level '%s', which the checkpoint does not know", path,
-                        reader->name, gmv_shown(text).at);
+        char hint[700];
+        gmv_names_hint(&(gmv_texts){reader->level.at, (int)reader->level.n}, text, hint, sizeof hint);
+        return GMV_FAIL(GMV_ERR_DATA, "%s: obs/%s has the level '%s', which the checkpoint does not know; %s", path,
+                        reader->name, gmv_shown(text).at, hint);
     }
     return gmv_names_add(&reader->level, text, NULL, NULL);
 }
@@ -97,7 +99,11 @@ static gmv_status walk_texts(factor_reader *reader, const gmv_column *column, in
 static gmv_status check_column(const factor_reader *reader, const gmv_column *column, const gmv_input_file *input)
 {
     const char *path = input->file.path, *name = reader->name;
-    if (column->kind == GMV_COLUMN_FLOAT) {
+    bool empty = false; /* as pandas makes a column that nobody has filled */
+    if (column->kind == GMV_COLUMN_FLOAT && reader->use == LABEL) {
+        GMV_TRY(gmv_column_is_empty(column, &empty));
+    }
+    if (column->kind == GMV_COLUMN_FLOAT && !empty) {
         return GMV_FAIL(GMV_ERR_DATA,
                         "%s: obs/%s holds floats, not levels; make it categorical: adata.obs['%s'] = "
                         "adata.obs['%s'].astype(str).astype('category')",
@@ -132,7 +138,7 @@ static gmv_status add_levels(factor_reader *reader, const gmv_column *column)
 {
     gmv_names seen = {0};
     gmv_status status = GMV_OK;
-    if (column->kind != GMV_COLUMN_CATEGORICAL) {
+    if (column->kind != GMV_COLUMN_CATEGORICAL && column->kind != GMV_COLUMN_FLOAT) {
         GMV_GO(walk_texts(reader, column, 0, column->length, &seen, NULL));
         GMV_GO(add_sorted(reader, column, &seen));
     }
@@ -203,6 +209,10 @@ static void put_code(gmv_factor *factor, int64_t i, int32_t code)
 static gmv_status read_block(factor_reader *reader, const gmv_column *column, const int32_t *to, int64_t first,
                              int64_t n, int32_t *code)
 {
+    if (column->kind == GMV_COLUMN_FLOAT) { /* without a value */
+        memset(code, 0xFF, (size_t)n * sizeof *code);
+        return GMV_OK;
+    }
     if (column->kind != GMV_COLUMN_CATEGORICAL) {
         return walk_texts(reader, column, first, first + n, NULL, code);
     }
@@ -303,30 +313,45 @@ static gmv_status make_room(const gmv_factors *factors, gmv_cells *cells, gmv_fa
     return GMV_OK;
 }
 
+/* Cells without a value, on all ranks, and the first of them: -1 when there is none. Collective. */
+static gmv_gidx count_missing(factor_reader *reader, const gmv_cells *cells, const gmv_comm *comm)
+{
+    int64_t first = -cells->total;
+    for (int64_t i = cells->count - 1; i >= 0; i--) {
+        if (gmv_factor_code(reader->factor, i) < 0) {
+            reader->missing++;
+            first = -(cells->first + i);
+        }
+    }
+    gmv_comm_sum_i64(comm, &reader->missing, 1);
+    gmv_comm_max_i64(comm, &first, 1);
+    return reader->missing > 0 ? -first : -1;
+}
+
 /* Hands the column over, and says what is missing. Collective. */
 static gmv_status finish(factor_reader *reader, const gmv_cells *cells, const gmv_comm *comm)
 {
     gmv_factor *factor = reader->factor;
-    for (int64_t i = 0; i < cells->count; i++) {
-        reader->missing += gmv_factor_code(factor, i) < 0;
-    }
-    gmv_comm_sum_i64(comm, &reader->missing, 1);
+    gmv_gidx first = count_missing(reader, cells, comm);
     if (reader->missing > 0 && reader->use == COVARIATE) {
         return GMV_FAIL(GMV_ERR_DATA,
                         "%s: obs/%s has no value for %" PRId64 " of %" PRId64
                         " cells; drop these cells or give them a level of their own",
-                        cells->file[0], reader->name, reader->missing, cells->total);
+                        cells->file[gmv_cells_file(cells, first)], reader->name, reader->missing, cells->total);
     }
     if (reader->missing > 0) {
-        gmv_log("%s %s is missing for %" PRId64 " cells%s", reader->use == LABEL ? "label" : "obs column", reader->name,
-                reader->missing, reader->use == VALIDATION ? ", which are not held out" : "");
+        const char *note = reader->use == VALIDATION         ? ", which are not held out"
+                           : reader->missing == cells->total ? ": there is nothing to compare clusters with"
+                                                             : "";
+        gmv_log("%s %s is missing for %" PRId64 " cell%s%s", reader->use == LABEL ? "label" : "obs column",
+                reader->name, reader->missing, reader->missing == 1 ? "" : "s", note);
     }
     factor->levels = (int)reader->level.n;
     factor->level = gmv_names_take(&reader->level);
-    if (reader->use == COVARIATE) {
-        gmv_log("covariate %s: %d levels", reader->name, factor->levels);
+    if (!reader->fixed && reader->use != VALIDATION && !is_file_key(reader)) {
+        GMV_TRY(gmv_comm_agree(comm, gmv_levels_compare(reader->name, factor->level, factor->levels)));
     }
-    return GMV_OK;
+    return reader->use == COVARIATE ? gmv_covariate_report(factor, reader->fixed, cells, comm) : GMV_OK;
 }
 
 gmv_status gmv_factors_load(gmv_factors *factors, gmv_cells *cells, const gmv_comm *comm, gmv_source *source,

@@ -135,6 +135,13 @@ gmv_status gmv_factors_load(gmv_factors *factors, gmv_cells *cells, const gmv_co
                             gmv_factor *key);
 void gmv_factor_fini(gmv_factor *factor);
 
+/* Warns of levels that differ only in how they are written. Not collective. */
+gmv_status gmv_levels_compare(const char *key, char *const *level, int levels);
+
+/* Logs the levels of a covariate. Collective. @param[in] known  they are a checkpoint's
+ * Errors: GMV_ERR_DATA when every cell has another. */
+gmv_status gmv_covariate_report(const gmv_factor *factor, bool known, const gmv_cells *cells, const gmv_comm *comm);
+
 /* Brings them into the form that batches take, which differs for streamed cells. Collective. */
 gmv_status gmv_factors_finish(gmv_cells *cells, const gmv_comm *comm);
 

@@ -184,8 +184,9 @@ static void report_versions(const gmv_gene_join *join)
     if (versions > 0) {
         const gmv_gene_match *match = gmv_join_match(join, with);
         int32_t gene = gmv_join_list(join, with)->gene[match->at[match->example]];
-        gmv_log("genes: %" PRId64 " names match without their Ensembl versions, such as '%s' of %s with '%s' of %s",
-                versions, gmv_shown(join->lists->name.at[gene]).at, join->source[with].path,
+        gmv_log("genes: %" PRId64 " name%s Ensembl version%s, such as '%s' of %s with '%s' of %s", versions,
+                versions == 1 ? " matches without its" : "s match without their", versions == 1 ? "" : "s",
+                gmv_shown(join->lists->name.at[gene]).at, join->source[with].path,
                 gmv_shown(gmv_join_name(join, match->example)).at, join->name);
     }
     if (ambiguous > 0) {
@@ -194,9 +195,9 @@ static void report_versions(const gmv_gene_join *join)
             snprintf(example, sizeof example, ", such as '%s'",
                      gmv_shown(gmv_join_name(join, gmv_join_match(join, without)->example)).at);
         }
-        gmv_warn("%" PRId64
-                 " genes of %s match several that differ in the Ensembl version alone%s; they count as missing",
-                 ambiguous, join->name, example);
+        gmv_warn("%" PRId64 " gene%s of %s match%s several that differ in the Ensembl version alone%s; %s as missing",
+                 ambiguous, ambiguous == 1 ? "" : "s", join->name, ambiguous == 1 ? "es" : "", example,
+                 ambiguous == 1 ? "it counts" : "they count");
     }
 }
 
@@ -221,8 +222,8 @@ static void report_reference(const gmv_gene_join *join)
     }
     if (more > 0) {
         int f = poorest(join);
-        gmv_log("genes: %d more files lack some; %s has least, %" PRId64, more, join->source[f].path,
-                gmv_join_match(join, f)->found);
+        gmv_log("genes: %d more file%s some; %s has least, %" PRId64, more, more == 1 ? " lacks" : "s lack",
+                join->source[f].path, gmv_join_match(join, f)->found);
     }
 }
 
@@ -307,16 +308,16 @@ static gmv_status report_shared(const gmv_gene_join *join)
     if (shared == most) {
         return GMV_OK;
     }
-    gmv_log("genes: %" PRId64 " are in all %d files and are used; "
+    gmv_log("genes: %" PRId64 " %s in all %d files and %s used; "
             "data.genes.file would keep a list of which each file may lack some",
-            shared, join->files);
+            shared, shared == 1 ? "is" : "are", join->files, shared == 1 ? "is" : "are");
     for (int f = 0; f < join->files && f < shown_files; f++) {
         gmv_log("  %s: %d genes, %" PRId64 " of them in the first file", join->source[f].path,
                 (int)gmv_join_list(join, f)->n, gmv_join_match(join, f)->found);
     }
     if (join->files > shown_files) {
-        gmv_log("  and %d more files; the smallest has %" PRId64 " genes, the largest %" PRId64,
-                join->files - shown_files, least, most);
+        gmv_log("  and %d more file%s; the smallest has %" PRId64 " genes, the largest %" PRId64,
+                join->files - shown_files, join->files - shown_files == 1 ? "" : "s", least, most);
     }
     if (join->files > 2) {
         GMV_TRY(report_cost(join));
@@ -325,8 +326,8 @@ static gmv_status report_shared(const gmv_gene_join *join)
         char why[1800];
         int f = poorest(join);
         GMV_TRY(unlike_names(join, f, why, sizeof why));
-        gmv_warn("%s: only %" PRId64 " genes are in all %d files, of %" PRId64 " in the smallest; %s",
-                 join->source[f].path, shared, join->files, least, why);
+        gmv_warn("%s: only %" PRId64 " gene%s in all %d files, of %" PRId64 " in the smallest; %s",
+                 join->source[f].path, shared, shared == 1 ? " is" : "s are", join->files, least, why);
     }
     return GMV_OK;
 }

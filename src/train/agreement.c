@@ -45,9 +45,9 @@ static void finish(const int64_t *table, int labels, int clusters, const int64_t
     double expected = n > 1.0 ? label_pairs * cluster_pairs / pairs(n) : 0.0;
     double most = 0.5 * (label_pairs + cluster_pairs);
     double h_label = entropy(of_label, labels, n), h_cluster = entropy(of_cluster, clusters, n);
-    /* both partitions trivial: they agree by definition */
+    /* every cell a label and a cluster of its own: they agree by definition */
     agreement->ari = most > expected ? (together - expected) / (most - expected) : 1.0;
-    agreement->nmi = h_label + h_cluster > 0.0 ? 2.0 * (h_label + h_cluster - joint) / (h_label + h_cluster) : 1.0;
+    agreement->nmi = 2.0 * (h_label + h_cluster - joint) / (h_label + h_cluster);
 }
 
 /* Table [labels, clusters] of the wanted cells, then its margins. */
@@ -101,8 +101,9 @@ done:
         gmv_comm_sum_i64(comm, c.table, entries);
         for (int i = 0; i < labels; i++) {
             agreement->cells += c.of_label[i];
+            agreement->labels += c.of_label[i] > 0;
         }
-        if (agreement->cells > 0) {
+        if (agreement->labels > 1) {
             finish(c.table, labels, c.clusters, c.of_label, c.of_cluster, agreement);
         }
     }

@@ -39,11 +39,9 @@ static bool is_chosen(const void *context, gmv_gidx row)
            (c->which == GMV_CELLS_ALL || gmv_split_holds_out(&c->cells->split, row));
 }
 
-static bool is_any(const void *context, gmv_gidx row)
+static bool has_counts(const void *context, gmv_gidx row)
 {
-    (void)context;
-    (void)row;
-    return true;
+    return gmv_cells_has_counts(context, row);
 }
 
 /* Exact bound of a cell from its terms. */
@@ -124,11 +122,11 @@ done:
     return status;
 }
 
-/* Standard error of a mean from sums over n values. */
+/* Standard error of a mean from sums over n values; NaN for a single one. */
 static double standard_error(double sum, double squares, double n)
 {
-    double variance = n > 1.0 ? (squares - sum * sum / n) / (n - 1.0) : 0.0;
-    return variance > 0.0 ? sqrt(variance / n) : 0.0;
+    double variance = n > 1.0 ? (squares - sum * sum / n) / (n - 1.0) : NAN;
+    return variance <= 0.0 ? 0.0 : sqrt(variance / n);
 }
 
 static void finish(gmv_evaluation *evaluation, const shard_sums *all, int shards)
@@ -202,7 +200,7 @@ gmv_status gmv_embed_rows(gmv_model *model, gmv_feed *feed, const gmv_cells *cel
     GMV_GO(gmv_model_reserve(model, GMV_EVAL_CELLS, 1, model->gradients));
     GMV_GO(GMV_NEW(latent, (int64_t)GMV_EVAL_CELLS * dim, "the embedding"));
     GMV_GO(GMV_NEW(probability, (int64_t)GMV_EVAL_CELLS * clusters, "cluster probabilities"));
-    GMV_GO(gmv_visit_begin(&visit, feed, cells, (gmv_row_filter){is_any, NULL}));
+    GMV_GO(gmv_visit_begin(&visit, feed, cells, (gmv_row_filter){has_counts, cells}));
     for (;;) {
         GMV_GO(gmv_visit_next(&visit, model->input));
         if (visit.n == 0) {

@@ -90,7 +90,7 @@ class Genes(FormatTest):
         self.make("b.h5ad", counts=small_counts(genes=3), genes=["ENSG00000000001.1", "ENSG00000000001.3", "ENSG00000000002.9"])
         loaded = self.load("a.h5ad", "b.h5ad")
         self.assertEqual(loaded["gene"], ["ENSG00000000001.1", "ENSG00000000002.1"])
-        self.assertIn("1 genes of a.h5ad match several", loaded["stderr"])
+        self.assertIn("1 gene of a.h5ad matches several", loaded["stderr"])
 
     def test_column_of_names(self):
         counts, ids = small_counts(), [f"ENSG{j:011}" for j in range(12)]
@@ -168,7 +168,7 @@ class GeneIds(FormatTest):
         symbols = names(0, 1, 2, 3, 2, 5, 6, 7, 8, 9, 10, 11)
         self.h5ad("a.h5ad", counts, symbols, ensembl=ids(*range(12)))
         self.h5ad("b.h5ad", counts, symbols, ensembl=ids(0, 1, 4, 3, 2, *range(5, 12)))
-        loaded = self.load_everywhere("a.h5ad", "b.h5ad")
+        loaded = self.load("a.h5ad", "b.h5ad", ranks=2)
         self.assertEqual(loaded["gene"], names(0, 1, 3, *range(5, 12)))
         self.assertIn("'gene2': ENSG00000000002 in a.h5ad, ENSG00000000004 in b.h5ad", loaded["stderr"])
 
@@ -179,7 +179,7 @@ class GeneIds(FormatTest):
         self.h5ad("a.h5ad", counts, names(*range(12)), length=["17"] * 12, gene_ids=versions)
         self.h5ad("b.h5ad", counts, names(*range(12)), feature_id=ids(*range(11), 99))
         self.make("c.h5ad", counts=counts)
-        loaded = self.load_everywhere("a.h5ad", "b.h5ad")
+        loaded = self.load("a.h5ad", "b.h5ad", ranks=2)
         self.assertEqual(loaded["gene"], names(*range(12)))
         self.assertIn("1 gene has the same name in several files and other ids, such as 'gene11': ENSG00000000011 in a.h5ad, ENSG00000000099 in "
                       "b.h5ad; it is joined by name all the same; data.gene_column: [gene_ids, feature_id] joins", loaded["stderr"])
@@ -187,8 +187,7 @@ class GeneIds(FormatTest):
         self.assertEqual((len(advised["gene"]), advised["stderr"]), (11, ""))
         loaded = self.load("c.h5ad", "a.h5ad", "b.h5ad")
         self.assertIn("each file needs a column with them (data.gene_column), which there is not in c.h5ad", loaded["stderr"])
-        for files in (("a.h5ad", "c.h5ad"), ("a.h5ad",)):
-            self.assertEqual(self.load(*files)["stderr"], "")
+        self.assertEqual(self.load_each(("a.h5ad", "c.h5ad"), ("a.h5ad",))[0]["stderr"], "")
 
     def test_ids_as_names(self):
         """Joined by ids, other symbols beside them do not matter."""
@@ -270,6 +269,29 @@ class Levels(FormatTest):
         self.assertEqual(loaded["b"], ["y", "x", "unused", "2", "7"])
         codes = np.array([0, 1] * 20 + [1, 3] * 20 + [3, 4] * 20)
         self.assertEqual(loaded["level_checksum"], int(np.arange(1, 121) @ (codes + 1)))
+
+    def test_levels_that_are_written_differently(self):
+        import pandas
+        self.make("a.h5ad", obs={"b": ["Donor", "donor ", "1", "2"] * 10, "l": [True, False] * 20})
+        self.make("b.h5ad", obs={"b": pandas.Categorical(["1.0", "10"] * 20), "l": ["TRUE", "true"] * 20})
+        self.make("c.h5ad", obs={"b": [2, 10] * 20, "l": ["True", "False"] * 20})
+        err = self.load("a.h5ad", "b.h5ad", "batch=b", "label=l", ranks=2)["stderr"]
+        self.assertIn("""obs/b: 2 of 6 levels differ from another only by case, blanks or ".0": 'Donor' and 'donor ', '1' and '1.0'; they count""", err)
+        self.assertIn("""obs/l: 2 of 4 levels differ from another only by case, blanks or ".0": 'True' and 'TRUE', 'True' and 'true'; they""", err)
+        self.assertNotIn("differ", self.load("c.h5ad", "batch=b", "label=l")["stderr"])
+        self.fails(["c.h5ad: obs/b has the level '10', which the checkpoint does not know", "there are 1, 2, Donor, donor "], "c.h5ad", "batch=b", "known_from=a.h5ad")
+
+    def test_what_is_said_of_levels(self):
+        import pandas
+        self.make("a.h5ad", obs={"b": pandas.Categorical(["y", "x"] * 20, categories=["y", "x", "unused"]), "one": ["same"] * 40,
+                                 "many": [f"m{i % 15:02}" for i in range(40)], "name": [f"n{i}" for i in range(40)],
+                                 "most": [f"n{i // 2 if i < 30 else i}" for i in range(40)]})
+        loaded = self.load("a.h5ad", "batch=b,one,many,most", ranks=2)
+        for line in ("covariate b: 2 levels (y, x)", "covariate b: 1 more without cells (unused)", "covariate one: 1 level (same); the same for all "
+                     "cells, it has no effect", "covariate many: 15 levels (m00, m01, m02, m03, m04, m05, ...)"):
+            self.assertIn(line, loaded["log"])
+        self.assertIn("covariate most: 25 levels for 40 cells; is it a batch?", loaded["stderr"])
+        self.fails(["a.h5ad: obs/name has another value for every one of the 40 cells"], "a.h5ad", "batch=name")
 
     def test_a_file_without_the_column(self):
         self.make("a.h5ad", obs={"b": ["x"] * 40})

@@ -2,10 +2,11 @@
 
 usage: numeric.py PATH/gmvae_dist
 """
+import json
 import os
 
 from cells import rewrite
-from support import RunTest, contents, main, np, tensors
+from support import RunTest, contents, h5py, main, np, tensors
 
 ALL = 1558
 ONE_STEP = {"train.epochs": 1, "train.batch_size": 100000, "train.kl_warmup": 0, "train.lr": 0.0, "train.adam.beta1": 0.0}
@@ -73,15 +74,43 @@ class Numeric(RunTest):
 
     def test_empty_cells(self):
         empty = [0, 5, 6, 7, 800, ALL - 1]
-        for ranks in (1, 3):
-            run = self.try_run(f"np{ranks}", {"data.train": self.cells(empty=empty), "data.validation": 0,
-                                              "output.embedding": True}, ranks)
+        for ranks, residence in ((1, "host"), (3, "stream")):
+            run = self.try_run(f"np{ranks}", {"data.train": self.cells(empty=empty), "data.validation": 0, "output.embedding": True,
+                                              "data.label_key": "cell_type", "data.residence": residence}, ranks)
             self.assertEqual(run.code, 0, run.err)
             self.assertIn("gmvae_dist: warning: 6 cells have no count", run.err)
             self.assertEqual(run.err.count("\n"), 1)
             self.assertEqual({row["cells"] for row in run.metrics("train")}, {ALL - 6})
+            with h5py.File(run.path("embedding.h5ad")) as f: # no cluster and no place
+                labelled = int((np.delete(f["obs/cell_type/codes"][()], empty) >= 0).sum())
+                for name in ("obs/gmvae_neg_elbo", "obsm/X_gmvae", "obsm/gmvae_cluster_prob"):
+                    missing = np.isnan(f[name][()].reshape(ALL, -1))
+                    self.assertEqual((list(np.where(missing.all(1))[0]), missing.any(1).sum()), (empty, 6), name)
+                self.assertEqual(list(np.where(f["obs/gmvae_cluster/codes"][()] == -1)[0]), empty)
+            self.assertIn(f"clusters against cell_type on {labelled} labelled cells: ARI", run.out)
         whole = self.try_run("held", {"data.train": self.cells(empty=empty)})
         self.assertEqual(whole.metrics("train")[0]["cells"] + whole.metrics("validation")[0]["cells"], ALL - 6)
+
+    def test_figures_that_are_not_defined(self):
+        """The error of a single cell's figure, and the agreement with labels that are none or one."""
+        with h5py.File(self.cells(rows=300)[0], "r+") as f:
+            f["obs"].create_dataset("unknown", data=np.full(300, np.nan)).attrs.update({"encoding-type": "array", "encoding-version": "0.2.0"})
+            f["obs"].attrs["column-order"] = [*f["obs"].attrs["column-order"], "unknown"]
+        changes = {"data.train": [os.path.join(self.folder, "cells.h5ad")], "data.label_key": "unknown", "train.epochs": 1}
+        run = self.train("run", changes)
+        self.assertIn("label unknown is missing for 300 cells: there is nothing to compare clusters with", run.out)
+        self.assertRegex(run.out, r"held-out -ELBO [0-9.]+ \+- [0-9.]+ nats per cell on")
+        with open(run.path("evaluation.json")) as file:
+            self.assertLess({"ari": None, "nmi": None}.items(), json.load(file).items())
+        rewrite(os.path.join(self.folder, "one.h5ad"), rows=1)
+        done = self.try_run("run", {**changes, "data.predict": [os.path.join(self.folder, "one.h5ad")], "data.label_key": "cell_type"}, word="eval")
+        self.assertEqual((done.code, done.err), (0, ""))
+        self.assertNotIn("+-", done.out)
+        self.assertIn("clusters against cell_type: no figure, as all cells have the same label", done.out)
+        with open(run.path("evaluation.json")) as file:
+            found = json.load(file)
+        self.assertEqual((found["cells"], found["neg_elbo_se"], found["kl_x_se"], found["ari"]), (1, None, None, None))
+        self.assertGreater(found["neg_elbo"], 0)
 
     def test_nothing_but_empty_cells(self):
         for ranks in (1, 2):
