@@ -13,6 +13,7 @@ typedef struct gmv_obs_copy {
     const gmv_h5ad *out;
     const char *name; /* of the file to be */
     const gmv_cells *cells;
+    const char **tail; /* [files] names of the files, for messages */
     int kept;          /* the first files stay open */
     gmv_h5 *file;      /* [kept + 1] these, and the one at hand */
     gmv_table *table;  /* [kept + 1] obs of each */

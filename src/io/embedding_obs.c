@@ -147,17 +147,23 @@ static gmv_status add_levels(gmv_obs_column *all, const gmv_column *column, bool
     return GMV_OK;
 }
 
-/* Why the column of file f cannot be written with those of the files before: "" when it can. */
+/* Says why a column is not copied, in which of several files. */
+static void refuse(const gmv_obs_copy *copy, gmv_obs_column *all, const char *why, int f)
+{
+    bool several = copy->cells->files > 1;
+    snprintf(all->why, sizeof all->why, "%s%s%.120s", why, several ? " in " : "", several ? copy->tail[f] : "");
+}
+
+/* Whether the column of file f can be written with those of the files before. */
 static void compare(const gmv_obs_copy *copy, gmv_obs_column *all, const gmv_column *column, int f)
 {
-    const char *path = copy->cells->file[f];
     if (column->kind == GMV_COLUMN_OTHER || (column->mask >= 0 && column->kind == GMV_COLUMN_FLOAT)) {
-        snprintf(all->why, sizeof all->why, "of a kind that is not copied");
+        refuse(copy, all, "of a kind that is not copied", f);
     } else if (column->kind != all->kind) {
-        snprintf(all->why, sizeof all->why, "%s in %.60s, %s in %.60s", gmv_column_kind_name(all->kind),
-                 copy->cells->file[0], gmv_column_kind_name(column->kind), path);
+        snprintf(all->why, sizeof all->why, "%s in %.60s, %s in %.60s", gmv_column_kind_name(all->kind), copy->tail[0],
+                 gmv_column_kind_name(column->kind), copy->tail[f]);
     } else if (column->length != rows_of(copy, f)) {
-        snprintf(all->why, sizeof all->why, "of the wrong length in %.120s", path);
+        refuse(copy, all, "of the wrong length", f);
     }
 }
 
@@ -184,13 +190,13 @@ static gmv_status look_in_file(gmv_obs_copy *copy, gmv_obs_column *all, int f)
     gmv_column column = {.values = -1, .mask = -1};
     GMV_TRY(gmv_obs_open(copy, f));
     if (!gmv_column_exists(table, all->name)) {
-        snprintf(all->why, sizeof all->why, "not in %.120s", copy->cells->file[f]);
+        refuse(copy, all, copy->cells->files > 1 ? "not" : "not there", f);
         return GMV_OK;
     }
     gmv_status status = gmv_column_open(&column, table, all->name, "output");
     if (status == GMV_ERR_DATA) {
         gmv_error_clear();
-        snprintf(all->why, sizeof all->why, "not readable in %.120s", copy->cells->file[f]);
+        refuse(copy, all, "not readable", f);
         status = GMV_OK;
     } else if (status == GMV_OK) {
         status = unite(copy, all, &column, f);
@@ -395,6 +401,8 @@ gmv_status gmv_embedding_copy_obs(const gmv_h5ad *out, const gmv_cells *cells, c
     gmv_status status = GMV_OK;
     GMV_GO(GMV_NEW(copy.file, copy.kept + 1, "input files"));
     GMV_GO(GMV_NEW(copy.table, copy.kept + 1, "input files"));
+    GMV_GO(GMV_NEW(copy.tail, cells->files, "names of files"));
+    GMV_GO(gmv_file_tails(cells->file, cells->files, copy.tail));
     GMV_GO(copy_all(&copy, n_reserved, reserved));
     if (copy.skipped[0] != '\0') {
         char more[40] = "";
@@ -409,6 +417,7 @@ done:
     }
     GMV_FREE(copy.file);
     GMV_FREE(copy.table);
+    GMV_FREE(copy.tail);
     gmv_names_fini(&copy.order);
     return status;
 }
