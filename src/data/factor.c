@@ -48,7 +48,7 @@ static gmv_status add_level(factor_reader *reader, const char *path, const char 
         char hint[700];
         gmv_names_hint(&(gmv_texts){reader->level.at, (int)reader->level.n}, text, hint, sizeof hint);
         return GMV_FAIL(GMV_ERR_DATA, "%s: obs/%s has the level '%s', which the checkpoint does not know; %s", path,
-                        reader->name, gmv_shown(text).at, hint);
+                        gmv_shown(reader->name).at, gmv_shown(text).at, hint);
     }
     return gmv_names_add(&reader->level, text, NULL, NULL);
 }
@@ -98,7 +98,8 @@ static gmv_status walk_texts(factor_reader *reader, const gmv_column *column, in
 
 static gmv_status check_column(const factor_reader *reader, const gmv_column *column, const gmv_input_file *input)
 {
-    const char *path = input->file.path, *name = reader->name;
+    const gmv_shown_text shown = gmv_shown(reader->name);
+    const char *path = input->file.path, *name = shown.at;
     bool empty = false; /* as pandas makes a column that nobody has filled */
     if (column->kind == GMV_COLUMN_FLOAT && reader->use == LABEL) {
         GMV_TRY(gmv_column_is_empty(column, &empty));
@@ -337,14 +338,15 @@ static gmv_status finish(factor_reader *reader, const gmv_cells *cells, const gm
         return GMV_FAIL(GMV_ERR_DATA,
                         "%s: obs/%s has no value for %" PRId64 " of %" PRId64
                         " cells; drop these cells or give them a level of their own",
-                        cells->file[gmv_cells_file(cells, first)], reader->name, reader->missing, cells->total);
+                        cells->file[gmv_cells_file(cells, first)], gmv_shown(reader->name).at, reader->missing,
+                        cells->total);
     }
     if (reader->missing > 0) {
         const char *note = reader->use == VALIDATION         ? ", which are not held out"
                            : reader->missing == cells->total ? ": there is nothing to compare clusters with"
                                                              : "";
         gmv_log("%s %s is missing for %" PRId64 " cell%s%s", reader->use == LABEL ? "label" : "obs column",
-                reader->name, reader->missing, reader->missing == 1 ? "" : "s", note);
+                gmv_shown(reader->name).at, reader->missing, reader->missing == 1 ? "" : "s", note);
     }
     factor->levels = (int)reader->level.n;
     factor->level = gmv_names_take(&reader->level);

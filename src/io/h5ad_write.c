@@ -2,6 +2,8 @@
 
 #include "../data/h5.h"
 
+#include "gmvae/mem.h"
+
 #include <string.h>
 
 gmv_status gmv_h5ad_fail(const gmv_h5ad *out, const char *what)
@@ -177,11 +179,73 @@ gmv_status gmv_h5ad_write(const gmv_h5ad *out, const char *path, hid_t type, int
     return status;
 }
 
+/* Bytes of the UTF-8 character at `text`, 0 when it is none. */
+static size_t character_at(const unsigned char *text)
+{
+    size_t n = text[0] < 0x80   ? 1
+               : text[0] < 0xC2 ? 0
+               : text[0] < 0xE0 ? 2
+               : text[0] < 0xF0 ? 3
+               : text[0] < 0xF5 ? 4
+                                : 0;
+    for (size_t i = 1; i < n; i++) {
+        if ((text[i] & 0xC0) != 0x80) {
+            return 0;
+        }
+    }
+    bool wrong = (text[0] == 0xE0 && text[1] < 0xA0) || (text[0] == 0xED && text[1] > 0x9F) ||
+                 (text[0] == 0xF0 && text[1] < 0x90) || (text[0] == 0xF4 && text[1] > 0x8F);
+    return n > 1 && wrong ? 0 : n;
+}
+
+static bool is_utf8(const char *text)
+{
+    size_t n = 1;
+    for (const unsigned char *at = (const unsigned char *)text; *at != '\0' && n > 0; at += n) {
+        n = character_at(at);
+    }
+    return n > 0;
+}
+
+/* The text with other bytes taken as Latin-1: in a dataset of UTF-8 a single one would make the file unreadable. */
+static gmv_status make_utf8(const char *text, char **made)
+{
+    GMV_TRY(GMV_NEW(*made, 2 * (int64_t)strlen(text) + 1, "a text"));
+    unsigned char *to = (unsigned char *)*made;
+    for (const unsigned char *at = (const unsigned char *)text; *at != '\0';) {
+        size_t n = character_at(at);
+        if (n == 0) {
+            *to++ = (unsigned char)(0xC0 | *at >> 6);
+            *to++ = (unsigned char)(0x80 | (*at & 0x3F));
+            at++;
+        }
+        memcpy(to, at, n);
+        to += n;
+        at += n;
+    }
+    return GMV_OK;
+}
+
 gmv_status gmv_h5ad_write_strings(const gmv_h5ad *out, const char *path, int64_t first, int64_t count,
                                   char *const *text)
 {
+    char **made = NULL; /* of texts that are not UTF-8 */
     hid_t type = text_type();
-    gmv_status status = gmv_h5ad_write(out, path, type, first, count, text);
+    gmv_status status = GMV_OK;
+    for (int64_t i = 0; i < count; i++) {
+        if (made == NULL && !is_utf8(text[i])) {
+            GMV_GO(GMV_NEW(made, count, "texts"));
+            i = -1; /* from the first on */
+        } else if (made != NULL) {
+            GMV_GO(make_utf8(text[i], &made[i]));
+        }
+    }
+    status = gmv_h5ad_write(out, path, type, first, count, made != NULL ? made : text);
+done:
+    for (int64_t i = 0; made != NULL && i < count; i++) {
+        gmv_free(made[i]);
+    }
+    gmv_free((void *)made);
     H5Tclose(type);
     return status;
 }

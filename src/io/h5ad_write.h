@@ -36,7 +36,8 @@ gmv_status gmv_h5ad_write(const gmv_h5ad *out, const char *path, hid_t type, int
 /* A whole matrix of float32, encoding "array". */
 gmv_status gmv_h5ad_matrix(const gmv_h5ad *out, const char *path, int64_t rows, int64_t cols, const float *values);
 
-/* A dataset of n strings, encoding "string-array", and its elements [first, first + count). */
+/* A dataset of n strings, encoding "string-array", and its elements [first, first + count); bytes that are not UTF-8 are
+ * taken as Latin-1. */
 gmv_status gmv_h5ad_strings(const gmv_h5ad *out, const char *path, int64_t n);
 gmv_status gmv_h5ad_write_strings(const gmv_h5ad *out, const char *path, int64_t first, int64_t count,
                                   char *const *text);

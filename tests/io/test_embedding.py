@@ -149,6 +149,20 @@ class Embedding(IoTest):
         self.fails(["obs has no column 'donor/codes'"], path, "batch=donor/codes", code=2)
         self.fails(["cells.h5ad: obs/_index is the index"], path, "batch=_index", code=2)
 
+    def test_odd_names(self):
+        """Keys and levels with line ends, of any length, and in Latin-1, which would make the file unreadable."""
+        long = "k" * 300
+        path = self.make(obs={name: pandas.Categorical(["a", "b\nc"] * 20) for name in ("line\nend", "..", long, "latin")})
+        with h5py.File(path, "r+") as f:
+            del f["obs/latin/categories"]
+            f["obs/latin"].create_dataset("categories", data=np.array([b"caf\xe9", b"b\nc"])).attrs.update(
+                {"encoding-type": "string-array", "encoding-version": "0.2.0"})
+        self.load(path, f"batch=line\nend,..,{long}", "embed=out.h5ad")
+        data = anndata.read_h5ad(self.path("out.h5ad"))
+        for name in ("line\nend", "..", long):
+            self.assertEqual(list(data.obs[name]), ["a", "b\nc"] * 20)
+        self.assertEqual(list(data.obs["latin"]), ["caf\u00e9", "b\nc"] * 20)
+
     def test_cells_of_one_name(self):
         """Files that share names, and a file that has one twice, are noticed in one line."""
         counts = small_counts(cells=12)

@@ -130,7 +130,11 @@ static void print_text(const char *text)
         if (*text == '"' || *text == '\\') {
             putchar('\\');
         }
-        putchar(*text);
+        if ((unsigned char)*text < 0x20) {
+            printf("\\u%04x", (unsigned)*text);
+        } else {
+            putchar(*text);
+        }
     }
     putchar('"');
 }
@@ -343,7 +347,9 @@ done:
 
 static void print_names(const char *key, char *const *name, int64_t n)
 {
-    printf(", \"%s\": [", key);
+    printf(", ");
+    print_text(key);
+    printf(": [");
     for (int64_t i = 0; i < n; i++) {
         printf("%s", i > 0 ? ", " : "");
         print_text(name[i]);
