@@ -1,5 +1,6 @@
 #include "app/cli.h"
 
+#include "gmvae/checkpoint.h"
 #include "gmvae/data.h"
 #include "gmvae/log.h"
 
@@ -116,7 +117,7 @@ static gmv_status run_ranks(const gmv_cli *cli, gmv_status status, launch launch
 
 int main(int argc, char **argv)
 {
-    gmv_checker_main(argc, argv);
+    gmv_checker_main(argc, argv, gmv_checkpoint_look);
     signal(SIGPIPE, SIG_IGN);
     signal(SIGXFSZ, SIG_IGN); /* a file beyond `ulimit -f` is an error of writing */
     launch launched = read_launch();

@@ -35,20 +35,32 @@ gmv_status gmv_checkpoint_remove_all(const gmv_config *config);
 /* Removes what a process that was killed while writing left there under temporary names (rank 0). */
 void gmv_checkpoint_remove_unfinished(const gmv_config *config);
 
-/* Makes a folder and those above it. */
-gmv_status gmv_make_folders(const char *path);
-
-/* Path for embed and eval: checkpoint.path, else best.h5, else last.h5 of output.dir. Collective.
- * Errors: GMV_ERR_DATA when there is none or it is damaged. Caller frees *path. */
+/* Path for embed and eval: checkpoint.path, else the first good one of best.h5, last.h5 and the epochs' in output.dir;
+ * damaged ones are named in a warning and passed over. Collective.
+ * Errors: GMV_ERR_DATA when there is none or none is good. Caller frees *path. */
 gmv_status gmv_checkpoint_choose(const gmv_config *config, const gmv_comm *comm, char **path);
 
 /* Reads everything but the tensors, on every rank. Collective. Free with gmv_checkpoint_fini. */
 gmv_status gmv_checkpoint_read(const char *path, const gmv_comm *comm, gmv_checkpoint *checkpoint);
 void gmv_checkpoint_fini(gmv_checkpoint *checkpoint);
 
+/* The config of a checkpoint's run. Caller frees it with gmv_config_fini on success. Not collective.
+ * @param[in] path  for messages
+ * Errors: GMV_ERR_DATA when it is none, or names other batch keys than the checkpoint has levels of. */
+gmv_status gmv_checkpoint_config(const gmv_checkpoint *checkpoint, const char *path, gmv_config *config);
+
+/* Whether the tensors of a checkpoint have these shapes, before memory is taken for them. Collective.
+ * @param[in] params  declared as gmv_model_declare does. Errors: GMV_ERR_DATA. */
+gmv_status gmv_checkpoint_check_shapes(const char *path, const gmv_comm *comm, const gmv_params *params);
+
 /* Reads the tensors into the model, with Adam's state when `adam`. Collective; rank 0 reads.
  * Errors: GMV_ERR_DATA for missing tensors, other shapes, or a checksum that does not match. */
 gmv_status gmv_checkpoint_load_params(const char *path, const gmv_comm *comm, gmv_model *model, bool adam);
 
-/* Checks every checksum. Not collective. Errors: GMV_ERR_DATA, saying what is damaged. */
-gmv_status gmv_checkpoint_verify(const char *path);
+/* Checks every checksum; before HDF5 sees the file here, another process has read all of it.
+ * @param[in] check_seconds  as data.check_seconds
+ * Not collective. Errors: GMV_ERR_DATA, saying what is damaged. */
+gmv_status gmv_checkpoint_verify(const char *path, double check_seconds);
+
+/* What that process does: gmv_checkpoint_reader of data.h. The checksum of the file has been checked before. */
+gmv_status gmv_checkpoint_look(const char *path, bool whole, void (*at)(const char *object), int64_t *step);

@@ -73,6 +73,10 @@ typedef struct gmv_pass {
     bool encode_only;      /* stop after latents (and probability): no decoder */
 } gmv_pass;
 
+/* Names and shapes of the tensors of the model that a config describes, without memory for them.
+ * @param[in] levels  as below. Ownership: gmv_params_fini */
+gmv_status gmv_model_declare(gmv_params *params, const gmv_config *config, int32_t genes, int levels);
+
 /* Declares and allocates all tensors with their initial values.
  * @param[in] levels  one-hot columns L of all covariates together
  * Ownership: caller destroys; `backend` is borrowed. */

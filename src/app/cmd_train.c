@@ -1,6 +1,7 @@
 /* train: from files to checkpoints, metrics, embedding and evaluation. */
 #include "session.h"
 
+#include "gmvae/files.h"
 #include "gmvae/log.h"
 #include "gmvae/mem.h"
 
@@ -60,8 +61,7 @@ static gmv_status find_start(training *t)
     GMV_TRY(gmv_checkpoint_read(t->resume_path, comm, &t->resume));
     gmv_config theirs;
     char *differences = NULL;
-    const char *text = t->resume.config;
-    GMV_TRY(gmv_comm_agree(comm, gmv_config_parse(&theirs, t->resume_path, text, (int64_t)strlen(text), 0, NULL)));
+    GMV_TRY(gmv_comm_agree(comm, gmv_checkpoint_config(&t->resume, t->resume_path, &theirs)));
     gmv_status status = gmv_config_differences(&theirs, config, &differences);
     gmv_config_fini(&theirs);
     if (status == GMV_OK && differences[0] != '\0') {
@@ -144,6 +144,10 @@ static gmv_status take_up(training *t)
                         "output.dir, or checkpoint.resume=never to replace it",
                         t->resume_path, progress->cells, cells);
     }
+    if (progress->batch >= t->trainer.sampler.batches) {
+        return GMV_FAIL(GMV_ERR_DATA, "%s: damaged or foreign checkpoint: batch %" PRId64 " of an epoch of %" PRId64,
+                        t->resume_path, progress->batch, t->trainer.sampler.batches);
+    }
     GMV_TRY(gmv_checkpoint_load_params(t->resume_path, &t->run->comm, t->model, true));
     t->trainer.progress = *progress;
     t->trainer.progress.cells = cells;
@@ -213,30 +217,25 @@ static void show_plan(const training *t)
     show_memory(t);
 }
 
-/* Makes output.dir ready: folders, resolved config, metrics up to where the run starts. */
+/* Makes the run's folder ready: resolved config, metrics up to where the run starts. */
 static gmv_status prepare_output(const training *t)
 {
     const gmv_config *config = &t->run->config;
     if (t->run->comm.rank != 0) {
         return GMV_OK;
     }
-    char path[4200];
+    char path[GMV_PATH_ROOM];
+    gmv_output out;
     GMV_TRY(gmv_make_folders(config->output_dir));
+    gmv_output_clean(config->output_dir, NULL);
     gmv_checkpoint_remove_unfinished(config);
     if (t->resume_path[0] == '\0') {
         GMV_TRY(gmv_checkpoint_remove_all(config));
     }
     GMV_TRY(gmv_metrics_rewind(config, t->resume_path[0] != '\0' ? t->trainer.progress.step : -1));
     snprintf(path, sizeof path, "%.4000s/config.resolved.yaml", config->output_dir);
-    FILE *out = fopen(path, "w");
-    if (out == NULL) {
-        return GMV_FAIL(GMV_ERR_ENVIRONMENT, "%s: cannot be written: %s; check output.dir", path, strerror(errno));
-    }
-    gmv_status status = gmv_config_write(config, out);
-    if (fclose(out) != 0 && status == GMV_OK) {
-        status = GMV_FAIL(GMV_ERR_ENVIRONMENT, "%s: cannot be written: %s", path, strerror(errno));
-    }
-    return status;
+    GMV_TRY(gmv_output_begin(&out, path));
+    return gmv_output_end(&out, gmv_config_write(config, out.stream));
 }
 
 /* Evaluates the held-out cells, if there are any, and writes evaluation.json. */

@@ -1,17 +1,15 @@
 /* What a run leaves besides checkpoints: embedding.h5ad and evaluation.json. */
 #include "session.h"
 
+#include "gmvae/files.h"
 #include "gmvae/log.h"
 #include "gmvae/mem.h"
 
-#include <errno.h>
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-enum { path_room = 4200 };
 
 static gmv_status put_rows(void *file, const gmv_row_results *results)
 {
@@ -28,14 +26,11 @@ gmv_status gmv_write_embedding(const gmv_config *config, const gmv_comm *comm, g
                                gmv_evaluation *evaluation)
 {
     gmv_embedding_file *file = NULL;
-    char *text = NULL, path[path_room];
+    char *text = NULL, path[GMV_PATH_ROOM];
     gmv_embedding embedding = {
         .dim = model->latent_dim, .clusters = model->clusters, .checkpoint = checkpoint, .epoch = epoch};
     gmv_status status;
-    GMV_GO(gmv_config_text(config, &text));
-    GMV_GO(gmv_make_folders(config->output_dir));
-done:
-    status = gmv_comm_agree(comm, status);
+    status = gmv_comm_agree(comm, gmv_config_text(config, &text));
     if (status == GMV_OK) {
         embedding.config = text;
         snprintf(path, sizeof path, "%.4000s/embedding.h5ad", config->output_dir);
@@ -134,13 +129,9 @@ void gmv_show_agreement(const gmv_config *config, const gmv_agreement *agreement
 static gmv_status write_json(const char *path, const gmv_config *config, const gmv_evaluation *e,
                              const gmv_agreement *agreement, const char *checkpoint, int64_t epoch)
 {
-    char temporary[path_room + 8];
-    GMV_TRY(gmv_make_folders(config->output_dir));
-    snprintf(temporary, sizeof temporary, "%s.tmp", path);
-    FILE *out = fopen(temporary, "w");
-    if (out == NULL) {
-        return GMV_FAIL(GMV_ERR_ENVIRONMENT, "%s: cannot be written: %s", temporary, strerror(errno));
-    }
+    gmv_output output;
+    GMV_TRY(gmv_output_begin(&output, path));
+    FILE *out = output.stream;
     fprintf(out, "{\n  \"cells\": %" PRId64 ",\n  \"samples\": %" PRId64 ",\n", e->cells, e->samples);
     put_term(out, "neg_elbo", e->neg_elbo, e->neg_elbo_se);
     put_term(out, "neg_elbo_objective", e->objective, e->objective_se);
@@ -158,16 +149,13 @@ static gmv_status write_json(const char *path, const gmv_config *config, const g
             epoch);
     put_text(out, checkpoint);
     fprintf(out, "\n}\n");
-    if (fclose(out) != 0 || rename(temporary, path) != 0) {
-        return GMV_FAIL(GMV_ERR_ENVIRONMENT, "%s: cannot be written: %s", path, strerror(errno));
-    }
-    return GMV_OK;
+    return gmv_output_end(&output, GMV_OK);
 }
 
 gmv_status gmv_write_evaluation(const gmv_config *config, const gmv_comm *comm, const gmv_evaluation *evaluation,
                                 const gmv_agreement *agreement, const char *checkpoint, int64_t epoch)
 {
-    char path[path_room];
+    char path[GMV_PATH_ROOM];
     snprintf(path, sizeof path, "%.4000s/evaluation.json", config->output_dir);
     gmv_status status = comm->rank == 0 ? write_json(path, config, evaluation, agreement, checkpoint, epoch) : GMV_OK;
     return gmv_comm_agree(comm, status);

@@ -1,5 +1,6 @@
 #include "session.h"
 
+#include "gmvae/files.h"
 #include "gmvae/log.h"
 #include "gmvae/mem.h"
 
@@ -71,6 +72,19 @@ gmv_backend_options gmv_backend_options_of(const gmv_config *config)
     return options;
 }
 
+/* The model that the checkpoint's config describes is the one whose tensors it holds. */
+static gmv_status check_shapes(const gmv_session *session, const gmv_comm *comm)
+{
+    gmv_params params;
+    gmv_status status = gmv_model_declare(&params, &session->config, session->cells->genes, session->cells->levels);
+    status = gmv_comm_agree(comm, status);
+    if (status == GMV_OK) {
+        status = gmv_checkpoint_check_shapes(session->path, comm, &params);
+    }
+    gmv_params_fini(&params);
+    return status;
+}
+
 gmv_status gmv_session_open(gmv_session *session, gmv_run *run, bool held_out_only)
 {
     const gmv_comm *comm = &run->comm;
@@ -81,14 +95,13 @@ gmv_status gmv_session_open(gmv_session *session, gmv_run *run, bool held_out_on
     }
     GMV_TRY(gmv_checkpoint_choose(&run->config, comm, &session->path));
     GMV_TRY(gmv_checkpoint_read(session->path, comm, &session->checkpoint));
-    const char *text = session->checkpoint.config;
-    GMV_TRY(
-        gmv_comm_agree(comm, gmv_config_parse(&session->config, session->path, text, (int64_t)strlen(text), 0, NULL)));
+    GMV_TRY(gmv_comm_agree(comm, gmv_checkpoint_config(&session->checkpoint, session->path, &session->config)));
     if (session->which == GMV_CELLS_HELD_OUT && !gmv_validation_splits(&session->config.data_validation)) {
         return GMV_FAIL(GMV_ERR_CONFIG,
                         "the checkpoint's run held no cells out; set data.predict to the cells to evaluate");
     }
     GMV_TRY(read_session_cells(session, run, paths));
+    GMV_TRY(check_shapes(session, comm));
     gmv_backend_options options = gmv_backend_options_of(&run->config);
     GMV_TRY(gmv_backend_open(&session->backend, &options, comm));
     gmv_input input = {(gmv_input_kind)session->config.model_input, (float)session->checkpoint.input_mean,
@@ -98,6 +111,7 @@ gmv_status gmv_session_open(gmv_session *session, gmv_run *run, bool held_out_on
     GMV_TRY(gmv_checkpoint_load_params(session->path, comm, session->model, false));
     GMV_TRY(gmv_comm_agree(comm, gmv_feed_open(&session->feed, session->backend, session->cells, GMV_EVAL_CELLS,
                                                (int)run->config.data_residence, NULL)));
+    GMV_TRY(gmv_comm_agree(comm, comm->rank == 0 ? gmv_make_folders(run->config.output_dir) : GMV_OK));
     gmv_log("checkpoint %s, epoch %lld", session->path, (long long)session->checkpoint.progress.epoch);
     return GMV_OK;
 }

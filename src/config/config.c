@@ -2,6 +2,7 @@
 
 #include "config_impl.h"
 
+#include "gmvae/files.h"
 #include "gmvae/mem.h"
 
 #include <errno.h>
@@ -93,25 +94,13 @@ done:
 gmv_status gmv_config_read_file(const char *file, char **text, int64_t *length)
 {
     gmv_source source = {file, "", 0, false};
-    *text = NULL;
-    FILE *in = fopen(file, "rb");
-    if (in == NULL) {
-        return errno == ENOENT ? gmv_source_fail(&source, 0, 0, "no such config file; check the path")
-                               : gmv_source_fail(&source, 0, 0, "cannot be read: %s", strerror(errno));
+    const char *why = gmv_file_read_text(file, file_limit, text, length);
+    if (why == NULL) {
+        return GMV_OK;
     }
-    gmv_status status = GMV_NEW(*text, file_limit + 2, "the config file");
-    if (status == GMV_OK) {
-        *length = (int64_t)fread(*text, 1, file_limit + 1, in);
-        if (ferror(in)) {
-            status = errno == EISDIR ? gmv_source_fail(&source, 0, 0, "is a folder; name the YAML file in it")
-                                     : gmv_source_fail(&source, 0, 0, "cannot be read: %s", strerror(errno));
-        }
-    }
-    fclose(in);
-    if (status != GMV_OK) {
-        GMV_FREE(*text);
-    }
-    return status;
+    return errno == ENOENT   ? gmv_source_fail(&source, 0, 0, "no such config file; check the path")
+           : errno == EISDIR ? gmv_source_fail(&source, 0, 0, "is a folder; name the YAML file in it")
+                             : gmv_source_fail(&source, 0, 0, "cannot be read: %s", why);
 }
 
 /* On rank 0: the bytes of the file, known to hold no zero so that they travel as a string. */

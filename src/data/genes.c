@@ -2,6 +2,7 @@
 
 #include "h5.h"
 
+#include "gmvae/files.h"
 #include "gmvae/mem.h"
 
 #include <ctype.h>
@@ -36,32 +37,17 @@ done:
     return status;
 }
 
-/* Whole text file into a new string. */
 static gmv_status read_text(const char *path, char **text)
 {
-    *text = NULL;
-    FILE *in = fopen(path, "rb");
-    if (in == NULL) {
-        return GMV_FAIL(GMV_ERR_CONFIG, "%s: cannot be opened: %s (data.genes.file)", path, strerror(errno));
-    }
-    gmv_status status = GMV_OK;
-    int64_t used = 0, room = 0;
-    size_t got = 0;
-    do {
-        if (used + 1 >= room) {
-            int64_t larger = 2 * room + 65536;
-            GMV_GO(GMV_GROW(*text, room, larger, "the list of genes"));
-            room = larger;
-        }
-        got = fread(*text + used, 1, (size_t)(room - used - 1), in);
-        used += (int64_t)got;
-    } while (got > 0);
-done:
-    fclose(in);
-    if (status != GMV_OK) {
+    const int64_t most = (int64_t)64 << 20; /* bytes, far more than names of genes take */
+    int64_t length = 0;
+    const char *why = gmv_file_read_text(path, most, text, &length);
+    if (why != NULL || length > most) {
         GMV_FREE(*text);
+        return GMV_FAIL(GMV_ERR_CONFIG, "%s: cannot be opened: %s (data.genes.file)", path,
+                        why != NULL ? why : "larger than 64 MiB, which no list of genes is");
     }
-    return status;
+    return GMV_OK;
 }
 
 /* Adds a name that must be new. */

@@ -4,9 +4,11 @@
 #include "h5.h"
 
 #include "gmvae/data.h"
+#include "gmvae/mem.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <poll.h>
 #include <signal.h>
 #include <spawn.h>
@@ -19,8 +21,10 @@
 #include <time.h>
 #include <unistd.h>
 
-/* argv[1] of the process; argv[2] is the time it may take for a file, in whole seconds. */
-static const char checker_word[] = "--check-input-files";
+/* argv[1] of the process: what it does with each path; argv[2] is the time it may take for one, in whole seconds. */
+static const char *const checker_word[] = {"--check-input-files", "--check-checkpoints", "--peek-checkpoints"};
+enum { inputs, checkpoints, peeks, works };
+enum { verdict = '\1' }; /* before a text that is no name of an object: what is wrong, or the step of a checkpoint */
 static bool has_main;
 
 /* ---- the other process ---- */
@@ -57,19 +61,41 @@ static void limit_rest(void)
 #endif
 }
 
-void gmv_checker_main(int argc, char **argv)
+static void check_checkpoint(gmv_checkpoint_reader *reader, const char *path, bool whole)
+{
+    char text[600];
+    int64_t step = 0;
+    gmv_status status = reader(path, whole, name_object, &step);
+    if (status == GMV_OK) {
+        snprintf(text, sizeof text, "%c%" PRId64, verdict, step);
+    } else {
+        snprintf(text, sizeof text, "%c!%s", verdict, gmv_error_message());
+    }
+    gmv_error_clear();
+    say(text);
+}
+
+void gmv_checker_main(int argc, char **argv, gmv_checkpoint_reader *reader)
 {
     char *path = NULL;
     size_t room = 0;
+    int work = 0;
     has_main = true;
-    if (argc != 3 || strcmp(argv[1], checker_word) != 0) {
+    while (work < works && (argc != 3 || strcmp(argv[1], checker_word[work]) != 0)) {
+        work++;
+    }
+    if (work == works || (work != inputs && reader == NULL)) {
         return;
     }
     limit_rest();
     say(""); /* started */
     while (getdelim(&path, &room, '\0', stdin) > 0) {
         limit_cpu(strtol(argv[2], NULL, 10));
-        gmv_h5_walk(path, name_object);
+        if (work == inputs) {
+            gmv_h5_walk(path, name_object);
+        } else {
+            check_checkpoint(reader, path, work == checkpoints);
+        }
         say("");
     }
     _exit(0);
@@ -79,8 +105,9 @@ void gmv_checker_main(int argc, char **argv)
 
 typedef struct checker {
     pid_t pid;
-    int to, from;                        /* pipes; texts end with a zero byte, an empty one means done */
-    char object[sizeof(gmv_shown_text)]; /* last one named */
+    int work, to, from; /* pipes; texts end with a zero byte, an empty one means done */
+    char object[600];   /* last one named */
+    char verdict[600];
     size_t length;
 } checker;
 
@@ -109,10 +136,10 @@ static int take_environment(char **variable, int room)
 
 static int spawn(checker *c, double seconds, const int *in, const int *out)
 {
-    char word[sizeof checker_word], most[32], *variable[8];
+    char word[32], most[32], *variable[8];
     posix_spawn_file_actions_t files;
     posix_spawnattr_t attributes;
-    memcpy(word, checker_word, sizeof word);
+    snprintf(word, sizeof word, "%s", checker_word[c->work]);
     snprintf(most, sizeof most, "%.0f", seconds);
     char name[] = "gmvae_dist", *argv[] = {name, word, most, NULL};
     take_environment(variable, sizeof variable / sizeof *variable);
@@ -182,7 +209,7 @@ static void stop(checker *c)
     close(c->from);
 }
 
-/* Takes texts apart; the last one that is not empty is the object at hand. @return an empty one was among them */
+/* Takes texts apart; the last one that is neither empty nor a verdict is the object at hand. @return an empty one was among them */
 static bool take_texts(checker *c, char *next, const char *bytes, ssize_t n)
 {
     for (ssize_t i = 0; i < n; i++) {
@@ -192,7 +219,7 @@ static bool take_texts(checker *c, char *next, const char *bytes, ssize_t n)
         } else if (c->length == 0) {
             return true;
         } else {
-            memcpy(c->object, next, c->length + 1);
+            memcpy(next[0] == verdict ? c->verdict : c->object, next, c->length + 1);
             c->length = 0;
         }
     }
@@ -260,26 +287,51 @@ static gmv_status check_one(checker *c, const char *path, double seconds)
                     path, c->object, seconds);
 }
 
-gmv_status gmv_h5_check(char *const *path, int n, double seconds)
+/* Looks at files by one process that does this `work`. */
+static gmv_status check_all(checker *c, char *const *path, int n, double seconds)
 {
-    checker c = {.pid = -1};
     char end[64];
-    if (!has_main || seconds <= 0 || n == 0) {
-        return GMV_OK;
-    }
-    GMV_TRY(start(&c, seconds));
+    GMV_TRY(start(c, seconds));
     gmv_status status = GMV_OK;
-    if (listen_to(&c, seconds) != 1) {
-        kill(c.pid, SIGKILL);
-        take_end(&c, end, sizeof end);
+    if (listen_to(c, seconds) != 1) {
+        kill(c->pid, SIGKILL);
+        take_end(c, end, sizeof end);
         status = GMV_FAIL(GMV_ERR_ENVIRONMENT,
                           "the process that looks at input files does not start (%s); data.check_seconds=0 does "
                           "without it",
                           end);
     }
     for (int f = 0; f < n && status == GMV_OK; f++) {
-        status = check_one(&c, path[f], seconds);
+        status = check_one(c, path[f], seconds);
     }
-    stop(&c);
+    stop(c);
     return status;
+}
+
+gmv_status gmv_h5_check(char *const *path, int n, double seconds)
+{
+    checker c = {.pid = -1, .work = inputs};
+    return !has_main || seconds <= 0 || n == 0 ? GMV_OK : check_all(&c, path, n, seconds);
+}
+
+gmv_status gmv_h5_check_checkpoint(gmv_checkpoint_reader *reader, const char *path, bool whole, double seconds,
+                                   int64_t *step)
+{
+    checker c = {.pid = -1, .work = whole ? checkpoints : peeks};
+    char *copy = NULL;
+    if (!has_main || seconds <= 0) {
+        return reader(path, whole, NULL, step);
+    }
+    GMV_TRY(gmv_copy_text(&copy, path));
+    gmv_status status = check_all(&c, &copy, 1, seconds);
+    gmv_free(copy);
+    GMV_TRY(status);
+    for (char *at = c.verdict + 1; c.verdict[0] == verdict && *at != '\0'; at++) {
+        *at = (unsigned char)*at < 0x20 || *at == 0x7f ? '?' : *at;
+    }
+    if (c.verdict[0] != verdict || c.verdict[1] == '!') {
+        return GMV_FAIL(GMV_ERR_DATA, "%s", c.verdict[0] == verdict ? c.verdict + 2 : "it cannot be read");
+    }
+    *step = strtoll(c.verdict + 1, NULL, 10);
+    return GMV_OK;
 }

@@ -8,6 +8,7 @@
 
 #include "gmvae/comm.h"
 #include "gmvae/config.h"
+#include "gmvae/data.h"
 
 /* Looks at files, all of them by one process, on this rank alone; 0 seconds, or a program without gmv_checker_main:
  * does nothing. A file that HDF5 refuses in order is no error here: whoever opens it says why.
@@ -16,7 +17,14 @@
  * cannot be started. */
 gmv_status gmv_h5_check(char *const *path, int n, double seconds);
 
-/* What the process does with a file: `at` is called with the name of each object before it is touched. Touches all that
+/* Has a checkpoint read by the process, which does what this one will do with it afterwards; without one, reads it here.
+ * @param[in]  whole  all of it, or the step alone
+ * @param[out] step   optimiser steps done
+ * Errors: as above, and GMV_ERR_DATA with what the reader says, without the path. */
+gmv_status gmv_h5_check_checkpoint(gmv_checkpoint_reader *reader, const char *path, bool whole, double seconds,
+                                   int64_t *step);
+
+/* What the process does with an input file: `at` is called with the name of each object before it is touched. Touches all that
  * reading metadata may touch: every link (external ones are never followed), object header, attribute, type, filter and
  * chunk index; the values of datasets up to 4 MiB in the file (and 2^24 values) and of names up to 2^20; of larger ones
  * an even sample. */

@@ -2,20 +2,22 @@
 #include "checkpoint_files.h"
 #include "h5io.h"
 
-#include "gmvae/log.h"
+#include "../data/h5_check.h"
+
 #include "gmvae/mem.h"
 
-#include <dirent.h>
 #include <inttypes.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
-static gmv_status open_file(const char *path, hid_t *file)
+static const int64_t most_count = INT64_C(1) << 53;
+
+/* Of a file whose checksum is right. */
+static gmv_status open_hdf5(const char *path, hid_t *file)
 {
     gmv_h5io_quiet();
-    GMV_TRY(gmv_checkpoint_check_seal(path));
     hid_t properties = H5Pcreate(H5P_FILE_ACCESS);
     H5Pset_file_locking(properties, true, true);
     *file = H5Fopen(path, H5F_ACC_RDONLY, properties);
@@ -42,35 +44,50 @@ static gmv_status open_file(const char *path, hid_t *file)
     return status;
 }
 
-static gmv_status verify_dataset(hid_t group, const char *name)
+static gmv_status open_file(const char *path, hid_t *file)
+{
+    GMV_TRY(gmv_checkpoint_check_seal(path));
+    return open_hdf5(path, file);
+}
+
+static void name(void (*at)(const char *object), const char *object)
+{
+    if (at != NULL) {
+        at(object);
+    }
+}
+
+static gmv_status verify_dataset(hid_t group, const char *tensor)
 {
     int dims;
     int64_t shape[2];
     float *data;
-    GMV_TRY(gmv_h5io_shape(group, name, &dims, shape));
-    if (shape[0] < 0 || shape[1] < 0 || shape[0] * shape[1] > INT64_C(1) << 36) {
-        return GMV_FAIL(GMV_ERR_DATA, "%s has an impossible shape", name);
-    }
-    GMV_TRY(GMV_NEW(data, shape[0] * shape[1], name));
-    gmv_status status = gmv_h5io_read_f32(group, name, dims, shape, data);
+    GMV_TRY(gmv_h5io_shape(group, tensor, &dims, shape));
+    GMV_TRY(GMV_ROOM(data, shape[0] * shape[1], tensor));
+    gmv_status status = gmv_h5io_read_f32(group, tensor, dims, shape, data);
     gmv_free(data);
     return status;
 }
 
-static gmv_status verify_group(hid_t file, const char *name)
+static gmv_status verify_group(hid_t file, const char *group_name, void (*at)(const char *object))
 {
-    hid_t group = H5Gopen2(file, name, H5P_DEFAULT);
+    hid_t group = H5Gopen2(file, group_name, H5P_DEFAULT);
     if (group < 0) {
-        return GMV_FAIL(GMV_ERR_DATA, "group %s is missing", name);
+        return GMV_FAIL(GMV_ERR_DATA, "group %s is missing", group_name);
     }
     H5G_info_t info;
-    gmv_status status = H5Gget_info(group, &info) >= 0 ? GMV_OK : GMV_FAIL(GMV_ERR_DATA, "group %s is damaged", name);
+    gmv_status status =
+        H5Gget_info(group, &info) >= 0 ? GMV_OK : GMV_FAIL(GMV_ERR_DATA, "group %s is damaged", group_name);
     for (hsize_t i = 0; status == GMV_OK && i < info.nlinks; i++) {
         char tensor[GMV_MAX_NAME];
         ssize_t length =
             H5Lget_name_by_idx(group, ".", H5_INDEX_NAME, H5_ITER_INC, i, tensor, sizeof tensor, H5P_DEFAULT);
-        status = length > 0 && length < (ssize_t)sizeof tensor ? verify_dataset(group, tensor)
-                                                               : GMV_FAIL(GMV_ERR_DATA, "group %s is damaged", name);
+        if (length <= 0 || length >= (ssize_t)sizeof tensor) {
+            status = GMV_FAIL(GMV_ERR_DATA, "group %s is damaged", group_name);
+        } else {
+            name(at, tensor);
+            status = verify_dataset(group, tensor);
+        }
     }
     H5Gclose(group);
     return status;
@@ -120,6 +137,30 @@ done:
     return status;
 }
 
+/* That no number is one which no run can have; whether they fit to a run is that run's matter. */
+static gmv_status check_numbers(const gmv_checkpoint *checkpoint)
+{
+    const gmv_progress *p = &checkpoint->progress;
+    const struct {
+        const char *what;
+        int64_t value;
+    } counts[] = {{"epoch", p->epoch}, {"step", p->step},   {"seed", checkpoint->seed},
+                  {"batch", p->batch}, {"cells", p->cells}, {"window", p->window}};
+    for (size_t i = 0; i < sizeof counts / sizeof *counts; i++) {
+        if (counts[i].value < 0 || counts[i].value > most_count) {
+            return GMV_FAIL(GMV_ERR_DATA, "%s is %" PRId64, counts[i].what, counts[i].value);
+        }
+    }
+    bool finite = isfinite(checkpoint->input_mean) && isfinite(checkpoint->input_std) && !isnan(p->best);
+    for (int i = 0; i < GMV_TERMS; i++) {
+        finite = finite && isfinite(p->sum[i]);
+    }
+    if (!finite || !(checkpoint->input_std > 0.0)) {
+        return GMV_FAIL(GMV_ERR_DATA, "a number of input or state is not finite, or std is not above 0");
+    }
+    return GMV_OK;
+}
+
 static gmv_status read_numbers(hid_t file, gmv_checkpoint *checkpoint)
 {
     gmv_progress *progress = &checkpoint->progress;
@@ -138,7 +179,8 @@ static gmv_status read_numbers(hid_t file, gmv_checkpoint *checkpoint)
     GMV_GO(gmv_h5io_get_i64(state, "cells", &progress->cells));
     GMV_GO(gmv_h5io_get_i64(state, "window", &progress->window));
     GMV_GO(gmv_h5io_get_f64(state, "sum", GMV_TERMS, progress->sum));
-    status = gmv_h5io_get_f64(state, "best", 1, &progress->best);
+    GMV_GO(gmv_h5io_get_f64(state, "best", 1, &progress->best));
+    status = check_numbers(checkpoint);
 done:
     if (input >= 0) {
         H5Gclose(input);
@@ -149,17 +191,26 @@ done:
     return status;
 }
 
+/* Everything but the values of tensors, of an open file. */
+static gmv_status read_parts(hid_t file, void (*at)(const char *object), gmv_checkpoint *checkpoint)
+{
+    memset(checkpoint, 0, sizeof *checkpoint);
+    name(at, "config");
+    GMV_TRY(gmv_h5io_get_text(file, "config", &checkpoint->config));
+    name(at, "state");
+    GMV_TRY(read_numbers(file, checkpoint));
+    name(at, "genes");
+    GMV_TRY(gmv_h5io_read_texts(file, "genes", &checkpoint->genes, &checkpoint->gene));
+    name(at, "covariates");
+    return read_covariates(file, checkpoint);
+}
+
 static gmv_status read_file(const char *path, gmv_checkpoint *checkpoint)
 {
     hid_t file;
     memset(checkpoint, 0, sizeof *checkpoint);
     GMV_TRY(open_file(path, &file));
-    gmv_status status;
-    GMV_GO(gmv_h5io_get_text(file, "config", &checkpoint->config));
-    GMV_GO(read_numbers(file, checkpoint));
-    GMV_GO(gmv_h5io_read_texts(file, "genes", &checkpoint->genes, &checkpoint->gene));
-    status = read_covariates(file, checkpoint);
-done:
+    gmv_status status = read_parts(file, NULL, checkpoint);
     H5Fclose(file);
     return status;
 }
@@ -172,22 +223,64 @@ static gmv_status name_file(const char *path, gmv_status status)
         return GMV_OK;
     }
     snprintf(text, sizeof text, "%s", gmv_error_message());
+    if (strncmp(text, path, strlen(path)) == 0 || status != GMV_ERR_DATA) {
+        return status; /* it is named already, or not to blame */
+    }
     gmv_error_clear();
     return GMV_FAIL(status, "%s: damaged or foreign checkpoint: %s", path, text);
 }
 
-gmv_status gmv_checkpoint_verify(const char *path)
+gmv_status gmv_checkpoint_look(const char *path, bool whole, void (*at)(const char *object), int64_t *step)
 {
+    static const char *const groups[] = {"params", "adam/m", "adam/v"};
     hid_t file;
-    gmv_checkpoint checkpoint;
-    gmv_status status = read_file(path, &checkpoint);
+    gmv_checkpoint checkpoint = {0};
+    name(at, "its header");
+    GMV_TRY(open_hdf5(path, &file));
+    gmv_status status;
+    GMV_GO(gmv_h5io_get_i64(file, "step", step));
+    if (whole) {
+        GMV_GO(read_parts(file, at, &checkpoint));
+    }
+    for (int i = 0; whole && i < 3; i++) {
+        GMV_GO(verify_group(file, groups[i], at));
+    }
+done:
     gmv_checkpoint_fini(&checkpoint);
-    if (status == GMV_OK && (status = open_file(path, &file)) == GMV_OK) {
-        const char *groups[] = {"params", "adam/m", "adam/v"};
-        for (int i = 0; status == GMV_OK && i < 3; i++) {
-            status = verify_group(file, groups[i]);
-        }
-        H5Fclose(file);
+    H5Fclose(file);
+    return status;
+}
+
+gmv_status gmv_checkpoint_check(const char *path, bool whole, double seconds, int64_t *step)
+{
+    gmv_status status = gmv_checkpoint_check_seal(path);
+    if (status == GMV_OK) {
+        status = gmv_h5_check_checkpoint(gmv_checkpoint_look, path, whole, seconds, step);
+    }
+    return status;
+}
+
+gmv_status gmv_checkpoint_verify(const char *path, double check_seconds)
+{
+    int64_t step;
+    return name_file(path, gmv_checkpoint_check(path, true, check_seconds, &step));
+}
+
+gmv_status gmv_checkpoint_config(const gmv_checkpoint *checkpoint, const char *path, gmv_config *config)
+{
+    const char *text = checkpoint->config;
+    gmv_status status = gmv_config_parse(config, "config", text, (int64_t)strlen(text), 0, NULL);
+    if (status != GMV_OK) {
+        return name_file(path, GMV_ERR_DATA);
+    }
+    const gmv_texts *keys = &config->data_batch_keys;
+    bool same = keys->n == checkpoint->factors;
+    for (int i = 0; same && i < keys->n; i++) {
+        same = strcmp(keys->at[i], checkpoint->factor[i].key) == 0;
+    }
+    if (!same) {
+        gmv_config_fini(config);
+        status = GMV_FAIL(GMV_ERR_DATA, "its covariates are not the batch keys of its config");
     }
     return name_file(path, status);
 }
@@ -227,6 +320,31 @@ gmv_status gmv_checkpoint_read(const char *path, const gmv_comm *comm, gmv_check
     gmv_status status = comm->rank == 0 ? name_file(path, read_file(path, checkpoint)) : GMV_OK;
     GMV_TRY(gmv_comm_agree(comm, status));
     return broadcast(comm, checkpoint);
+}
+
+static gmv_status check_shapes(hid_t file, const gmv_params *params)
+{
+    hid_t group = H5Gopen2(file, "params", H5P_DEFAULT);
+    gmv_status status = group >= 0 ? GMV_OK : GMV_FAIL(GMV_ERR_DATA, "group params is missing");
+    for (int i = 0; status == GMV_OK && i < params->tensors; i++) {
+        const gmv_tensor *tensor = &params->tensor[i];
+        status = gmv_h5io_has_shape(group, tensor->name, tensor->dims, tensor->shape);
+    }
+    if (group >= 0) {
+        H5Gclose(group);
+    }
+    return status;
+}
+
+gmv_status gmv_checkpoint_check_shapes(const char *path, const gmv_comm *comm, const gmv_params *params)
+{
+    hid_t file;
+    gmv_status status = GMV_OK;
+    if (comm->rank == 0 && (status = open_file(path, &file)) == GMV_OK) {
+        status = check_shapes(file, params);
+        H5Fclose(file);
+    }
+    return gmv_comm_agree(comm, comm->rank == 0 ? name_file(path, status) : GMV_OK);
 }
 
 /* Rank 0 reads a tensor, all ranks upload it. */
@@ -269,132 +387,4 @@ gmv_status gmv_checkpoint_load_params(const char *path, const gmv_comm *comm, gm
         H5Fclose(file);
     }
     return name_file(path, status);
-}
-
-/* ---- finding ---- */
-
-typedef struct candidate {
-    char path[GMV_PATH_ROOM];
-    int64_t step;
-} candidate;
-
-static int later_first(const void *a, const void *b)
-{
-    const candidate *x = a, *y = b;
-    if (x->step != y->step) {
-        return x->step < y->step ? 1 : -1;
-    }
-    return strcmp(x->path, y->path);
-}
-
-/* Step of a checkpoint, or what its file name tells, so that a damaged newest file is met (and named) first. */
-static int64_t step_of(const char *path, const char *name)
-{
-    hid_t file;
-    int64_t step = 0;
-    gmv_status status = open_file(path, &file);
-    if (status == GMV_OK) {
-        status = gmv_h5io_get_i64(file, "step", &step);
-        H5Fclose(file);
-    }
-    gmv_error_clear();
-    return status == GMV_OK
-               ? step
-               : (strcmp(name, "last.h5") == 0 ? INT64_MAX : INT64_MAX / 2 + gmv_checkpoint_epoch_of(name));
-}
-
-static int list_candidates(const char *folder, candidate **list)
-{
-    int n = 0;
-    DIR *dir = opendir(folder);
-    struct dirent *entry;
-    *list = NULL;
-    while (dir != NULL && (entry = readdir(dir)) != NULL) {
-        const char *name = entry->d_name;
-        if (gmv_checkpoint_epoch_of(name) < 0 && strcmp(name, "last.h5") != 0 && strcmp(name, "best.h5") != 0) {
-            continue;
-        }
-        candidate *grown = realloc(*list, (size_t)(n + 1) * sizeof **list);
-        if (grown == NULL) {
-            break;
-        }
-        *list = grown;
-        snprintf(grown[n].path, sizeof grown[n].path, "%.4000s/%.100s", folder, name);
-        grown[n].step = step_of(grown[n].path, name);
-        n++;
-    }
-    if (dir != NULL) {
-        closedir(dir);
-    }
-    if (n > 0) {
-        qsort(*list, (size_t)n, sizeof **list, later_first);
-    }
-    return n;
-}
-
-static gmv_status copy_text(char **to, const char *from)
-{
-    GMV_TRY(GMV_NEW(*to, (int64_t)strlen(from) + 1, "a path"));
-    memcpy(*to, from, strlen(from));
-    return GMV_OK;
-}
-
-/* Rank 0's answer to every rank. */
-static gmv_status share_path(const gmv_comm *comm, gmv_status status, char **path)
-{
-    GMV_TRY(gmv_comm_agree(comm, status));
-    return gmv_comm_broadcast_text(comm, path, 0);
-}
-
-gmv_status gmv_checkpoint_find_newest(const gmv_config *config, const gmv_comm *comm, char **path)
-{
-    gmv_status status = GMV_OK;
-    *path = NULL;
-    if (comm->rank == 0) {
-        char folder[GMV_PATH_ROOM];
-        candidate *list;
-        const char *found = "";
-        gmv_checkpoint_folder(config, folder);
-        int n = list_candidates(folder, &list);
-        for (int i = 0; i < n && *found == '\0'; i++) {
-            if (gmv_checkpoint_verify(list[i].path) == GMV_OK) {
-                found = list[i].path;
-            } else {
-                gmv_warn("%s; passed over", gmv_error_message());
-                gmv_error_clear();
-            }
-        }
-        status = copy_text(path, found);
-        if (n > 0 && *found == '\0') { /* not silently anew: that would remove files a person may yet save */
-            GMV_FREE(*path);
-            status = GMV_FAIL(GMV_ERR_DATA,
-                              "%s: none of the %d checkpoints there is good; bring one back, or remove them, or set "
-                              "checkpoint.resume=never to start anew",
-                              folder, n);
-        }
-        free(list);
-    }
-    return share_path(comm, status, path);
-}
-
-gmv_status gmv_checkpoint_choose(const gmv_config *config, const gmv_comm *comm, char **path)
-{
-    gmv_status status = GMV_OK;
-    *path = NULL;
-    if (comm->rank == 0) {
-        char folder[GMV_PATH_ROOM], best[GMV_PATH_ROOM + 16], last[GMV_PATH_ROOM + 16];
-        gmv_checkpoint_folder(config, folder);
-        snprintf(best, sizeof best, "%s/best.h5", folder);
-        snprintf(last, sizeof last, "%s/last.h5", folder);
-        const char *chosen = config->checkpoint_path;
-        if (chosen[0] == '\0') {
-            chosen = access(best, F_OK) == 0 ? best : last;
-        }
-        if (access(chosen, R_OK) != 0) {
-            status = GMV_FAIL(GMV_ERR_DATA, "%s: there is no checkpoint; train first, or set checkpoint.path", chosen);
-        } else if ((status = gmv_checkpoint_verify(chosen)) == GMV_OK) {
-            status = copy_text(path, chosen);
-        }
-    }
-    return share_path(comm, status, path);
 }

@@ -7,7 +7,6 @@
 
 #include <dirent.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -115,75 +114,65 @@ static gmv_status write_contents(hid_t file, const gmv_trainer *trainer)
     return write_state(file, &trainer->progress);
 }
 
-/* Forces a file's or a directory's contents to the disk. */
-static gmv_status sync_path(const char *path)
-{
-    int fd = open(path, O_RDONLY);
-    int bad = fd < 0 || fsync(fd) != 0;
-    int reason = errno;
-    if (fd >= 0) {
-        close(fd);
-    }
-    return bad ? GMV_FAIL(GMV_ERR_ENVIRONMENT, "%s: cannot be synced: %s", path, strerror(reason)) : GMV_OK;
-}
-
 /* Writes what HDF5 has made in memory. */
-static gmv_status write_image(hid_t file, const char *path)
+static gmv_status write_image(hid_t file, gmv_output *out)
 {
     void *image = NULL; /* of the core driver: the address of its buffer's address */
     ssize_t size =
         H5Fflush(file, H5F_SCOPE_GLOBAL) < 0 ? -1 : H5Fget_file_image(file, NULL, 0); /* the buffer is larger */
     if (size <= 0 || H5Fget_vfd_handle(file, H5P_DEFAULT, &image) < 0) {
-        return GMV_FAIL(GMV_ERR_ENVIRONMENT, "%s: the checkpoint cannot be made; is memory short?", path);
+        return GMV_FAIL(GMV_ERR_ENVIRONMENT, "%s: the checkpoint cannot be made; is memory short?", out->path);
     }
-    unlink(path);
-    return gmv_checkpoint_write_sealed(path, *(void **)image, size);
+    return gmv_checkpoint_write_sealed(out, *(void **)image, size);
 }
 
-/* Writes and reads back a complete file at `path`. HDF5 works in memory: when the disk is full it can neither
+static gmv_status read_back(const gmv_output *out)
+{
+    int64_t step;
+    char reason[400];
+    if (access(out->temporary, F_OK) != 0) {
+        return gmv_file_unwritable(out->path); /* its folder was removed */
+    }
+    gmv_status status = gmv_checkpoint_check_seal(out->temporary);
+    if (status == GMV_OK) {
+        status = gmv_checkpoint_look(out->temporary, true, NULL, &step);
+    }
+    if (status == GMV_OK) {
+        return GMV_OK;
+    }
+    snprintf(reason, sizeof reason, "%s", gmv_error_message());
+    gmv_error_clear();
+    return GMV_FAIL(GMV_ERR_ENVIRONMENT, "%s: what was written does not come back: %s", out->path, reason);
+}
+
+/* Writes and reads back a complete file. HDF5 works in memory: when the disk is full it can neither
  * close a file nor end the program without a crash. */
-static gmv_status write_file(const gmv_trainer *trainer, const char *path)
+static gmv_status write_file(const gmv_trainer *trainer, gmv_output *out)
 {
     gmv_h5io_quiet();
     /* newer format: attributes above 64 kB (a config with many files) and compact groups */
     hid_t access = H5Pcreate(H5P_FILE_ACCESS);
     H5Pset_libver_bounds(access, H5F_LIBVER_V18, H5F_LIBVER_LATEST);
     H5Pset_fapl_core(access, (size_t)1 << 22, false);
-    hid_t file = H5Fcreate(path, H5F_ACC_TRUNC, H5P_DEFAULT, access);
+    /* a name that no file can have: HDF5 would look at one of the same name first */
+    hid_t file = H5Fcreate("/dev/null/checkpoint", H5F_ACC_TRUNC, H5P_DEFAULT, access);
     H5Pclose(access);
     if (file < 0) {
-        return GMV_FAIL(GMV_ERR_ENVIRONMENT, "%s: the checkpoint cannot be made; is memory short?", path);
+        return GMV_FAIL(GMV_ERR_ENVIRONMENT, "%s: the checkpoint cannot be made; is memory short?", out->path);
     }
     gmv_status status = write_contents(file, trainer);
     if (status == GMV_OK) {
-        status = write_image(file, path);
+        status = write_image(file, out);
     }
     H5Fclose(file);
     if (status == GMV_OK) {
-        status = gmv_checkpoint_verify(path);
+        status = read_back(out);
     }
     if (status != GMV_OK) {
         char reason[512];
         snprintf(reason, sizeof reason, "%s", gmv_error_message());
         gmv_error_clear();
-        unlink(path);
         return GMV_FAIL(GMV_ERR_ENVIRONMENT, "%s; the checkpoint was not written, older ones are untouched", reason);
-    }
-    return GMV_OK;
-}
-
-/* Makes `name` another name of the file at `from`, replacing what had it. */
-static gmv_status rename_to(const char *from, const char *name, bool keep_from)
-{
-    char link_path[GMV_PATH_ROOM + 8];
-    snprintf(link_path, sizeof link_path, "%s.link", name);
-    unlink(link_path);
-    bool linked = keep_from && link(from, link_path) == 0;
-    if (keep_from && !linked) {
-        return gmv_checkpoint_copy(from, name); /* file systems without hard links */
-    }
-    if (rename(keep_from ? link_path : from, name) != 0) {
-        return GMV_FAIL(GMV_ERR_ENVIRONMENT, "%s: cannot be written: %s", name, strerror(errno));
     }
     return GMV_OK;
 }
@@ -220,28 +209,11 @@ static void prune(const char *folder, int64_t keep)
     gmv_free(epoch);
 }
 
-static bool ends_with(const char *name, const char *end)
-{
-    size_t length = strlen(name), wanted = strlen(end);
-    return length >= wanted && strcmp(name + length - wanted, end) == 0;
-}
-
 void gmv_checkpoint_remove_unfinished(const gmv_config *config)
 {
-    char folder[GMV_PATH_ROOM], path[GMV_PATH_ROOM + 256];
+    char folder[GMV_PATH_ROOM];
     gmv_checkpoint_folder(config, folder);
-    DIR *dir = opendir(folder);
-    struct dirent *entry;
-    while (dir != NULL && (entry = readdir(dir)) != NULL) {
-        const char *name = entry->d_name;
-        if (strncmp(name, ".writing-", 9) == 0 || ends_with(name, ".h5.link") || ends_with(name, ".h5.copy")) {
-            snprintf(path, sizeof path, "%s/%s", folder, name);
-            unlink(path);
-        }
-    }
-    if (dir != NULL) {
-        closedir(dir);
-    }
+    gmv_output_clean(folder, NULL);
 }
 
 gmv_status gmv_checkpoint_remove_all(const gmv_config *config)
@@ -259,31 +231,40 @@ gmv_status gmv_checkpoint_remove_all(const gmv_config *config)
     return GMV_OK;
 }
 
+/* The file under all its names; `name` has room for one behind the folder's. */
+static gmv_status write_names(const gmv_trainer *trainer, unsigned as, char *name, char *behind)
+{
+    gmv_output out;
+    size_t room = GMV_PATH_ROOM - (size_t)(behind - name);
+    bool last = (as & (GMV_CHECKPOINT_EPOCH | GMV_CHECKPOINT_LAST)) != 0;
+    snprintf(behind, room, "%s", last ? "last.h5" : "best.h5");
+    GMV_TRY(gmv_output_begin(&out, name));
+    gmv_status status;
+    GMV_GO(write_file(trainer, &out));
+    if ((as & GMV_CHECKPOINT_EPOCH) != 0) {
+        snprintf(behind, room, "epoch-%06" PRId64 ".h5", trainer->progress.epoch);
+        GMV_GO(gmv_output_also(&out, name));
+    }
+    if (last && (as & GMV_CHECKPOINT_BEST) != 0) {
+        snprintf(behind, room, "best.h5");
+        GMV_GO(gmv_output_also(&out, name));
+    }
+done:
+    return gmv_output_end(&out, status);
+}
+
+/* output.dir itself is not made anew: where it has been removed, so has what belongs to the run. */
 static gmv_status save(const gmv_trainer *trainer, unsigned as)
 {
-    char folder[GMV_PATH_ROOM], temporary[GMV_PATH_ROOM], name[GMV_PATH_ROOM];
+    char folder[GMV_PATH_ROOM], name[GMV_PATH_ROOM];
     gmv_checkpoint_folder(trainer->config, folder);
-    GMV_TRY(gmv_make_folders(folder));
-    snprintf(temporary, sizeof temporary, "%.4000s/.writing-%ld.h5", folder, (long)getpid());
-    GMV_TRY(write_file(trainer, temporary));
-    gmv_status status = GMV_OK;
-    if ((as & GMV_CHECKPOINT_EPOCH) != 0) {
-        snprintf(name, sizeof name, "%.4000s/epoch-%06" PRId64 ".h5", folder, trainer->progress.epoch);
-        GMV_GO(rename_to(temporary, name, true));
+    if (mkdir(folder, 0777) != 0 && errno != EEXIST) {
+        return gmv_file_unwritable(folder);
     }
-    if ((as & (GMV_CHECKPOINT_EPOCH | GMV_CHECKPOINT_LAST)) != 0) {
-        snprintf(name, sizeof name, "%.4000s/last.h5", folder);
-        GMV_GO(rename_to(temporary, name, true));
-    }
-    if ((as & GMV_CHECKPOINT_BEST) != 0) {
-        snprintf(name, sizeof name, "%.4000s/best.h5", folder);
-        GMV_GO(rename_to(temporary, name, true));
-    }
-    GMV_GO(sync_path(folder));
+    int length = snprintf(name, sizeof name, "%.4100s/", folder);
+    GMV_TRY(write_names(trainer, as, name, name + length));
     prune(folder, trainer->config->checkpoint_keep);
-done:
-    unlink(temporary);
-    return status;
+    return GMV_OK;
 }
 
 gmv_status gmv_checkpoint_save(const gmv_trainer *trainer, unsigned as)

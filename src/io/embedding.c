@@ -7,13 +7,13 @@
 #include "../data/h5.h"
 
 #include "gmvae/data.h"
+#include "gmvae/files.h"
 #include "gmvae/mem.h"
 
 #include <math.h>
 #include <mpi.h>
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
 static const char latent_path[] = "obsm/X_gmvae", probability_path[] = "obsm/gmvae_cluster_prob",
                   cluster_path[] = "obs/gmvae_cluster", code_path[] = "obs/gmvae_cluster/codes",
@@ -143,16 +143,15 @@ static hid_t small_cache(void)
     return access;
 }
 
-static gmv_status write_skeleton(const char *path, const char *name, const gmv_cells *cells,
-                                 const gmv_embedding *embedding)
+static gmv_status write_skeleton(const gmv_output *output, const gmv_cells *cells, const gmv_embedding *embedding)
 {
     hid_t access = small_cache();
-    gmv_h5ad out = {H5Fcreate(path, H5F_ACC_TRUNC, H5P_DEFAULT, access), path};
+    gmv_h5ad out = {H5Fcreate(output->temporary, H5F_ACC_TRUNC, H5P_DEFAULT, access), output->path};
     H5Pclose(access);
     if (out.id < 0) {
         return gmv_h5ad_fail(&out, "the file");
     }
-    gmv_status status = fill_skeleton(&out, name, cells, embedding);
+    gmv_status status = fill_skeleton(&out, out.path, cells, embedding);
     return gmv_h5ad_finish(&out, status);
 }
 
@@ -175,7 +174,7 @@ enum { latents, probabilities, clusters_of_cells, bounds, levels_of_cells, colum
 
 struct gmv_embedding_file {
     gmv_h5ad out;
-    char temporary[4096], path[4096];
+    gmv_output output; /* begun on rank 0; its names are there on all */
     int clusters;
     bool open;
     row_column column[columns];
@@ -289,7 +288,7 @@ static gmv_status open_shared(gmv_embedding_file *file, const gmv_cells *cells, 
     H5Pset_fapl_mpio(access, (MPI_Comm)comm->world, MPI_INFO_NULL);
     H5Pset_all_coll_metadata_ops(access, true);
     H5Pset_coll_metadata_write(access, true);
-    file->out.id = H5Fopen(file->temporary, H5F_ACC_RDWR, access);
+    file->out.id = H5Fopen(file->output.temporary, H5F_ACC_RDWR, access);
     H5Pclose(access);
     file->open = file->out.id >= 0;
     GMV_TRY(gmv_comm_agree(comm, file->open ? GMV_OK : gmv_h5ad_fail(&file->out, "the file")));
@@ -337,12 +336,14 @@ gmv_status gmv_embedding_begin(gmv_embedding_file **file, const char *path, cons
     GMV_TRY(gmv_comm_agree(comm, GMV_NEW(*file, 1, "the embedding")));
     gmv_embedding_file *f = *file;
     f->clusters = embedding->clusters;
-    int length = snprintf(f->temporary, sizeof f->temporary, "%s.part", path);
-    GMV_CHECK(length > 0 && (size_t)length < sizeof f->temporary);
-    snprintf(f->path, sizeof f->path, "%s", path);
-    f->out.path = f->temporary;
-    gmv_status status = comm->rank == 0 ? write_skeleton(f->temporary, f->path, cells, embedding) : GMV_OK;
+    gmv_status status = comm->rank == 0 ? gmv_output_begin(&f->output, path) : GMV_OK;
+    if (comm->rank == 0 && status == GMV_OK) {
+        status = write_skeleton(&f->output, cells, embedding);
+    }
     GMV_TRY(gmv_comm_agree(comm, status));
+    gmv_comm_broadcast(comm, f->output.path, sizeof f->output.path, 0);
+    gmv_comm_broadcast(comm, f->output.temporary, sizeof f->output.temporary, 0);
+    f->out.path = f->output.path;
     GMV_TRY(open_shared(f, cells, comm, embedding));
     return write_factors(f, cells, comm);
 }
@@ -376,12 +377,7 @@ gmv_status gmv_embedding_end(gmv_embedding_file **file, const gmv_comm *comm, gm
     if (f->open) {
         status = close_shared(f, comm, status);
     }
-    if (comm->rank == 0 && status == GMV_OK) {
-        status = gmv_h5ad_publish(f->temporary, f->path);
-    }
-    if (comm->rank == 0 && status != GMV_OK) {
-        unlink(f->temporary);
-    }
+    status = gmv_output_end(&f->output, status);
     GMV_FREE(*file);
     return gmv_comm_agree(comm, status);
 }

@@ -1,6 +1,8 @@
 #define _GNU_SOURCE
 #include "h5ad_file.h"
 
+#include "gmvae/files.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -39,8 +41,8 @@ gmv_status gmv_h5ad_reserve(const gmv_h5ad *out, int64_t more)
     if (fd < 0 || H5Fget_filesize(out->id, &size) < 0) {
         return gmv_h5ad_fail(out, "the file");
     }
-    int error = posix_fallocate(fd, 0, (off_t)size + (off_t)more);
-    return error == 0 ? GMV_OK : GMV_FAIL(GMV_ERR_ENVIRONMENT, "%s: cannot be written: %s", out->path, strerror(error));
+    errno = posix_fallocate(fd, 0, (off_t)size + (off_t)more);
+    return errno == 0 ? GMV_OK : gmv_file_unwritable(out->path);
 }
 
 /* What is left of a file that has failed goes into memory, where closing succeeds. */
@@ -58,6 +60,7 @@ static void divert_to_memory(hid_t file)
 gmv_status gmv_h5ad_finish(const gmv_h5ad *out, gmv_status status)
 {
     hsize_t size = 0;
+    int fd = dup(descriptor_of(out->id));
     if (status == GMV_OK) {
         status = gmv_h5ad_reserve(out, 0);
     }
@@ -67,38 +70,11 @@ gmv_status gmv_h5ad_finish(const gmv_h5ad *out, gmv_status status)
     status = gmv_h5ad_flush(out, status);
     H5Fget_filesize(out->id, &size);
     status = gmv_h5ad_close(out, status);
-    if (status == GMV_OK && truncate(out->path, (off_t)size) != 0) { /* what was reserved and not used */
-        status = GMV_FAIL(GMV_ERR_ENVIRONMENT, "%s: cannot be written: %s", out->path, strerror(errno));
+    if (status == GMV_OK && ftruncate(fd, (off_t)size) != 0) { /* what was reserved and not used */
+        status = gmv_file_unwritable(out->path);
+    }
+    if (fd >= 0) {
+        close(fd);
     }
     return status;
-}
-
-static gmv_status sync_path(const char *path)
-{
-    int fd = open(path, O_RDONLY);
-    if (fd < 0 || fsync(fd) != 0) {
-        gmv_status status = GMV_FAIL(GMV_ERR_ENVIRONMENT, "%s: cannot be synced to disk: %s", path, strerror(errno));
-        if (fd >= 0) {
-            close(fd);
-        }
-        return status;
-    }
-    close(fd);
-    return GMV_OK;
-}
-
-gmv_status gmv_h5ad_publish(const char *temporary, const char *path)
-{
-    GMV_TRY(sync_path(temporary));
-    if (rename(temporary, path) != 0) {
-        return GMV_FAIL(GMV_ERR_ENVIRONMENT, "%s: cannot be renamed from %s: %s", path, temporary, strerror(errno));
-    }
-    char folder[4096];
-    snprintf(folder, sizeof folder, "%s", path);
-    char *slash = strrchr(folder, '/');
-    if (slash == NULL) {
-        return sync_path(".");
-    }
-    slash[slash == folder] = '\0';
-    return sync_path(folder);
 }

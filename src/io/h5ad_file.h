@@ -1,5 +1,4 @@
-/* The life of an h5ad file under a temporary name: closing it whole or not at all, and giving it its name. Not
- * collective, but for the two functions that say so. */
+/* Room for an h5ad file, and closing it whole or not at all. Not collective, but for the two functions that say so. */
 #pragma once
 
 #include "h5ad_write.h"
@@ -18,6 +17,3 @@ gmv_status gmv_h5ad_close(const gmv_h5ad *out, gmv_status status);
 /* Flushes and closes a file that is open without MPI-IO, also one that has failed or fails now; gives back what was
  * reserved and is not used. */
 gmv_status gmv_h5ad_finish(const gmv_h5ad *out, gmv_status status);
-
-/* Gives a complete file its name, when all of it is on disk. */
-gmv_status gmv_h5ad_publish(const char *temporary, const char *path);

@@ -2,13 +2,33 @@
 
 #include "../data/h5.h"
 
+#include "gmvae/files.h"
 #include "gmvae/mem.h"
 
+#include <errno.h>
+#include <stdlib.h>
 #include <string.h>
+
+/* The system's reason, where HDF5 tells it among its own words. */
+static herr_t take_errno(unsigned n, const H5E_error2_t *error, void *reason)
+{
+    (void)n;
+    const char *at = error->desc != NULL ? strstr(error->desc, "errno = ") : NULL;
+    if (at != NULL) {
+        *(int *)reason = atoi(at + strlen("errno = "));
+    }
+    return 0;
+}
 
 gmv_status gmv_h5ad_fail(const gmv_h5ad *out, const char *what)
 {
     char words[400];
+    int reason = 0;
+    H5Ewalk2(H5E_DEFAULT, H5E_WALK_UPWARD, take_errno, &reason);
+    if (reason != 0) {
+        errno = reason;
+        return gmv_file_unwritable(out->path);
+    }
     gmv_h5_last_error(words, sizeof words);
     return GMV_FAIL(GMV_ERR_ENVIRONMENT, "%s: %s cannot be written (HDF5: %s); is the disk full?", out->path,
                     gmv_shown(what).at, words);

@@ -17,6 +17,8 @@
         }                                                                                                              \
     } while (0)
 
+enum { most_elements = 1 << 16 }; /* of an attribute */
+
 void gmv_h5io_quiet(void)
 {
     gmv_h5_prepare();
@@ -85,8 +87,8 @@ static gmv_status open_attribute(hid_t object, const char *name, hid_t *attribut
     hssize_t points = H5Sget_simple_extent_npoints(space);
     H5Sclose(space);
     *n = (int)points;
-    return points >= 0 && points <= INT32_MAX ? GMV_OK
-                                              : GMV_FAIL(GMV_ERR_DATA, "attribute %s has an impossible size", name);
+    return points >= 0 && points <= most_elements ? GMV_OK
+                                                  : GMV_FAIL(GMV_ERR_DATA, "attribute %s has an impossible size", name);
 }
 
 /* Copies HDF5's strings to ours and gives HDF5's back. */
@@ -229,12 +231,37 @@ gmv_status gmv_h5io_write_texts(hid_t group, const char *name, int n, char *cons
     return status;
 }
 
+/* Values are in the file itself, in one piece, as they are written here: not in other files, nor packed. */
+static gmv_status check_layout(hid_t dataset, const char *name)
+{
+    hid_t properties = H5Dget_create_plist(dataset);
+    H5D_layout_t layout = properties >= 0 ? H5Pget_layout(properties) : H5D_LAYOUT_ERROR;
+    bool plain = (layout == H5D_CONTIGUOUS || layout == H5D_COMPACT) && H5Pget_external_count(properties) == 0;
+    if (properties >= 0) {
+        H5Pclose(properties);
+    }
+    return plain ? GMV_OK : GMV_FAIL(GMV_ERR_DATA, "dataset %s is not stored as checkpoints are", name);
+}
+
+/* Bytes of the file that an object is in. */
+static double file_bytes(hid_t object)
+{
+    hsize_t size = 0;
+    hid_t file = H5Iget_file_id(object);
+    if (file >= 0) {
+        H5Fget_filesize(file, &size);
+        H5Fclose(file);
+    }
+    return (double)size;
+}
+
 gmv_status gmv_h5io_shape(hid_t group, const char *name, int *dims, int64_t shape[2])
 {
     gmv_status status = GMV_OK;
     hsize_t extent[2] = {1, 1};
     hid_t space = -1, type = -1, dataset = H5Dopen2(group, name, H5P_DEFAULT);
     H5IO_CHECK(dataset >= 0, "dataset %s is missing", name);
+    GMV_GO(check_layout(dataset, name));
     space = H5Dget_space(dataset);
     *dims = H5Sget_simple_extent_ndims(space);
     H5IO_CHECK(*dims >= 1 && *dims <= 2, "dataset %s has %d dimensions", name, *dims);
@@ -243,7 +270,8 @@ gmv_status gmv_h5io_shape(hid_t group, const char *name, int *dims, int64_t shap
     shape[1] = *dims > 1 ? (int64_t)extent[1] : 1;
     type = H5Dget_type(dataset);
     double bytes = (double)extent[0] * (double)extent[1] * (double)H5Tget_size(type);
-    H5IO_CHECK(bytes <= (double)H5Dget_storage_size(dataset), "dataset %s declares more than the file holds", name);
+    H5IO_CHECK(bytes <= (double)H5Dget_storage_size(dataset) && bytes <= file_bytes(dataset),
+               "dataset %s declares more than the file holds", name);
 done:
     if (type >= 0) {
         H5Tclose(type);
@@ -257,7 +285,7 @@ done:
     return status;
 }
 
-gmv_status gmv_h5io_read_f32(hid_t group, const char *name, int dims, const int64_t *shape, float *data)
+gmv_status gmv_h5io_has_shape(hid_t group, const char *name, int dims, const int64_t *shape)
 {
     int found_dims;
     int64_t found[2];
@@ -267,6 +295,13 @@ gmv_status gmv_h5io_read_f32(hid_t group, const char *name, int dims, const int6
         return GMV_FAIL(GMV_ERR_DATA, "%s has shape [%" PRId64 ", %" PRId64 "], expected [%" PRId64 ", %" PRId64 "]",
                         name, found[0], found[1], shape[0], columns);
     }
+    return GMV_OK;
+}
+
+gmv_status gmv_h5io_read_f32(hid_t group, const char *name, int dims, const int64_t *shape, float *data)
+{
+    GMV_TRY(gmv_h5io_has_shape(group, name, dims, shape));
+    int64_t columns = dims > 1 ? shape[1] : 1;
     gmv_status status = GMV_OK;
     hid_t dataset = H5Dopen2(group, name, H5P_DEFAULT);
     H5IO_CHECK(H5Dread(dataset, H5T_NATIVE_FLOAT, H5S_ALL, H5S_ALL, H5P_DEFAULT, data) >= 0, "%s cannot be read", name);

@@ -29,5 +29,8 @@ gmv_status gmv_h5io_write_texts(hid_t group, const char *name, int n, char *cons
 gmv_status gmv_h5io_read_f32(hid_t group, const char *name, int dims, const int64_t *shape, float *data);
 gmv_status gmv_h5io_read_texts(hid_t group, const char *name, int *n, char ***text);
 
-/* Shape of a dataset of at most 2 dimensions. */
+/* Whether that is its shape. Errors: GMV_ERR_DATA. */
+gmv_status gmv_h5io_has_shape(hid_t group, const char *name, int dims, const int64_t *shape);
+
+/* Shape of a dataset of at most 2 dimensions, as much as the file can hold. */
 gmv_status gmv_h5io_shape(hid_t group, const char *name, int *dims, int64_t shape[2]);

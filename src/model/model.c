@@ -51,14 +51,8 @@ static gmv_status declare_tensors(gmv_model *model, const gmv_config *config)
     return GMV_OK;
 }
 
-gmv_status gmv_model_create(gmv_model **out, const gmv_config *config, gmv_backend *backend, int32_t genes, int levels,
-                            gmv_input input)
+static void describe(gmv_model *model, const gmv_config *config, int32_t genes, int levels)
 {
-    gmv_model *model;
-    *out = NULL;
-    GMV_TRY(GMV_NEW(model, 1, "the model"));
-    model->backend = backend;
-    model->input = input;
     model->genes = genes;
     model->levels = levels;
     model->latent_dim = (int)config->model_latent_dim;
@@ -71,6 +65,27 @@ gmv_status gmv_model_create(gmv_model **out, const gmv_config *config, gmv_backe
     model->dropout = (float)config->model_dropout;
     model->free_nats = (float)config->train_z_free_nats;
     model->seed = (uint64_t)config->seed;
+}
+
+gmv_status gmv_model_declare(gmv_params *params, const gmv_config *config, int32_t genes, int levels)
+{
+    gmv_model model = {0};
+    describe(&model, config, genes, levels);
+    gmv_params_init(&model.params, NULL);
+    gmv_status status = declare_tensors(&model, config);
+    *params = model.params;
+    return status;
+}
+
+gmv_status gmv_model_create(gmv_model **out, const gmv_config *config, gmv_backend *backend, int32_t genes, int levels,
+                            gmv_input input)
+{
+    gmv_model *model;
+    *out = NULL;
+    GMV_TRY(GMV_NEW(model, 1, "the model"));
+    model->backend = backend;
+    model->input = input;
+    describe(model, config, genes, levels);
     gmv_params_init(&model->params, backend);
     gmv_status status;
     GMV_GO(declare_tensors(model, config));

@@ -155,13 +155,13 @@ static gmv_status reserve_names(gmv_synth_file *f)
     return GMV_OK;
 }
 
-gmv_status gmv_synth_file_create(gmv_synth_file *file, const char *path, const gmv_synth_model *model,
+gmv_status gmv_synth_file_create(gmv_synth_file *file, const gmv_output *output, const gmv_synth_model *model,
                                  const gmv_config *config)
 {
-    *file = (gmv_synth_file){.out = {-1, path}, .model = model, .indices = -1, .data = -1};
+    *file = (gmv_synth_file){.out = {-1, output->path}, .model = model, .indices = -1, .data = -1};
     gmv_h5_prepare();
     GMV_TRY(reserve_names(file));
-    file->out.id = H5Fcreate(path, H5F_ACC_TRUNC, H5P_DEFAULT, H5P_DEFAULT);
+    file->out.id = H5Fcreate(output->temporary, H5F_ACC_TRUNC, H5P_DEFAULT, H5P_DEFAULT);
     if (file->out.id < 0) {
         return gmv_h5ad_fail(&file->out, "the file");
     }

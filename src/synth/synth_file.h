@@ -7,6 +7,8 @@
 
 #include "../io/h5ad_write.h"
 
+#include "gmvae/files.h"
+
 typedef struct gmv_synth_file {
     gmv_h5ad out;
     const gmv_synth_model *model;
@@ -18,8 +20,8 @@ typedef struct gmv_synth_file {
     int64_t room, name_room;
 } gmv_synth_file;
 
-/* Creates the file at `path`, with all but the cells. Close with gmv_synth_file_close, also after a failure. */
-gmv_status gmv_synth_file_create(gmv_synth_file *file, const char *path, const gmv_synth_model *model,
+/* Fills the file, which was begun, with all but the cells. Close with gmv_synth_file_close, also after a failure. */
+gmv_status gmv_synth_file_create(gmv_synth_file *file, const gmv_output *output, const gmv_synth_model *model,
                                  const gmv_config *config);
 
 /* The cells of a part, and its chunks; parts come in the order of their cells. */

@@ -3,13 +3,13 @@
 
 #include "../io/h5ad_file.h"
 
+#include "gmvae/files.h"
 #include "gmvae/log.h"
 #include "gmvae/mem.h"
 #include "gmvae/synth.h"
 #include "gmvae/train.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <omp.h>
 #include <stdio.h>
@@ -30,7 +30,7 @@ typedef struct atlas {
     int64_t elements, bytes; /* written so far, of the matrix */
     gmv_synth_part received; /* rank 0 */
     gmv_synth_file file;     /* rank 0 */
-    char temporary[4096];
+    gmv_output output;       /* rank 0 */
     double start;
 } atlas;
 
@@ -234,33 +234,42 @@ done:
     return status;
 }
 
-/* Says in plain words what would stop the file at its beginning, or at its very end. */
-static gmv_status check_path(atlas *a, const char *path)
+/* @return the name in it */
+static const char *folder_of(const char *path, char *folder)
+{
+    const char *slash = strrchr(path, '/');
+    int length = slash == NULL ? 0 : (int)(slash - path) + 1;
+    snprintf(folder, GMV_PATH_ROOM, "%.*s", length > 0 ? length : 1, length > 0 ? path : ".");
+    return path + length;
+}
+
+/* What would stop the file at its beginning, or at its very end. Leaves nothing. */
+static gmv_status check_path(const char *path)
 {
     struct stat info;
+    char folder[GMV_PATH_ROOM], nearest[GMV_PATH_ROOM];
     if (path[0] == '\0') {
         return GMV_FAIL(GMV_ERR_CONFIG, "synth.path is empty; name a file, such as synthetic.h5ad");
     }
-    int length = snprintf(a->temporary, sizeof a->temporary, "%s.part", path);
-    if (length < 0 || (size_t)length >= sizeof a->temporary) {
-        return GMV_FAIL(GMV_ERR_CONFIG, "synth.path: %d characters are too many", length);
+    if (strlen(path) >= 4096) {
+        return GMV_FAIL(GMV_ERR_CONFIG, "synth.path: %zu characters are too many", strlen(path));
     }
     if (stat(path, &info) == 0 && !S_ISREG(info.st_mode)) {
         return GMV_FAIL(GMV_ERR_ENVIRONMENT, "%s: not a file, but a %s; set another synth.path", path,
                         S_ISDIR(info.st_mode) ? "folder" : "device");
     }
-    return GMV_OK;
-}
-
-/* Whether a file can be created there; only the temporary name is touched. */
-static gmv_status check_writable(const atlas *a, const char *path)
-{
-    int fd = open(a->temporary, O_WRONLY | O_CREAT | O_CLOEXEC, 0666);
-    if (fd < 0) {
+    folder_of(path, folder);
+    if (stat(folder, &info) != 0) {
         return GMV_FAIL(GMV_ERR_ENVIRONMENT, "%s: cannot be written: %s; check synth.path", path, strerror(errno));
     }
-    close(fd);
-    return GMV_OK;
+    return gmv_folder_check(folder, "synth.path", nearest);
+}
+
+/* Removes what a run that was killed has left of a file of this name. */
+static void clean(const char *path)
+{
+    char folder[GMV_PATH_ROOM];
+    gmv_output_clean(folder, folder_of(path, folder));
 }
 
 /* Size of the file, from cells drawn and packed: four stretches, so that types in order are all heard. */
@@ -303,10 +312,11 @@ static gmv_status show_plan(atlas *a, const gmv_config *config)
 static gmv_status write_file(atlas *a, const gmv_config *config)
 {
     bool root = a->comm->rank == 0;
-    if (root) {
-        gmv_signals_unlink(a->temporary);
+    gmv_status status = root ? gmv_output_begin(&a->output, config->synth_path) : GMV_OK;
+    if (root && status == GMV_OK) {
+        gmv_signals_unlink(a->output.temporary);
+        status = gmv_synth_file_create(&a->file, &a->output, &a->model, config);
     }
-    gmv_status status = root ? gmv_synth_file_create(&a->file, a->temporary, &a->model, config) : GMV_OK;
     a->start = seconds();
     status = gmv_comm_agree(a->comm, status);
     if (status == GMV_OK) {
@@ -314,11 +324,8 @@ static gmv_status write_file(atlas *a, const gmv_config *config)
     }
     if (root) {
         status = gmv_synth_file_close(&a->file, status);
-        status = status == GMV_OK ? gmv_h5ad_publish(a->temporary, config->synth_path) : status;
+        status = gmv_output_end(&a->output, status);
         gmv_signals_unlink(NULL);
-        if (status != GMV_OK) {
-            unlink(a->temporary);
-        }
         if (status != GMV_OK && gmv_signal_seen()) { /* what failed is that the signal took the file away */
             gmv_error_clear();
             status = gmv_synth_stopped();
@@ -330,14 +337,16 @@ static gmv_status write_file(atlas *a, const gmv_config *config)
 static gmv_status make_atlas(atlas *a, const gmv_config *config, bool dry_run)
 {
     const gmv_comm *comm = a->comm;
-    GMV_TRY(gmv_comm_agree(comm, check_path(a, config->synth_path)));
+    GMV_TRY(gmv_comm_agree(comm, comm->rank == 0 ? check_path(config->synth_path) : GMV_OK));
     GMV_TRY(prepare(a, config));
     GMV_TRY(gmv_comm_agree(comm, comm->rank == 0 ? show_plan(a, config) : GMV_OK));
     if (dry_run) {
         gmv_log("dry run: nothing was written");
         return GMV_OK;
     }
-    GMV_TRY(gmv_comm_agree(comm, comm->rank == 0 ? check_writable(a, config->synth_path) : GMV_OK));
+    if (comm->rank == 0) {
+        clean(config->synth_path);
+    }
     GMV_TRY(write_file(a, config));
     double spent = seconds() - a->start, cells = (double)a->model.cells;
     gmv_log("wrote %s: %" PRId64 " cells, %" PRId64 " non-zeros (density %.4f), matrix %.0f bytes a cell, %.0f cells/s",

@@ -1,4 +1,5 @@
 /* metrics.jsonl: one JSON object a line, in the order things happened. */
+#include "gmvae/files.h"
 #include "gmvae/log.h"
 #include "gmvae/train.h"
 
@@ -9,11 +10,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { path_room = 4200, line_room = 1024 };
+enum { line_room = 1024 };
 
-static void metrics_path(const gmv_config *config, const char *suffix, char *path)
+static void metrics_path(const gmv_config *config, char *path)
 {
-    snprintf(path, path_room, "%s/metrics.jsonl%s", config->output_dir, suffix);
+    snprintf(path, GMV_PATH_ROOM, "%.4000s/metrics.jsonl", config->output_dir);
 }
 
 /* JSON has no NaN or infinity: null stands for them. */
@@ -43,9 +44,9 @@ static void append(const gmv_trainer *trainer, int64_t epoch, int64_t step, cons
     if (trainer->comm->rank != 0) {
         return;
     }
-    char path[path_room];
-    metrics_path(trainer->config, "", path);
-    FILE *out = fopen(path, "a");
+    char path[GMV_PATH_ROOM];
+    metrics_path(trainer->config, path);
+    FILE *out = gmv_file_append(path);
     if (out == NULL) {
         warn_once(path);
         return;
@@ -85,28 +86,22 @@ void gmv_metrics_step(const gmv_trainer *trainer)
 
 gmv_status gmv_metrics_rewind(const gmv_config *config, int64_t step)
 {
-    char path[path_room], kept[path_room], line[line_room];
-    metrics_path(config, "", path);
-    metrics_path(config, ".tmp", kept);
-    FILE *in = fopen(path, "r");
-    if (in == NULL) {
-        return GMV_OK;
+    char path[GMV_PATH_ROOM], line[line_room];
+    FILE *in;
+    gmv_output out;
+    metrics_path(config, path);
+    const char *why = gmv_file_open(path, &in);
+    if (why != NULL) {
+        return errno == ENOENT ? GMV_OK : GMV_FAIL(GMV_ERR_ENVIRONMENT, "%s: %s; remove it", path, why);
     }
-    FILE *out = fopen(kept, "w");
-    if (out == NULL) {
-        fclose(in);
-        return GMV_FAIL(GMV_ERR_ENVIRONMENT, "%s: cannot be written: %s", kept, strerror(errno));
-    }
-    while (fgets(line, sizeof line, in) != NULL) {
+    gmv_status status = gmv_output_begin(&out, path);
+    while (status == GMV_OK && fgets(line, sizeof line, in) != NULL) {
         const char *at = strstr(line, "\"step\": ");
         bool whole = strchr(line, '\n') != NULL; /* a line cut short by a crash is dropped */
         if (at != NULL && whole && strtoll(at + 8, NULL, 10) <= step) {
-            fputs(line, out);
+            fputs(line, out.stream);
         }
     }
     fclose(in);
-    if (fclose(out) != 0 || rename(kept, path) != 0) {
-        return GMV_FAIL(GMV_ERR_ENVIRONMENT, "%s: cannot be written: %s", path, strerror(errno));
-    }
-    return GMV_OK;
+    return gmv_output_end(&out, status);
 }

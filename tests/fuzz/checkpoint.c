@@ -164,7 +164,9 @@ static void write_sealed(fuzz_rng *rng, bool changed)
     }
     H5Fclose(file);
     unsigned char *bytes = read_all(unsealed, &n);
-    FUZZ_CHECK(gmv_checkpoint_write_sealed(path, bytes, n) == GMV_OK);
+    gmv_output out;
+    FUZZ_CHECK(gmv_output_begin(&out, path) == GMV_OK && gmv_checkpoint_write_sealed(&out, bytes, n) == GMV_OK &&
+               gmv_output_end(&out, GMV_OK) == GMV_OK);
     free(bytes);
     unlink(unsealed);
 }
@@ -190,7 +192,7 @@ static void one(fuzz_rng *rng)
     bool parts = !fuzz_once_in(rng, 8), bytes = fuzz_once_in(rng, 4);
     write_sealed(rng, parts);
     bytes = bytes && change_bytes(rng);
-    gmv_status status = gmv_checkpoint_verify(path);
+    gmv_status status = gmv_checkpoint_verify(path, 0.0);
     FUZZ_CHECK(status == GMV_OK ? !bytes : (status == GMV_ERR_DATA && (parts || bytes)));
     gmv_error_clear();
     status = gmv_checkpoint_read(path, fuzz_comm(), &checkpoint);

@@ -1,6 +1,8 @@
-"""Mutants of small real and made files through `gmvae_dist inspect` and the loading of cells.
+"""Mutants of small real and made files through `gmvae_dist inspect` and the loading of cells, and of a checkpoint, with the
+right checksum behind them, through `embed`, `eval` and a resume.
 
 usage: files.py FOLDER_OF_gmvae_dist FOLDER_OF_load_cells [--seconds N] [--seed N] [--mutants N] [--keep FOLDER]
+                [--only inputs|checkpoints]
 
 A mutant may be read or refused, with exit code 0, 2 or 3 and one line on stderr. Anything else, and a run that takes
 longer than its time, is a finding: the mutant is kept and the exit status of this program is 1. The same seed gives the
@@ -8,6 +10,8 @@ same mutants.
 """
 import argparse
 import collections
+import ctypes
+import ctypes.util
 import os
 import random
 import re
@@ -123,6 +127,47 @@ def mutate(data, rng):
     return bytes(data)
 
 
+# ---- checkpoints ----
+
+SMALL_RUN = ("backend=cpu", "data.batch_keys=batch", "data.validation=0", "data.shards=4", "model.latent_dim=2", "model.w_dim=2",
+             "model.clusters=2", "model.encoder=[4]", "model.decoder=[4]", "model.beta=[4]", "train.batch_size=10",
+             "eval.samples=1", "output.embedding=false")
+
+
+def sealed(data):
+    """Bytes with their checksum behind them, as in a checkpoint."""
+    library = ctypes.CDLL(ctypes.util.find_library("xxhash"))
+    library.XXH3_64bits.restype = ctypes.c_uint64
+    library.XXH3_64bits.argtypes = ctypes.c_char_p, ctypes.c_size_t
+    return data + b"gmvxxh3\0" + struct.pack("<Q", library.XXH3_64bits(data, len(data)))
+
+
+def write_checkpoint(program, folder, env):
+    """The bytes of a small run's last checkpoint without their checksum, and the command line of that run."""
+    config = os.path.join(folder, "checkpoints.yaml")
+    with open(config, "w") as out:
+        out.write("{}\n")
+    arguments = [config, f"data.train={os.path.join(folder, 'csr.h5ad')}", *SMALL_RUN, f"data.check_seconds={CHECK_SECONDS}"]
+    place = os.path.join(folder, "checkpoints-of")
+    code, errors = run([program, "train", *arguments, "train.epochs=1", f"output.dir={place}"], env)
+    if code != 0:
+        sys.exit(f"no checkpoint to begin with: {errors}")
+    with open(os.path.join(place, "checkpoints", "last.h5"), "rb") as data:
+        return data.read()[:-16], arguments
+
+
+def checkpoint_commands(program, arguments, folder, path):
+    """embed and eval of a mutant, and a resume from a folder where it is the only checkpoint."""
+    resumed = os.path.join(folder, "resumed")
+    shutil.rmtree(resumed, ignore_errors=True)
+    os.makedirs(os.path.join(resumed, "checkpoints"))
+    shutil.copy(path, os.path.join(resumed, "checkpoints", "last.h5"))
+    others = [f"output.dir={os.path.join(folder, 'others')}", f"checkpoint.path={path}", "data.predict=" + arguments[1].split("=")[1]]
+    return ([program, "embed", *arguments, *others],
+            [program, "train", *arguments, "train.epochs=2", f"output.dir={resumed}"],
+            [program, "eval", *arguments, *others])
+
+
 # ---- runs ----
 
 def environment():
@@ -172,7 +217,16 @@ def arguments():
     parser.add_argument("--mutants", type=int, default=10**9)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--keep", default="fuzz-findings")
+    parser.add_argument("--only", choices=("inputs", "checkpoints"))
     return parser.parse_args()
+
+
+def seeds_of(options, program, folder, env):
+    """Names and bytes to make mutants of, and the command line of checkpoints."""
+    seeds = [(os.path.basename(path), open(path, "rb").read()) for path in write_seeds(folder)]
+    checkpoint, arguments = write_checkpoint(program, folder, env)
+    kinds = {"inputs": seeds, "checkpoints": [("checkpoint", checkpoint)]}
+    return kinds.get(options.only, [*seeds, ("checkpoint", checkpoint)]), arguments
 
 
 def main():
@@ -183,16 +237,20 @@ def main():
     begin = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
         env["OMPI_MCA_orte_tmpdir_base"] = folder
-        seeds = [(os.path.basename(path), open(path, "rb").read()) for path in write_seeds(folder)]
+        seeds, checkpoint_arguments = seeds_of(options, program, folder, env)
         n = 0
         while n < options.mutants and time.monotonic() - begin < options.seconds:
             name, data = seeds[n % len(seeds)]
             path = os.path.join(folder, f"mutant-{options.seed}-{n}-{name}")
             with open(path, "wb") as out:
-                out.write(mutate(data, rng))
-            commands = ([program, "inspect", path, f"data.check_seconds={CHECK_SECONDS}"],
-                        [load, f"check={CHECK_SECONDS}", path])
-            for command in commands[:1 + n % 2]:
+                out.write(sealed(mutate(data, rng)) if name == "checkpoint" else mutate(data, rng))
+            if name == "checkpoint":
+                commands = checkpoint_commands(program, checkpoint_arguments, folder, path)
+                commands = (commands[0], commands[1 + n // len(seeds) % 2])
+            else:
+                commands = ([program, "inspect", path, f"data.check_seconds={CHECK_SECONDS}"],
+                            [load, f"check={CHECK_SECONDS}", path])[:1 + n % 2]
+            for command in commands:
                 code, errors = run(command, env)
                 wrong = judge(code, errors)
                 ends[kind_of_end(code, errors) if not wrong else "FINDING"] += 1
@@ -200,7 +258,7 @@ def main():
                     findings += 1
                     os.makedirs(options.keep, exist_ok=True)
                     kept = shutil.copy(path, options.keep)
-                    print(f"{kept}: {os.path.basename(command[0])}: {wrong}\n{errors[:3000]}", flush=True)
+                    print(f"{kept}: {' '.join(command[:2])}: {wrong}\n{errors[:3000]}", flush=True)
             os.remove(path)
             n += 1
     print(f"files: seed {options.seed}, {n} mutants of {len(seeds)} files, {time.monotonic() - begin:.0f} s, "

@@ -112,9 +112,10 @@ class Resume(RunTest):
 
     def test_litter_of_a_killed_writer_is_removed(self):
         run = self.train("run")
-        for name in (".writing-12345.h5", "last.h5.link", "best.h5.copy"):
+        for name in (".last.h5.0123456789abcdef0123456789abcdef.part", "../.embedding.h5ad.0123456789abcdef0123456789abcdef.part"):
             with open(run.checkpoint(name), "w") as out:
                 out.write("half a file")
+            os.utime(run.checkpoint(name), (1e9, 1e9))
         self.nothing_left(self.train("run", {"train.epochs": 3}))
 
     def test_again_after_the_end(self):
