@@ -1,4 +1,5 @@
 /* train: from files to checkpoints, metrics, embedding and evaluation. */
+#include "run_folder.h"
 #include "session.h"
 
 #include "gmvae/files.h"
@@ -18,6 +19,7 @@ enum { few_steps = 300 };
 /* Everything a training run holds. */
 typedef struct training {
     gmv_run *run;
+    gmv_run_folder folder;
     char *resume_path; /* "" when the run starts anew */
     gmv_checkpoint resume;
     gmv_cells *cells, *validation; /* validation: of data.validation paths, else NULL */
@@ -226,9 +228,6 @@ static gmv_status prepare_output(const training *t)
     }
     char path[GMV_PATH_ROOM];
     gmv_output out;
-    GMV_TRY(gmv_make_folders(config->output_dir));
-    gmv_output_clean(config->output_dir, NULL);
-    gmv_checkpoint_remove_unfinished(config);
     if (t->resume_path[0] == '\0') {
         GMV_TRY(gmv_checkpoint_remove_all(config));
     }
@@ -288,6 +287,7 @@ static gmv_status write_results(training *t)
     const gmv_comm *comm = &t->run->comm;
     gmv_checkpoint best = {0};
     char *path;
+    GMV_TRY(gmv_run_folder_agree(&t->folder, comm));
     GMV_TRY(gmv_checkpoint_choose(config, comm, &path));
     gmv_status status;
     GMV_GO(gmv_checkpoint_read(path, comm, &best));
@@ -296,8 +296,7 @@ static gmv_status write_results(training *t)
     if (config->output_embedding) {
         GMV_GO(write_embedding(t, path, best.progress.epoch));
     }
-    gmv_log("wrote %s: checkpoints/, metrics.jsonl, config.resolved.yaml%s", config->output_dir,
-            config->output_embedding ? ", embedding.h5ad" : "");
+    status = gmv_run_folder_show(&t->folder, comm, config);
 done:
     gmv_checkpoint_fini(&best);
     GMV_FREE(path);
@@ -324,12 +323,14 @@ static gmv_status run_training(training *t)
     const gmv_comm *comm = &t->run->comm;
     gmv_signals_install(); /* before reading: a SIGUSR1 must not kill a rank */
     GMV_TRY(check_what_is_there(&t->run->config));
+    GMV_TRY(gmv_run_folder_open(&t->folder, t->run));
     GMV_TRY(find_start(t));
     GMV_TRY(read_data(t));
     GMV_TRY(gmv_comm_agree(comm, build(t)));
     show_plan(t);
+    GMV_TRY(gmv_check_room(&t->run->config, comm, t->model, t->cells));
     if (t->run->dry_run) {
-        gmv_log("dry run: config, data and memory are in order; nothing was trained or written");
+        gmv_log("dry run: config, data, memory and output.dir are in order; nothing was trained or written");
         return GMV_OK;
     }
     GMV_TRY(gmv_comm_agree(comm, prepare_output(t)));
@@ -352,5 +353,6 @@ gmv_status gmv_cmd_train(gmv_run *run)
     gmv_cells_destroy(&t.validation);
     gmv_checkpoint_fini(&t.resume);
     GMV_FREE(t.resume_path);
+    gmv_run_folder_close(&t.folder);
     return status;
 }

@@ -1,6 +1,7 @@
 #include "session.h"
 
-#include "gmvae/files.h"
+#include "run_folder.h"
+
 #include "gmvae/log.h"
 #include "gmvae/mem.h"
 
@@ -93,6 +94,7 @@ gmv_status gmv_session_open(gmv_session *session, gmv_run *run, bool held_out_on
     if (paths->n == 0) {
         return GMV_FAIL(GMV_ERR_CONFIG, "no cells to work on; set data.predict or data.train");
     }
+    GMV_TRY(gmv_run_folder_look(run));
     GMV_TRY(gmv_checkpoint_choose(&run->config, comm, &session->path));
     GMV_TRY(gmv_checkpoint_read(session->path, comm, &session->checkpoint));
     GMV_TRY(gmv_comm_agree(comm, gmv_checkpoint_config(&session->checkpoint, session->path, &session->config)));
