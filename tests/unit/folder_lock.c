@@ -8,6 +8,7 @@
 
 #include <fcntl.h>
 #include <signal.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -53,6 +54,17 @@ static gmv_lock_record own_record(void)
     gmv_lock_record record;
     assert_int_equal(gmv_lock_describe(&record, "train"), GMV_OK);
     return record;
+}
+
+/* A process that does not outlive this one, nor a fault. */
+static pid_t start_holder(void)
+{
+    pid_t pid = fork();
+    if (pid == 0) {
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        alarm(20);
+    }
+    return pid;
 }
 
 /* A process of this host that is gone. */
@@ -151,7 +163,7 @@ static void elsewhere_it_is_watched(void **state)
         gmv_error_clear();
         taken(NULL);
         put(path, &record);
-        pid_t holder = fork();
+        pid_t holder = start_holder();
         for (int fd = open(path, O_RDWR); holder == 0; record.beat++) {
             gmv_lock_write(fd, &record);
             wait_ms(5);
@@ -201,7 +213,7 @@ static void one_of_many_takes_a_stale_one(void **state)
         }
         assert_int_equal(pipe(go) | pipe(stay), 0);
         for (int i = 0; i < contenders; i++) {
-            pid[i] = fork();
+            pid[i] = start_holder();
             if (pid[i] == 0) {
                 gmv_folder_lock *lock;
                 char byte;
@@ -243,7 +255,7 @@ static void a_loser_ends(void **state)
     int ready[2], how = 0;
     char byte = 1;
     assert_int_equal(pipe(ready), 0);
-    pid_t pid = fork();
+    pid_t pid = start_holder();
     if (pid == 0) {
         gmv_folder_lock *lock;
         close(STDERR_FILENO);
