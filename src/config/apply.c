@@ -78,15 +78,33 @@ static gmv_status set_key(gmv_config *config, const gmv_key *key, const gmv_sour
     return settle_genes(config, key->path, source, node);
 }
 
+/* "lr_schedule.after" as YAML has it: "lr_schedule: {after: ...}". */
+static void write_nested(const char *dotted, char *text, size_t size)
+{
+    size_t used = 0, depth = 0;
+    for (const char *c = dotted; *c != '\0' && used + 4 < size; c++) {
+        if (*c == '.') {
+            used += (size_t)snprintf(text + used, size - used, ": {");
+            depth++;
+        } else {
+            text[used++] = *c;
+        }
+    }
+    used += (size_t)snprintf(text + used, size - used, ": ...");
+    for (; depth > 0 && used + 1 < size; depth--) {
+        text[used++] = '}';
+    }
+    text[used < size ? used : size - 1] = '\0';
+}
+
 static gmv_status unknown_key(const gmv_source *source, const gmv_node *node, const char *section, const char *path)
 {
     const char *name = path + (section[0] == '\0' ? 0 : strlen(section) + 1);
     if (!source->is_override && strchr(name, '.') != NULL && (gmv_key_find(path) || gmv_key_is_section(path))) {
-        int first = (int)strcspn(name, ".");
+        char nested[2 * path_bytes];
+        write_nested(name, nested, sizeof nested);
         return gmv_source_fail(source, node->line, node->column,
-                               "\"%s\": dotted keys are for the command line; write "
-                               "%.*s: {%s: ...}",
-                               name, first, name, name + first + 1);
+                               "\"%s\": dotted keys are for the command line; write %s", name, nested);
     }
     char near[path_bytes];
     if (gmv_key_nearest(path, near, sizeof near) != NULL) {

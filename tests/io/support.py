@@ -3,6 +3,7 @@
 Needs h5py, numpy and anndata: the Python named in GMVAE_TEST_PYTHON, else the one that runs this. Exits with
 77 (skipped) where they are missing.
 """
+import concurrent.futures
 import glob
 import json
 import os
@@ -159,6 +160,16 @@ class IoTest(unittest.TestCase):
 
     def run_program(self, *arguments):
         return self.run_command([self.program(), *arguments])
+
+    SMALL = ("model={latent_dim: 3, w_dim: 3, clusters: 2, encoder: [8], decoder: [8], beta: []}", "train.batch_size=16",
+             "train.epochs=1", "backend=cpu", "data.check_seconds=0")
+
+    def run_trainings(self, *requests):
+        """Runs of gmvae_dist with a small model, two at a time, each a list of words behind `gmvae_dist`."""
+        with open(self.path("small.yaml"), "w") as config:
+            config.write("seed: 1\n")
+        with concurrent.futures.ThreadPoolExecutor(2) as pool:
+            return list(pool.map(lambda words: self.run_program(*words[:1], "small.yaml", *self.SMALL, *words[1:]), requests))
 
     def inspect(self, path):
         done = self.run_program("inspect", path, "--json")

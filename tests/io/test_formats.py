@@ -151,6 +151,59 @@ class TenX(FormatTest):
         self.fails(["obs has no column 'b'", "there are none"], self.write_v3("h.h5", small_counts()), "batch=b", code=2)
 
 
+class NamedMatrices(FormatTest):
+    """Every kind of data.matrix through the program itself, whose config stands before the files."""
+
+    def write_all(self):
+        import pandas
+        import scipy.sparse
+        counts = small_counts()
+        sparse, obs = scipy.sparse.csr_matrix(counts), pandas.DataFrame(index=[f"c{i}" for i in range(40)])
+        data = anndata.AnnData(sparse, obs, pandas.DataFrame(index=[f"gene{j}" for j in range(12)]), layers={"spliced": sparse})
+        data.raw = data.copy()
+        data.write_h5ad(self.path("a.h5ad"))
+        from anndata.experimental import write_elem
+        with h5py.File(self.path("b.h5mu"), "w") as f:
+            f.attrs["encoding-type"] = "MuData"
+            write_elem(f, "mod/gex", data)
+            write_elem(f, "mod/prot", data[:, :5])
+            write_elem(f, "obs", obs)
+            f["obsmap/gex"] = f["obsmap/prot"] = np.arange(1, 41)
+        names = [f"gene{j}" for j in range(12)]
+        types = ["Gene Expression", "Antibody Capture"] * 6
+        with h5py.File(self.path("typed.h5"), "w") as typed, h5py.File(self.path("plain.h5"), "w") as plain:
+            write_10x(typed.create_group("matrix"), counts, {"features/name": names, "features/feature_type": types})
+            write_10x(plain.create_group("matrix"), counts, {"features/name": names})
+        with h5py.File(self.path("genomes.h5"), "w") as f:
+            for genome in ("GRCh38", "mm10"):
+                write_10x(f.create_group(genome), counts, {"genes": names, "gene_names": names})
+
+    def test_dry_runs(self):
+        self.write_all()
+        taken = {("a.h5ad", "X"): "X", ("a.h5ad", "raw/X"): "raw/X", ("a.h5ad", "layers/spliced"): "layers/spliced",
+                 ("b.h5mu", "mod/gex"): "mod/gex/raw/X", ("b.h5mu", "mod/gex/X"): "mod/gex/X",
+                 ("b.h5mu", "mod/gex/layers/spliced"): "mod/gex/layers/spliced",
+                 ("typed.h5", "Antibody Capture"): "Antibody Capture", ("plain.h5", "matrix"): "matrix",
+                 ("genomes.h5", "GRCh38"): "GRCh38"}
+        each = self.run_trainings(*[("--dry-run", f"data.train={file}", f"data.matrix={matrix}") for file, matrix in taken])
+        for done, ((file, matrix), name) in zip(each, taken.items()):
+            with self.subTest(file=file, matrix=matrix):
+                self.assertEqual((done.returncode, done.stderr), (0, ""))
+                self.assertIn(f"{file}: counts from {name}\n", done.stdout)
+                self.assertIn("dry run: config, data and memory are in order", done.stdout)
+        wrong = self.run_trainings(("--dry-run", "data.train=b.h5mu"), ("--dry-run", "data.train=typed.h5", "data.matrix=X"))
+        self.assertEqual([done.returncode for done in wrong], [2, 2])
+        self.assertIn("data.matrix must say which matrix to take; there are mod/gex/X, mod/gex/raw/X", wrong[0].stderr)
+        self.assertIn("no matrix 'X' in the file (data.matrix); there are Gene Expression, Antibody Capture", wrong[1].stderr)
+
+    def test_a_modality_trains_and_is_evaluated(self):
+        self.write_all()
+        for command in ("train", "eval"):
+            done, = self.run_trainings((command, "data.train=b.h5mu", "data.matrix=mod/gex", "output.dir=run"))
+            self.assertEqual((done.returncode, done.stderr), (0, ""), command)
+        self.assertEqual(anndata.read_h5ad(self.path("run/embedding.h5ad")).n_obs, 40)
+
+
 class StoredByGenes(FormatTest):
     """CSC: the packed result is that of the same matrix in CSR, bit by bit."""
 
