@@ -153,28 +153,11 @@ static bool read_flag(const gmv_h5 *file, const char *path, const char *name)
 /* anndata 0.7: a plain dataset of codes whose attribute refers to the levels in __categories. */
 static gmv_status open_referenced(gmv_column *column, const char *path)
 {
-    hobj_ref_t reference;
-    char levels[1024] = "";
-    hid_t attribute = H5Aopen_by_name(column->file->id, path, "categories", H5P_DEFAULT, H5P_DEFAULT);
-    herr_t result = attribute < 0 ? -1 : 0;
-    if (result >= 0) {
-        hid_t type = H5Aget_type(attribute);
-        result = H5Tequal(type, H5T_STD_REF_OBJ) > 0 ? H5Aread(attribute, H5T_STD_REF_OBJ, &reference) : -1;
-        H5Tclose(type);
-        H5Aclose(attribute);
-    }
-    hid_t target = result >= 0 ? H5Rdereference2(column->file->id, H5P_DEFAULT, H5R_OBJECT, &reference) : -1;
-    if (target < 0 || H5Iget_name(target, levels, sizeof levels) <= 0) {
-        if (target >= 0) {
-            H5Oclose(target);
-        }
-        return GMV_FAIL(GMV_ERR_DATA, "%s: the categories of %s are a reference to nowhere; the file is damaged",
-                        column->file->path, gmv_shown(path).at);
-    }
-    H5Oclose(target);
+    char levels[1024];
+    GMV_TRY(gmv_referred_categories(column->file, path, levels, sizeof levels));
     column->kind = GMV_COLUMN_CATEGORICAL;
     column->ordered = read_flag(column->file, levels, "ordered");
-    return read_levels(column, levels[0] == '/' ? levels + 1 : levels);
+    return read_levels(column, levels);
 }
 
 static gmv_status open_group(gmv_column *column, const char *path)

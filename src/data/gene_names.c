@@ -1,6 +1,7 @@
 /* Names of a matrix's genes, from whichever column has them. */
 #include "column.h"
 #include "matrix.h"
+#include "row_names.h"
 
 #include "gmvae/mem.h"
 
@@ -28,6 +29,36 @@ int gmv_gene_column_find(const gmv_table *var, const gmv_texts *columns)
         }
     }
     return -1;
+}
+
+static gmv_status refuse_nameless(const gmv_table *var, const char *column, const gmv_texts *names)
+{
+    for (int i = 0; i < names->n; i++) {
+        if (names->at[i] == NULL) {
+            return GMV_FAIL(GMV_ERR_DATA,
+                            "%s: %s/%s has no name for gene %d (data.gene_column); take another column, or fill it",
+                            var->file->path, gmv_shown(var->path).at, gmv_shown(column).at, i);
+        }
+    }
+    return GMV_OK;
+}
+
+static gmv_status read_index(const gmv_table *var, gmv_texts *names)
+{
+    gmv_row_names rows;
+    gmv_status status = GMV_OK;
+    GMV_GO(gmv_row_names_open(&rows, var));
+    if (var->rows > INT32_MAX) {
+        GMV_GO(GMV_FAIL(GMV_ERR_DATA, "%s: %s has %" PRId64 " names, more than 2^31", var->file->path,
+                        gmv_shown(var->path).at, var->rows));
+    }
+    GMV_GO(GMV_NEW(names->at, var->rows, "names of genes"));
+    names->n = (int)var->rows;
+    GMV_GO(gmv_row_names_read(&rows, 0, var->rows, names->at));
+    GMV_GO(refuse_nameless(var, var->index_name, names));
+done:
+    gmv_row_names_close(&rows);
+    return status;
 }
 
 /* Texts of a categorical, or of a column of strings or integers. */
@@ -67,14 +98,7 @@ static gmv_status read_gene_column(const gmv_table *var, const char *name, gmv_t
     GMV_GO(GMV_NEW(names->at, var->rows, "names of genes"));
     names->n = (int)var->rows;
     GMV_GO(read_column(&column, names->at));
-    for (int i = 0; i < names->n; i++) {
-        if (names->at[i] == NULL) {
-            GMV_GO(GMV_FAIL(GMV_ERR_DATA,
-                            "%s: %s/%s has no name for gene %d (data.gene_column); take another column, or "
-                            "fill it",
-                            var->file->path, gmv_shown(var->path).at, gmv_shown(name).at, i));
-        }
-    }
+    GMV_GO(refuse_nameless(var, name, names));
 done:
     gmv_column_close(&column);
     return status;
@@ -99,7 +123,7 @@ static gmv_status read_gene_names(const gmv_table *var, const gmv_texts *columns
     for (int i = 0; columns != NULL && i < columns->n; i++) {
         const char *column = columns->at[i];
         if (strcmp(column, "index") == 0 || strcmp(column, var->index_name) == 0) {
-            return gmv_h5_texts_at(var->file, var->index, NULL, names);
+            return read_index(var, names);
         }
         if (is_sibling(var, column, path, sizeof path)) {
             return gmv_h5_texts_at(var->file, path, NULL, names);
@@ -108,8 +132,7 @@ static gmv_status read_gene_names(const gmv_table *var, const gmv_texts *columns
             return read_gene_column(var, column, names);
         }
     }
-    return columns != NULL && columns->n > 0 ? no_gene_column(var, columns)
-                                             : gmv_h5_texts_at(var->file, var->index, NULL, names);
+    return columns != NULL && columns->n > 0 ? no_gene_column(var, columns) : read_index(var, names);
 }
 
 gmv_status gmv_matrix_genes(const gmv_matrix *matrix, const gmv_texts *columns, gmv_texts *names)

@@ -8,6 +8,7 @@
 #include "gene_lists.h"
 #include "matrix.h"
 #include "read_rows.h"
+#include "row_names.h"
 
 #include "gmvae/data.h"
 
@@ -15,7 +16,8 @@
 typedef struct gmv_input_file {
     gmv_h5 file;
     gmv_matrix matrix;
-    hid_t index; /* names of the cells, for messages */
+    gmv_row_names cell; /* names of the cells, for messages */
+    bool named;         /* it is open */
 } gmv_input_file;
 
 /* What every rank knows of a file. */

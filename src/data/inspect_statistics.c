@@ -43,7 +43,7 @@ static void add_sums(pass *p, const gmv_packed *block)
 static gmv_status read_blocks(pass *p, const gmv_matrix *matrix)
 {
     gmv_block_reader reader;
-    gmv_row_source source = {.matrix = matrix, .gene = p->names.at, .index = -1};
+    gmv_row_source source = {.matrix = matrix, .gene = p->names.at};
     gmv_status status = gmv_block_reader_init(&reader, matrix, 0, matrix->rows);
     while (status == GMV_OK && reader.next < reader.end) {
         status = gmv_block_reader_next(&reader);

@@ -272,11 +272,42 @@ gmv_status gmv_layout_find(const gmv_layout *layout, const char *wanted, const g
     return *n > 0 ? GMV_OK : nothing_found(layout, wanted);
 }
 
-/* Finds the index of a group: a dataset, or (anndata 0.13) a group of values and a mask that hides none. */
+gmv_status gmv_referred_categories(const gmv_h5 *file, const char *path, char *categories, size_t size)
+{
+    hobj_ref_t reference;
+    char name[1024] = "";
+    hid_t attribute = H5Aopen_by_name(file->id, path, "categories", H5P_DEFAULT, H5P_DEFAULT);
+    herr_t result = attribute < 0 ? -1 : 0;
+    if (result >= 0) {
+        hid_t type = H5Aget_type(attribute);
+        result = H5Tequal(type, H5T_STD_REF_OBJ) > 0 ? H5Aread(attribute, H5T_STD_REF_OBJ, &reference) : -1;
+        H5Tclose(type);
+        H5Aclose(attribute);
+    }
+    hid_t target = result >= 0 ? H5Rdereference2(file->id, H5P_DEFAULT, H5R_OBJECT, &reference) : -1;
+    ssize_t length = target >= 0 ? H5Iget_name(target, name, sizeof name) : 0;
+    if (target >= 0) {
+        H5Oclose(target);
+    }
+    if (length <= 0 || (size_t)length >= size) {
+        return GMV_FAIL(GMV_ERR_DATA, "%s: the categories of %s are a reference to nowhere; the file is damaged",
+                        file->path, gmv_shown(path).at);
+    }
+    snprintf(categories, size, "%s", name[0] == '/' ? name + 1 : name);
+    return GMV_OK;
+}
+
+/* The dataset in a group of values and a mask, or the element itself. */
+static void find_values(const gmv_h5 *file, const char *element, char *values, size_t size)
+{
+    snprintf(values, size, "%.600s%s", element, gmv_h5_is_group(file, element) ? "/values" : "");
+}
+
+/* An index is written as any column: a dataset, codes and categories, or values and a mask. */
 static gmv_status find_index(gmv_table *table)
 {
     const gmv_h5 *file = table->file;
-    char *name = NULL, index[600];
+    char *name = NULL, index[600], part[640];
     GMV_TRY(gmv_h5_attribute_text(file, table->path, "_index", &name));
     snprintf(table->index_name, sizeof table->index_name, "%s", name != NULL ? name : "_index");
     GMV_FREE(name);
@@ -285,7 +316,20 @@ static gmv_status find_index(gmv_table *table)
         return GMV_FAIL(GMV_ERR_DATA, "%s: the index %s of %s is missing", file->path, gmv_shown(index).at,
                         gmv_shown(table->path).at);
     }
-    snprintf(table->index, sizeof table->index, "%s%s", index, gmv_h5_is_group(file, index) ? "/values" : "");
+    find_values(file, index, table->index, sizeof table->index);
+    snprintf(part, sizeof part, "%s/codes", index);
+    if (gmv_h5_has(file, part)) {
+        memcpy(table->index, part, sizeof part);
+        snprintf(part, sizeof part, "%s/categories", index);
+        find_values(file, part, table->index_levels, sizeof table->index_levels);
+    } else if (!gmv_h5_is_group(file, index) && H5Aexists_by_name(file->id, index, "categories", H5P_DEFAULT) > 0) {
+        GMV_TRY(gmv_referred_categories(file, index, part, sizeof part));
+        find_values(file, part, table->index_levels, sizeof table->index_levels);
+    }
+    snprintf(part, sizeof part, "%s/mask", index);
+    if (gmv_h5_has(file, part)) {
+        memcpy(table->index_mask, part, sizeof part);
+    }
     return GMV_OK;
 }
 

@@ -15,8 +15,10 @@ typedef struct gmv_table {
     const gmv_h5 *file;
     gmv_table_kind kind;
     char path[320];
-    char index[640];      /* dataset of the names; of a compound the first field is taken */
-    char index_name[256]; /* what the file calls it, "" when it has no name */
+    char index[640];        /* dataset of the names; of a compound the first field is taken */
+    char index_levels[640]; /* of codes: dataset of the texts they stand for, else "" */
+    char index_mask[640];   /* dataset that is true where the name is missing, "" when none is */
+    char index_name[256];   /* what the file calls it, "" when it has no name */
     int64_t rows;
     char common[16];   /* MuData: table of the cells of all modalities, "" when there is none */
     char rows_at[320]; /* and the dataset with the row here of each row there, from 1; 0: not here */
@@ -60,6 +62,9 @@ void gmv_layout_free(gmv_layout *layout);
 /* The places that `wanted` (as data.matrix) may mean, by preference: at most 3.
  * Errors: GMV_ERR_CONFIG with the names there are. */
 gmv_status gmv_layout_find(const gmv_layout *layout, const char *wanted, const gmv_place *found[3], int *n);
+
+/* Where the categories are to which the codes at `path` refer, as anndata 0.7 writes them. */
+gmv_status gmv_referred_categories(const gmv_h5 *file, const char *path, char *categories, size_t size);
 
 /* Opens the table at `path`. */
 gmv_status gmv_table_open(gmv_table *table, const gmv_h5 *file, const char *path);

@@ -133,7 +133,7 @@ static void name_row(const gmv_row_source *source, int64_t row, char *text, size
 {
     char *cell = NULL;
     const gmv_matrix *m = source->matrix;
-    bool named = source->index > 0 && gmv_h5_read_texts(m->file, source->index, NULL, row, 1, &cell) == GMV_OK;
+    bool named = source->cell != NULL && gmv_row_names_read(source->cell, row, 1, &cell) == GMV_OK && cell != NULL;
     if (!named) {
         gmv_error_clear(); /* the message to come is the one about the value */
     }

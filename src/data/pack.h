@@ -3,6 +3,7 @@
 
 #include "matrix.h"
 #include "narrow.h"
+#include "row_names.h"
 
 #include "gmvae/ops.h"
 
@@ -29,7 +30,7 @@ typedef struct gmv_row_source {
     const gmv_matrix *matrix;
     char *const *gene;   /* names */
     const int32_t *map;  /* [matrix->cols] gene in use or -1; NULL: the same */
-    hid_t index;         /* names of the cells, or -1 */
+    gmv_row_names *cell; /* names of the cells; NULL: there are none */
     const int32_t *name; /* [matrix->cols] place in `gene` of the name of each; NULL: the same */
 } gmv_row_source;
 

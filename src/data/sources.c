@@ -18,9 +18,7 @@ static void close_input(gmv_input_file **input)
     if (in == NULL) {
         return;
     }
-    if (in->index > 0) {
-        H5Dclose(in->index);
-    }
+    gmv_row_names_close(&in->cell);
     if (in->matrix.file != NULL) {
         gmv_matrix_close(&in->matrix);
     }
@@ -36,11 +34,13 @@ static gmv_status open_input(gmv_input_file **input, const char *path, const gmv
     gmv_status status = GMV_NEW(*input, 1, "an input file");
     GMV_TRY(comm != NULL ? gmv_comm_agree(comm, status) : status);
     gmv_input_file *in = *input;
-    in->index = -1;
     GMV_GO(gmv_h5_open(&in->file, path, comm));
     GMV_GO(place != NULL ? gmv_matrix_open(&in->matrix, &in->file, place)
                          : gmv_matrix_choose(&in->matrix, &in->file, wanted));
-    in->index = H5Dopen2(in->file.id, in->matrix.obs.index, H5P_DEFAULT);
+    in->named = gmv_row_names_open(&in->cell, &in->matrix.obs) == GMV_OK;
+    if (!in->named) {
+        gmv_error_clear(); /* whoever needs the names says what is wrong with them */
+    }
 done:
     if (status != GMV_OK && comm == NULL) {
         close_input(input);
@@ -265,7 +265,7 @@ gmv_row_source gmv_source_rows(const gmv_source *source, const gmv_gene_lists *l
     return (gmv_row_source){.matrix = &source->input->matrix,
                             .gene = lists->name.at,
                             .map = list->map,
-                            .index = source->input->index,
+                            .cell = source->input->named ? &source->input->cell : NULL,
                             .name = list->gene};
 }
 

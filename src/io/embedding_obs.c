@@ -4,6 +4,7 @@
 #include "name_sample.h"
 
 #include "../data/file_levels.h"
+#include "../data/row_names.h"
 
 #include "gmvae/log.h"
 #include "gmvae/mem.h"
@@ -69,14 +70,15 @@ typedef struct cell_names {
 
 static gmv_status copy_names(gmv_obs_copy *copy, int f, const char *path, char **text, cell_names *names)
 {
-    const gmv_h5 *file = &copy->file[gmv_obs_slot(copy, f)];
-    hid_t dataset = -1;
-    int64_t rows = 0;
-    gmv_status status = GMV_OK;
-    GMV_TRY(gmv_h5_open_dataset(file, copy->table[gmv_obs_slot(copy, f)].index, 1, &dataset, &rows));
-    for (int64_t at = 0; at < rows && status == GMV_OK; at += GMV_OBS_BLOCK) {
-        int64_t count = rows - at < GMV_OBS_BLOCK ? rows - at : GMV_OBS_BLOCK;
-        status = gmv_h5_read_texts(file, dataset, NULL, at, count, text);
+    const gmv_table *obs = &copy->table[gmv_obs_slot(copy, f)];
+    gmv_row_names rows;
+    gmv_status status = gmv_row_names_open(&rows, obs);
+    for (int64_t at = 0; at < obs->rows && status == GMV_OK; at += GMV_OBS_BLOCK) {
+        int64_t count = obs->rows - at < GMV_OBS_BLOCK ? obs->rows - at : GMV_OBS_BLOCK;
+        status = gmv_row_names_read(&rows, at, count, text);
+        for (int64_t i = 0; i < count && status == GMV_OK; i++) {
+            status = text[i] == NULL ? gmv_copy_text(&text[i], "") : GMV_OK;
+        }
         if (status == GMV_OK) {
             status = gmv_h5ad_write_strings(copy->out, path, copy->cells->file_start[f] + at, count, text);
         }
@@ -88,7 +90,7 @@ static gmv_status copy_names(gmv_obs_copy *copy, int f, const char *path, char *
             GMV_FREE(text[i]);
         }
     }
-    H5Dclose(dataset);
+    gmv_row_names_close(&rows);
     return status;
 }
 

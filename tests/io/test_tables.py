@@ -162,6 +162,74 @@ class Anndata07(FormatTest):
         self.assertTrue(data.obs["phase"].cat.ordered)
 
 
+class Indices(FormatTest):
+    """Names of cells and genes in every encoding that anndata writes for a column of texts."""
+
+    def encoded(self, group, name, names, kind):
+        """Writes names as an index; every kind stands for the same names, and categories are in another order."""
+        del group[name]
+        order = np.argsort([n[::-1] for n in names])
+        place = np.argsort(order)
+        levels = texts([names[i] for i in order])
+        if kind == "categorical":
+            part = group.create_group(name)
+            part.attrs.update({"encoding-type": "categorical", "encoding-version": "0.2.0", "ordered": False})
+            part["codes"], part["categories"] = place.astype(np.int8), levels
+        elif kind == "nullable":
+            part = group.create_group(name)
+            part.attrs.update({"encoding-type": "nullable-string-array", "encoding-version": "0.1.0"})
+            part["values"], part["mask"] = texts(names), np.zeros(len(names), bool)
+        elif kind == "nullable levels":
+            part = group.create_group(name)
+            part.attrs.update({"encoding-type": "categorical", "encoding-version": "0.2.0", "ordered": False})
+            part["codes"] = place.astype(np.int16)
+            part["categories/values"], part["categories/mask"] = levels, np.zeros(len(names), bool)
+        elif kind == "referred":
+            group[f"__categories/{name}"] = levels
+            group[name] = place.astype(np.int8)
+            group[name].attrs["categories"] = group[f"__categories/{name}"].ref
+        else:
+            group[name] = texts(names, 8) if kind == "fixed" else np.array([int(n.lstrip("cgen")) for n in names])
+
+    def test_every_encoding(self):
+        kinds = ("categorical", "nullable", "nullable levels", "referred", "fixed", "whole")
+        counts, cells, genes = small_counts(), [f"c{i}" for i in range(40)], [f"gene{j}" for j in range(12)]
+        for i, kind in enumerate(kinds):
+            path = self.make(f"{i}.h5ad", counts=counts, layers={"counts": counts})
+            with h5py.File(path, "r+") as f:
+                f.copy("X", f, "raw/X")
+                f.copy("var", f, "raw/var")
+                for table, names in (("obs", cells), ("var", genes), ("raw/var", genes)):
+                    self.encoded(f[table], "_index", names, kind)
+        loaded = self.load_each(*[(f"{i}.h5ad", f"embed=out{i}.h5ad", "matrix=raw/X") for i in range(len(kinds))], ranks=2)
+        for i, (kind, one) in enumerate(zip(kinds, loaded)):
+            with self.subTest(kind):
+                self.same(one, counts)
+                strip = (lambda n: n.lstrip("cgen")) if kind == "whole" else (lambda n: n)
+                self.assertEqual(one["gene"], [strip(n) for n in genes])
+                self.assertEqual(list(anndata.read_h5ad(self.path(f"out{i}.h5ad")).obs_names), [strip(n) for n in cells])
+        self.assertEqual([list(self.inspect("0.h5ad")["obs"]), self.inspect("0.h5ad")["genes"]], [[], 12])
+
+    def test_no_name(self):
+        """Of a gene an error, of a cell in a message about another thing none."""
+        cases = []
+        for i, (table, words) in enumerate((("var", ["var/_index has no name for gene 3"]), ("obs", ["X, row 33, gene 'gene0': negative"]))):
+            path = self.make(f"{i}.h5ad")
+            with h5py.File(path, "r+") as f:
+                self.encoded(f[table], "_index", [f"{table}{j}" for j in range(len(f[table]["_index"]))], "categorical")
+                f[f"{table}/_index/codes"][3 if table == "var" else 33] = -1
+                f["X/data"][f["X/indptr"][33]] = -1
+            cases.append((words, path))
+        self.fails_each(cases)
+
+    def test_bad_codes(self):
+        path = self.make()
+        with h5py.File(path, "r+") as f:
+            self.encoded(f["var"], "_index", [f"gene{j}" for j in range(12)], "categorical")
+            f["var/_index/codes"][3] = 12
+        self.fails(["var/_index/codes, row 3: code 12 of 12 names; the file is damaged"], path, ranks=(1,))
+
+
 class Anndata06(FormatTest):
     """Tables are compound datasets, their categories in uns, sparse matrices have h5sparse attributes."""
 
