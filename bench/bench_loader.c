@@ -90,7 +90,7 @@ static gmv_status inflate(const plan *p, duration *seconds)
     int64_t failures = 0;
     duration start = now();
     GMV_TRY(gmv_h5_open(&file, p->file, NULL));
-    gmv_status status = gmv_matrix_choose(&matrix, &file, p->matrix);
+    gmv_status status = gmv_matrix_choose(&matrix, &file, p->matrix, 0.0);
     if (status == GMV_OK) {
         status = gmv_row_store_open(&store, &matrix, 0, matrix.rows, false);
     }

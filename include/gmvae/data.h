@@ -80,6 +80,7 @@ typedef struct gmv_cells {
 typedef struct gmv_cells_request {
     const gmv_texts *paths;       /* paths, globs */
     const char *matrix;           /* as data.matrix */
+    double round;                 /* as data.round: how far a count may be from a whole number */
     const gmv_texts *gene_column; /* as data.gene_column; NULL: the index */
     const gmv_texts *batch_keys;
     const char *label_key; /* "" for none */
@@ -159,7 +160,7 @@ gmv_status gmv_embedding_end(gmv_embedding_file **file, const gmv_comm *comm, gm
 /* Prints what is in an input file (or a checkpoint) on stdout, as a screenful or as one JSON object.
  * Not collective: call on rank 0.
  * @param[in] check_seconds  as data.check_seconds */
-gmv_status gmv_inspect(const char *path, bool json, double check_seconds);
+gmv_status gmv_inspect(const char *path, bool json, const gmv_config *config);
 
 /* ---- checking files in another process ---- */
 

@@ -12,6 +12,7 @@ gmv_status gmv_read_cells(gmv_cells **cells, const gmv_config *config, const gmv
 {
     gmv_cells_request request = {.paths = paths,
                                  .matrix = config->data_matrix,
+                                 .round = config->data_round,
                                  .gene_column = &config->data_gene_column,
                                  .batch_keys = &config->data_batch_keys,
                                  .label_key = config->data_label_key,

@@ -262,9 +262,16 @@ static gmv_status value_text(const gmv_config *config, const gmv_key *key, char 
 /* Keys that fix the shapes and meaning of the parameters, which cells are seen, and in which order. */
 static bool key_matters(const gmv_config *theirs, const gmv_config *ours, const char *path)
 {
-    static const char *const fixed[] = {
-        "seed",        "data.batch_keys",  "data.genes",     "data.genes.n_top", "data.genes.flavor", "data.genes.file",
-        "data.shards", "train.batch_size", "train.reduction"};
+    static const char *const fixed[] = {"seed",
+                                        "data.batch_keys",
+                                        "data.genes",
+                                        "data.genes.n_top",
+                                        "data.genes.flavor",
+                                        "data.genes.file",
+                                        "data.shards",
+                                        "data.round",
+                                        "train.batch_size",
+                                        "train.reduction"};
     for (size_t i = 0; i < sizeof fixed / sizeof fixed[0]; i++) {
         if (strcmp(fixed[i], path) == 0) {
             return true;

@@ -165,7 +165,9 @@ static gmv_status read_file(void *context, gmv_source *source, int64_t first, in
     if (!source->shared && !source->store.is_open) { /* those of shared ones are opened by all ranks together */
         GMV_TRY(gmv_row_store_open(&source->store, rows.matrix, first, end, false));
     }
+    int64_t before = load->packer->rounded;
     gmv_status status = gmv_read_rows(load->packer, &rows, &source->store, first, end, load->cells->count);
+    source->rounded = load->packer->rounded - before;
     gmv_row_store_close(&source->store);
     return status;
 }
@@ -280,6 +282,19 @@ static gmv_status check_unchanged(const loader *load)
     return gmv_comm_agree(load->comm, status);
 }
 
+static void log_rounded(const loader *load)
+{
+    int64_t rounded = 0;
+    for (int f = 0; f < load->cells->files; f++) {
+        rounded += load->source[f].rounded;
+    }
+    gmv_comm_sum_i64(load->comm, &rounded, 1);
+    if (load->request->round > 0) {
+        gmv_log("round   %" PRId64 " values taken as the whole number within %g (data.round)", rounded,
+                load->request->round);
+    }
+}
+
 static void log_totals(const loader *load)
 {
     const gmv_cells *cells = load->cells;
@@ -325,6 +340,7 @@ static gmv_status load_all(loader *load)
         GMV_TRY(gmv_split_check_levels(cells, load->comm));
     }
     GMV_TRY(check_unchanged(load));
+    log_rounded(load);
     log_totals(load);
     return GMV_OK;
 }

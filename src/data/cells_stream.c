@@ -176,12 +176,14 @@ static gmv_status walk_file(void *context, gmv_source *source, int64_t first, in
     gmv_row_source rows = gmv_source_rows(source, walk->lists);
     int64_t at_a_time = rows_at_a_time(source);
     gmv_status status = GMV_OK;
+    source->rounded = rows.matrix->by_rows != NULL ? gmv_row_buckets_rounded(rows.matrix->by_rows) : 0;
     GMV_GO(gmv_packer_init(&packer, walk->genes, at_a_time < end - first ? at_a_time : end - first, 0));
     for (int64_t at = first, n; at < end; at += n) {
         n = at_a_time - at % at_a_time;
         n = end - at < n ? end - at : n;
         gmv_packer_reset(&packer);
         GMV_GO(gmv_read_rows(&packer, &rows, &source->store, at, at + n, n));
+        source->rounded += packer.rounded;
         gmv_packed packed = gmv_packer_view(&packer);
         packed.first_cell = source->first + at;
         GMV_GO(walk->visit(walk->context, &packed));

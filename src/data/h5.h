@@ -50,8 +50,11 @@ bool gmv_file_has_stamp(int fd, const gmv_file_stamp *stamp);
 /* Records "FILE: WHAT: HDF5's own innermost words". Returns GMV_ERR_DATA. */
 gmv_status gmv_h5_fail(const gmv_h5 *file, const char *what);
 
-/* HDF5's innermost error text of the last failed call. */
-void gmv_h5_last_error(char *text, size_t size);
+/* " (HDF5: innermost error text of the last failed call)", "" when HDF5 has said nothing. */
+void gmv_h5_reason(char *text, size_t size);
+
+/* Has HDF5 lock the file that it opens or makes at `path`, unless the file system has no locks. */
+void gmv_h5_lock_if_possible(hid_t access, const char *path);
 
 /* Whether a path exists below the root, without leaving the file and without dangling links. */
 bool gmv_h5_has(const gmv_h5 *file, const char *path);

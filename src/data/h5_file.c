@@ -1,15 +1,21 @@
 #include "h5.h"
 
 #include "lzf_filter.h"
+#include "not_hdf5.h"
 
 #include "gmvae/mem.h"
 
 #include <ctype.h>
 #include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <libgen.h>
 #include <mpi.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 gmv_shown_text gmv_shown(const char *name)
 {
@@ -47,22 +53,22 @@ static herr_t take_innermost(unsigned n, const H5E_error2_t *error, void *text)
     return 0;
 }
 
-void gmv_h5_last_error(char *text, size_t size)
+void gmv_h5_reason(char *text, size_t size)
 {
     char words[400] = "";
     H5Ewalk2(H5E_DEFAULT, H5E_WALK_UPWARD, take_innermost, words);
     for (char *c = words; *c != '\0'; c++) { /* HDF5 puts line breaks into some of its messages */
         *c = *c == '\n' ? ' ' : *c;
     }
-    snprintf(text, size, "%s", words[0] != '\0' ? words : "no reason given");
+    snprintf(text, size, words[0] != '\0' ? " (HDF5: %s)" : "%s", words);
 }
 
 gmv_status gmv_h5_fail(const gmv_h5 *file, const char *what)
 {
     char words[400];
-    gmv_h5_last_error(words, sizeof words);
-    return GMV_FAIL(GMV_ERR_DATA, "%s: %s cannot be read (HDF5: %s); the file may be damaged, copy it again",
-                    file->path, gmv_shown(what).at, words);
+    gmv_h5_reason(words, sizeof words);
+    return GMV_FAIL(GMV_ERR_DATA, "%s: %s cannot be read%s; the file may be damaged, copy it again", file->path,
+                    gmv_shown(what).at, words);
 }
 
 static gmv_file_stamp stamp_of(const struct stat *info)
@@ -122,6 +128,24 @@ gmv_status gmv_h5_unchanged(const gmv_h5 *file)
     return gmv_file_unchanged(file->path, &file->stamp);
 }
 
+/* Where the superblock begins: at 0, or behind a user block of 512, 1024, 2048 ... bytes; -1: nowhere.
+ * @param[out] block  [48] its first bytes, NULL if they are not wanted */
+static int64_t find_signature(FILE *in, int64_t size, unsigned char *block)
+{
+    static const unsigned char signature[8] = {0x89, 'H', 'D', 'F', '\r', '\n', 0x1A, '\n'};
+    unsigned char start[48];
+    for (int64_t at = 0; at < size && fseek(in, (long)at, SEEK_SET) == 0; at = at == 0 ? 512 : 2 * at) {
+        memset(start, 0, sizeof start);
+        if (fread(start, 1, sizeof start, in) >= sizeof signature && memcmp(start, signature, sizeof signature) == 0) {
+            if (block != NULL) {
+                memcpy(block, start, sizeof start);
+            }
+            return at;
+        }
+    }
+    return -1;
+}
+
 /* What a path that HDF5 may not open is. GMV_OK when it looks like HDF5. */
 static gmv_status look_at_file(const char *path, gmv_file_stamp *stamp)
 {
@@ -131,10 +155,7 @@ static gmv_status look_at_file(const char *path, gmv_file_stamp *stamp)
     }
     *stamp = stamp_of(&info);
     if (S_ISDIR(info.st_mode)) {
-        return GMV_FAIL(GMV_ERR_DATA,
-                        "%s: a directory, not a file; if it is a Zarr store, convert it: python -c \"import anndata; "
-                        "anndata.read_zarr('%s').write_h5ad('cells.h5ad')\"",
-                        path, path);
+        return gmv_refuse_folder(path);
     }
     if (!S_ISREG(info.st_mode)) {
         return GMV_FAIL(GMV_ERR_DATA, "%s: %s, not a file; HDF5 has to jump about in it: write it to a file first",
@@ -144,30 +165,35 @@ static gmv_status look_at_file(const char *path, gmv_file_stamp *stamp)
     if (in == NULL) {
         return GMV_FAIL(GMV_ERR_DATA, "%s: cannot be opened: %s", path, strerror(errno));
     }
-    static const unsigned char signature[8] = {0x89, 'H', 'D', 'F', '\r', '\n', 0x1A, '\n'};
-    unsigned char start[8] = {0};
-    bool is_hdf5 = false, is_gzip = false;
-    size_t got = 0;
-    /* the signature may follow a user block of 512, 1024, 2048 ... bytes */
-    for (int64_t at = 0; at < info.st_size && !is_hdf5; at = at == 0 ? 512 : 2 * at) {
-        if (fseek(in, (long)at, SEEK_SET) != 0) {
-            break;
-        }
-        got = fread(start, 1, sizeof start, in);
-        is_hdf5 = got == sizeof start && memcmp(start, signature, sizeof signature) == 0;
-        is_gzip = is_gzip || (at == 0 && got > 2 && start[0] == 0x1F && start[1] == 0x8B);
-    }
+    int64_t at = find_signature(in, info.st_size, NULL);
     fclose(in);
-    if (is_hdf5) {
-        return GMV_OK;
-    }
-    const char *what = info.st_size == 0 ? "an empty file"
-                       : is_gzip         ? "a gzip file; unpack it with gunzip"
-                                         : "not an HDF5 file; give .h5ad, .h5mu or 10x .h5 files";
-    return GMV_FAIL(GMV_ERR_DATA, "%s: %s", path, what);
+    return at >= 0 ? GMV_OK : gmv_refuse_other_format(path);
 }
 
-static hid_t reading_properties(const gmv_comm *comm)
+/* Tries the lock that HDF5 would take, of a file that is not there on its folder.
+ * @return  0, or errno: EWOULDBLOCK where somebody holds the lock, others where locks cannot be had */
+static int try_lock(const char *path)
+{
+    char folder[4200];
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    if (fd < 0) {
+        snprintf(folder, sizeof folder, "%.4000s", path);
+        fd = open(dirname(folder), O_RDONLY | O_CLOEXEC);
+    }
+    int failed = fd >= 0 && flock(fd, LOCK_SH | LOCK_NB) != 0 ? errno : 0;
+    if (fd >= 0) {
+        close(fd);
+    }
+    return failed;
+}
+
+void gmv_h5_lock_if_possible(hid_t access, const char *path)
+{
+    int failed = try_lock(path);
+    H5Pset_file_locking(access, failed == 0 || failed == EWOULDBLOCK, true);
+}
+
+static hid_t reading_properties(const char *path, const gmv_comm *comm)
 {
     hid_t access = H5Pcreate(H5P_FILE_ACCESS);
     if (access < 0) {
@@ -178,9 +204,60 @@ static hid_t reading_properties(const gmv_comm *comm)
         H5Pset_fapl_mpio(access, (MPI_Comm)comm->world, MPI_INFO_NULL);
         H5Pset_all_coll_metadata_ops(access, true);
     } else {
-        H5Pset_file_locking(access, true, true);
+        gmv_h5_lock_if_possible(access, path);
     }
     return access;
+}
+
+/* Bytes that the file must have, as its superblock says; 0 where that cannot be read. */
+static int64_t declared_size(const char *path, int64_t size)
+{
+    unsigned char block[48] = {0};
+    FILE *in = fopen(path, "rb");
+    int64_t at = in != NULL ? find_signature(in, size, block) : -1, end = 0;
+    if (in != NULL) {
+        fclose(in);
+    }
+    bool old = block[8] < 2;
+    if (at >= 0 && (old ? block[13] : block[9]) == 8) { /* bytes of an address */
+        for (int i = 7; i >= 0; i--) {
+            end = (int64_t)((uint64_t)end << 8 | block[(old ? (block[8] == 1 ? 44 : 40) : 28) + i]);
+        }
+    }
+    return end;
+}
+
+/* Why HDF5 did not open it. */
+static gmv_status cannot_open(const char *path, int64_t size)
+{
+    char words[400];
+    gmv_h5_reason(words, sizeof words);
+    int64_t declared = declared_size(path, size);
+    if (strstr(words, "unable to lock") != NULL) {
+        return try_lock(path) == EWOULDBLOCK
+                   ? GMV_FAIL(GMV_ERR_DATA,
+                              "%s: another program has it open for writing; wait until that has closed it "
+                              "(HDF5_USE_FILE_LOCKING=FALSE in the environment reads it all the same)",
+                              path)
+                   : GMV_FAIL(GMV_ERR_DATA,
+                              "%s: cannot be locked%s; set HDF5_USE_FILE_LOCKING=FALSE in the environment", path,
+                              words);
+    }
+    if (strstr(words, "already open for") != NULL) {
+        return GMV_FAIL(GMV_ERR_DATA,
+                        "%s: marked as open for writing: another program writes it, or ended without closing it; "
+                        "when none does, h5clear -s %s takes the mark away",
+                        path, path);
+    }
+    if (size < declared || size < 96) {
+        return GMV_FAIL(GMV_ERR_DATA,
+                        "%s: the file is cut short: %" PRId64 " of %" PRId64 " bytes; an interrupted download or copy? "
+                        "Get it again",
+                        path, size, declared > size ? declared : INT64_C(96));
+    }
+    return GMV_FAIL(GMV_ERR_DATA,
+                    "%s: cannot be opened as HDF5%s; it was not written completely or is damaged, copy it again", path,
+                    words);
 }
 
 gmv_status gmv_h5_open(gmv_h5 *file, const char *path, const gmv_comm *comm)
@@ -194,17 +271,10 @@ gmv_status gmv_h5_open(gmv_h5 *file, const char *path, const gmv_comm *comm)
     GMV_TRY(status);
     GMV_TRY(gmv_copy_text(&file->path, path));
     file->shared = comm != NULL;
-    hid_t access = reading_properties(comm);
+    hid_t access = reading_properties(path, comm);
     file->id = H5Fopen(path, H5F_ACC_RDONLY, access);
     if (file->id < 0) {
-        char words[400];
-        gmv_h5_last_error(words, sizeof words);
-        bool locked = strstr(words, "lock") != NULL;
-        bool cut = strstr(words, "truncated") != NULL;
-        status = GMV_FAIL(GMV_ERR_DATA, "%s: %s (HDF5: %s)%s", path,
-                          cut ? "the file is truncated" : "cannot be opened as HDF5", words,
-                          locked ? "; it is open for writing elsewhere"
-                                 : "; it was not written completely or is damaged, copy it again");
+        status = cannot_open(path, file->stamp.size);
         GMV_FREE(file->path);
         file->id = 0;
     }

@@ -133,10 +133,10 @@ gmv_status gmv_h5_read(const gmv_h5 *file, hid_t dataset, int ndims, const int64
     gmv_status status = GMV_OK;
     if (result < 0) {
         char name[256] = "a dataset", words[400];
-        gmv_h5_last_error(words, sizeof words);
+        gmv_h5_reason(words, sizeof words);
         H5Iget_name(dataset, name, sizeof name);
-        status = GMV_FAIL(GMV_ERR_DATA, "%s: %s cannot be read (HDF5: %s); the file may be damaged, copy it again",
-                          file->path, gmv_shown(name[0] == '/' ? name + 1 : name).at, words);
+        status = GMV_FAIL(GMV_ERR_DATA, "%s: %s cannot be read%s; the file may be damaged, copy it again", file->path,
+                          gmv_shown(name[0] == '/' ? name + 1 : name).at, words);
     }
     H5Sclose(there);
     H5Sclose(here);

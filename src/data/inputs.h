@@ -34,6 +34,8 @@ typedef struct gmv_source {
     gmv_input_file *input;           /* open here; else NULL */
     gmv_row_store store;             /* of the local rows */
     int64_t values;                  /* stored in the local rows, where the file says it */
+    double round;                    /* as data.round */
+    int64_t rounded;                 /* values of the local rows that were, when they were read last */
     struct gmv_row_buckets *by_rows; /* of its matrix, while that is not open here */
 } gmv_source;
 

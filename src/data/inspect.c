@@ -28,8 +28,9 @@ static void dtype_of(hid_t dataset, char *text, size_t size)
     H5Tclose(type);
 }
 
-static void add_value(gmv_inspect_matrix *seen, double value)
+static void add_value(gmv_inspect_matrix *seen, double stored, double round)
 {
+    double value = gmv_whole(stored, round);
     seen->is_count = seen->is_count && gmv_is_count(value);
     seen->nnz += value != 0.0;
     seen->total += value;
@@ -58,7 +59,7 @@ static gmv_status scan_values(gmv_inspect_matrix *seen, const gmv_matrix *m)
         for (int64_t i = 0; i < count[0] * width; i++) {
             bool here = m->select == NULL || column[i] < 0 || column[i] >= m->stored_cols || m->select[column[i]] >= 0;
             if (here) {
-                add_value(seen, value[i]);
+                add_value(seen, value[i], m->round);
             }
         }
     }
@@ -86,12 +87,13 @@ static gmv_status take_statistics(gmv_inspect_statistics *statistics, gmv_inspec
 
 /* @param[in] statistics  NULL: not wanted */
 static gmv_status look_at_matrix(gmv_inspect_matrix *seen, gmv_inspect_statistics *statistics, const gmv_h5 *file,
-                                 const gmv_place *place)
+                                 const gmv_place *place, double round)
 {
     gmv_matrix matrix;
     memcpy(seen->name, place->name, sizeof seen->name);
     gmv_status status = gmv_matrix_open(&matrix, file, place);
     if (status == GMV_OK) {
+        matrix.round = round;
         seen->kind = matrix.kind;
         seen->rows = matrix.rows;
         seen->cols = matrix.cols;
@@ -144,7 +146,7 @@ static gmv_status look_at_own(gmv_inspected *found, const gmv_layout *layout, in
                 continue;
             }
             statistics->problem[0] = '\0';
-            GMV_TRY(look_at_matrix(&found->matrix[i], statistics, layout->file, place));
+            GMV_TRY(look_at_matrix(&found->matrix[i], statistics, layout->file, place, found->round));
             looked[i] = true;
             wanted = m->problem[0] != '\0' || !m->is_count;
         }
@@ -166,7 +168,7 @@ static gmv_status look_at_matrices(gmv_inspected *found, const gmv_layout *layou
     GMV_GO(look_at_own(found, layout, part, looked));
     for (int i = 0; i < layout->n; i++) {
         if (!looked[i]) {
-            GMV_GO(look_at_matrix(&found->matrix[i], NULL, layout->file, &layout->place[i]));
+            GMV_GO(look_at_matrix(&found->matrix[i], NULL, layout->file, &layout->place[i], found->round));
         }
     }
     found->matrices = layout->n;
@@ -346,13 +348,13 @@ static void free_found(gmv_inspected *found)
     gmv_texts_free(&found->obsm);
 }
 
-gmv_status gmv_inspect(const char *path, bool json, double check_seconds)
+gmv_status gmv_inspect(const char *path, bool json, const gmv_config *config)
 {
     gmv_h5 file;
-    gmv_inspected found = {.path = path, .main = -1, .automatic = -1};
+    gmv_inspected found = {.path = path, .round = config->data_round, .main = -1, .automatic = -1};
     char *checked = (char *)(uintptr_t)path;
     bool checkpoint = false;
-    GMV_TRY(gmv_h5_check(&checked, 1, check_seconds));
+    GMV_TRY(gmv_h5_check(&checked, 1, config->data_check_seconds));
     GMV_TRY(gmv_h5_open(&file, path, NULL));
     gmv_status status = gmv_h5_attribute_is(&file, "/", "format", "gmvae_dist checkpoint", &checkpoint);
     if (status == GMV_OK && checkpoint) {

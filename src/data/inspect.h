@@ -48,6 +48,7 @@ typedef struct gmv_inspected {
     const char *path;
     const char *format; /* "h5ad", "10x" */
     char encoding[80];  /* "anndata, encoding 0.1.0", which anndata 0.8 began with */
+    double round;       /* as data.round */
     int64_t cells, genes;
     int main;      /* the matrix shown first: the counts of the file's own genes; -1: there is none */
     int automatic; /* the matrix that data.matrix: auto takes; -1: none holds counts */

@@ -178,6 +178,13 @@ static gmv_status not_readable(const gmv_layout *layout, const gmv_texts *groups
             "anndata.AnnData(f['matrix'][:].T, t('col_attrs'), t('row_attrs')).write_h5ad('cells.h5ad')\"",
             file->path, file->path);
     }
+    if (gmv_h5_is_group(file, "assays") && gmv_h5_has(file, "cell.names")) {
+        return GMV_FAIL(
+            GMV_ERR_DATA,
+            "%s: an h5Seurat file, which is not read; convert it: Rscript -e \"SeuratDisk::Convert('%s', dest "
+            "= 'h5ad')\"",
+            file->path, file->path);
+    }
     gmv_names_hint(groups, "obs", hint, sizeof hint);
     return GMV_FAIL(GMV_ERR_DATA, "%s: not an h5ad (%s is missing) nor a 10x or MuData file; %s", file->path,
                     gmv_h5_has(file, "obs") ? "var" : "obs", hint);

@@ -258,7 +258,7 @@ gmv_status gmv_matrix_probe(const gmv_matrix *m, bool *is_count, double *culprit
         int64_t count[2] = {piece, width};
         GMV_GO(gmv_h5_read_f64(m->file, m->data, dense ? 2 : 1, first, count, value));
         for (int64_t i = 0; i < piece * width; i++) {
-            if (!gmv_is_count(value[i])) {
+            if (!gmv_is_count(gmv_whole(value[i], m->round))) {
                 *is_count = false;
                 *culprit = value[i];
                 break;
@@ -298,31 +298,107 @@ done:
     return status;
 }
 
-/* The first of several matrices whose values are counts. */
-static gmv_status choose_counts(gmv_matrix *matrix, const gmv_h5 *file, const gmv_place *const *place, int n)
+/* Opens the matrix at a place and looks at its values: closed again unless they are counts.
+ * @param[out] culprit  the first value that is none */
+static gmv_status open_counts(gmv_matrix *matrix, const gmv_h5 *file, const gmv_place *place, double round,
+                              bool *is_count, double *culprit)
 {
-    char reasons[512] = "";
-    for (int i = 0; i < n; i++) {
-        bool is_count = false;
-        double culprit = 0;
-        GMV_TRY(gmv_matrix_open(matrix, file, place[i]));
-        gmv_status status = gmv_matrix_probe(matrix, &is_count, &culprit);
-        if (status == GMV_OK && is_count) {
-            return GMV_OK;
-        }
+    *is_count = false;
+    GMV_TRY(gmv_matrix_open(matrix, file, place));
+    matrix->round = round;
+    gmv_status status = gmv_matrix_probe(matrix, is_count, culprit);
+    if (status != GMV_OK || !*is_count) {
         gmv_matrix_close(matrix);
-        GMV_TRY(status);
-        size_t used = strlen(reasons);
-        snprintf(reasons + used, sizeof reasons - used, "%s%s has %.6g", used > 0 ? ", " : "",
-                 gmv_shown(place[i]->name).at, culprit);
     }
-    return GMV_FAIL(GMV_ERR_DATA,
-                    "%s: no matrix holds counts (whole numbers from 0 to 2^24): %s; name the one with raw counts in "
-                    "data.matrix",
-                    file->path, reasons);
+    return status;
 }
 
-gmv_status gmv_matrix_choose(gmv_matrix *matrix, const gmv_h5 *file, const char *wanted)
+/* Appends to a text of `size` bytes. */
+static void append(char *text, size_t size, const char *before, const char *name)
+{
+    size_t used = strlen(text);
+    snprintf(text + used, size - used, "%s%s", before, gmv_shown(name).at);
+}
+
+/* Names the matrices beside those of `tried` that hold counts: layers that nobody asked for.
+ * @param[out] n  how many */
+static gmv_status find_other_counts(const gmv_layout *layout, const gmv_place *const *tried, int tries, double round,
+                                    char *names, size_t size, int *n)
+{
+    *n = 0;
+    for (int i = 0; i < layout->n; i++) {
+        const gmv_place *place = &layout->place[i];
+        gmv_matrix matrix;
+        bool is_count = false, known = place->part != tried[0]->part;
+        double culprit = 0;
+        for (int t = 0; t < tries; t++) {
+            known = known || place == tried[t];
+        }
+        gmv_status status = known ? GMV_OK : open_counts(&matrix, layout->file, place, round, &is_count, &culprit);
+        if (status == GMV_ERR_DATA) {
+            gmv_error_clear(); /* another layer, which cannot be read, is not what is wrong */
+        } else {
+            GMV_TRY(status);
+        }
+        if (is_count) {
+            gmv_matrix_close(&matrix);
+            append(names, size, *n > 0 ? ", " : "", place->name);
+            (*n)++;
+        }
+    }
+    return GMV_OK;
+}
+
+/* The first of several matrices whose values are counts. Of one alone: that one, whatever its values, unless another one
+ * holds counts: a value that is none is found, with its place, while reading. */
+static gmv_status choose_counts(gmv_matrix *matrix, const gmv_layout *layout, const gmv_place *const *place, int n,
+                                double round)
+{
+    char reasons[512] = "", others[600] = "";
+    int more = 0;
+    const char *path = layout->file->path;
+    for (int i = 0; i < n; i++) {
+        char value[40];
+        bool is_count = false;
+        double culprit = 0;
+        GMV_TRY(open_counts(matrix, layout->file, place[i], round, &is_count, &culprit));
+        if (is_count) {
+            return GMV_OK;
+        }
+        append(reasons, sizeof reasons, i > 0 ? ", " : "", place[i]->name);
+        snprintf(value, sizeof value, " has %.9g", culprit);
+        append(reasons, sizeof reasons, "", value);
+    }
+    GMV_TRY(find_other_counts(layout, place, n, round, others, sizeof others, &more));
+    if (more > 0) {
+        return GMV_FAIL(GMV_ERR_DATA,
+                        "%s: %s, which is no count (a whole number from 0 to 2^24 - 1), but %s hold%s counts; set "
+                        "data.matrix%s%s",
+                        path, reasons, others, more > 1 ? "" : "s", more > 1 ? " to one of them" : ": ",
+                        more > 1 ? "" : others);
+    }
+    if (n == 1) {
+        GMV_TRY(gmv_matrix_open(matrix, layout->file, place[0]));
+        matrix->round = round;
+        return GMV_OK;
+    }
+    return GMV_FAIL(
+        GMV_ERR_DATA,
+        "%s: no matrix holds counts (whole numbers from 0 to 2^24 - 1): %s; give a file with the raw counts", path,
+        reasons);
+}
+
+static bool has_others(const gmv_layout *layout, const gmv_place *place)
+{
+    for (int i = 0; i < layout->n; i++) {
+        if (&layout->place[i] != place && layout->place[i].part == place->part) {
+            return true;
+        }
+    }
+    return false;
+}
+
+gmv_status gmv_matrix_choose(gmv_matrix *matrix, const gmv_h5 *file, const char *wanted, double round)
 {
     gmv_layout layout;
     const gmv_place *found[3];
@@ -330,8 +406,12 @@ gmv_status gmv_matrix_choose(gmv_matrix *matrix, const gmv_h5 *file, const char 
     gmv_status status = GMV_OK;
     GMV_GO(gmv_layout_read(&layout, file));
     GMV_GO(gmv_layout_find(&layout, wanted, found, &n));
-    /* nothing to choose from: a value that is no count is found, with its place, while reading */
-    GMV_GO(n == 1 ? gmv_matrix_open(matrix, file, found[0]) : choose_counts(matrix, file, found, n));
+    if (n > 1 || has_others(&layout, found[0])) {
+        GMV_GO(choose_counts(matrix, &layout, found, n, round));
+    } else {
+        GMV_GO(gmv_matrix_open(matrix, file, found[0]));
+        matrix->round = round;
+    }
 done:
     gmv_layout_free(&layout);
     return status;

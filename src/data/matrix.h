@@ -3,6 +3,8 @@
 
 #include "layout.h"
 
+#include <math.h>
+
 typedef enum gmv_matrix_kind { GMV_MATRIX_CSR, GMV_MATRIX_CSC, GMV_MATRIX_DENSE } gmv_matrix_kind;
 
 typedef struct gmv_matrix {
@@ -19,6 +21,7 @@ typedef struct gmv_matrix {
         *by_rows;       /* rows put together on disk, which are then read in place of the matrix; else NULL */
     int32_t *select;    /* [stored_cols] column of the matrix or -1; NULL: the same */
     gmv_table obs, var; /* its cells, and the genes of the stored columns */
+    double round;       /* as data.round; set after it was opened */
 } gmv_matrix;
 
 /* Rows of a matrix as they are stored: nothing about the values has been checked, all lengths have. */
@@ -27,6 +30,7 @@ typedef struct gmv_block {
     int64_t *start;      /* [rows + 1] from 0 */
     int64_t *column;     /* [start[rows]] of the matrix */
     double *value;
+    int64_t rounded; /* values that are no longer as they are stored (data.round) */
 } gmv_block;
 
 /* Reads a range of rows block by block with bounded buffers. */
@@ -47,8 +51,8 @@ gmv_status gmv_matrix_open(gmv_matrix *matrix, const gmv_h5 *file, const gmv_pla
 void gmv_matrix_close(gmv_matrix *matrix);
 
 /* Opens the matrix named by `wanted` (as data.matrix); where several could be meant ("auto"), the first that
- * holds counts. */
-gmv_status gmv_matrix_choose(gmv_matrix *matrix, const gmv_h5 *file, const char *wanted);
+ * holds counts, to within `round` (as data.round). Errors: GMV_ERR_DATA with the matrices beside them that do. */
+gmv_status gmv_matrix_choose(gmv_matrix *matrix, const gmv_h5 *file, const char *wanted, double round);
 
 /* Looks at all values, or at an even sample of a large matrix: the first one that is no count.
  * @param[out] is_count  true when none was found */
@@ -95,6 +99,13 @@ gmv_status gmv_csc_next(gmv_block_reader *reader);
 void gmv_csc_fini(gmv_block_reader *reader);
 gmv_status gmv_block_reserve(gmv_block_reader *reader, int64_t rows, int64_t values);
 gmv_status gmv_row_too_long(const gmv_matrix *matrix, int64_t row, int64_t values);
+
+/* The whole number that is not farther than `round` from a value, else the value; round < 0.5. */
+static inline double gmv_whole(double value, double round)
+{
+    double near = round > 0 ? nearbyint(value) : value;
+    return fabs(value - near) <= round ? near : value;
+}
 
 /* Whether a value can be a count: a whole number in [0, 2^24). */
 static inline bool gmv_is_count(double value)

@@ -27,6 +27,8 @@ struct gmv_csc {
     uint32_t *count;  /* [capacity] */
     int64_t bad_at;   /* place of the first value of the window that is no count, else INT64_MAX */
     double bad_value; /* which is told as it is: `count` cannot hold it */
+    double round;     /* of the matrix */
+    int64_t rounded;  /* values of the window */
     int64_t *row;     /* [piece] of the file */
     double *value;    /* [piece] */
 };
@@ -130,9 +132,11 @@ void gmv_csc_fini(gmv_block_reader *reader)
 static void place_value(struct gmv_csc *csc, int64_t row, int64_t gene, double value)
 {
     int64_t at = csc->next[row]++ - csc->start[csc->from];
-    bool is_count = gmv_is_count(value);
+    double whole = gmv_whole(value, csc->round);
+    bool is_count = gmv_is_count(whole);
     csc->column[at] = (int32_t)gene;
-    csc->count[at] = is_count ? (uint32_t)value : 0;
+    csc->count[at] = is_count ? (uint32_t)whole : 0;
+    csc->rounded += whole != value;
     if (!is_count && at < csc->bad_at) {
         csc->bad_at = at;
         csc->bad_value = value;
@@ -150,6 +154,8 @@ static gmv_status fill_window(struct gmv_csc *csc, const gmv_block_reader *reade
     }
     memcpy(csc->next + csc->from, csc->start + csc->from, (size_t)(csc->to - csc->from) * sizeof *csc->next);
     csc->bad_at = INT64_MAX;
+    csc->round = m->round;
+    csc->rounded = 0;
     if (csc->start[csc->to] == csc->start[csc->from]) {
         return GMV_OK;
     }
@@ -183,6 +189,7 @@ gmv_status gmv_csc_next(gmv_block_reader *reader)
     int64_t first = reader->next - reader->first, rows = 1;
     if (first == csc->to) {
         GMV_TRY(fill_window(csc, reader));
+        block->rounded = csc->rounded;
     }
     while (first + rows < csc->to && csc->start[first + rows + 1] - csc->start[first] <= block_values) {
         rows++;

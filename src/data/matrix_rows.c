@@ -160,7 +160,7 @@ static gmv_status next_dense(gmv_block_reader *reader)
 gmv_status gmv_block_reader_next(gmv_block_reader *reader)
 {
     const gmv_matrix *m = reader->matrix;
-    reader->block.rows = 0;
+    reader->block.rows = reader->block.rounded = 0;
     if (reader->next == reader->end) {
         return GMV_OK;
     }

@@ -10,6 +10,7 @@
 #include <string.h>
 
 enum { count_bits = 24, escape = 255, narrow_genes = 65536 };
+static const double nearly = 0.001; /* what rounding leaves of counts that were normalised and brought back */
 
 /* Room for values, not zeroed: it can be most of the memory there is. */
 static gmv_status make_values(gmv_packer *packer, gmv_nnz capacity)
@@ -167,6 +168,13 @@ static gmv_status bad_value(const gmv_row_source *source, int64_t row, int64_t c
         return GMV_FAIL(GMV_ERR_DATA, "%s, gene '%s': count %.9g is 2^24 or more, which floats cannot hold exactly",
                         where, gene, value);
     }
+    if (fabs(value - nearbyint(value)) <= nearly) {
+        return GMV_FAIL(
+            GMV_ERR_DATA,
+            "%s, gene '%s': %.9g is not a whole number, but nearly; give the raw counts in data.matrix, or set "
+            "data.round: %g to take values that near to a whole number as it",
+            where, gene, value, nearly);
+    }
     return GMV_FAIL(GMV_ERR_DATA,
                     "%s, gene '%s': %.9g is not a whole number, so these are not raw counts; name the "
                     "matrix with raw counts in data.matrix",
@@ -216,13 +224,14 @@ static gmv_status gather_row(gmv_packer *packer, const gmv_row_source *source, c
     GMV_TRY(reserve_row(packer, n));
     for (int64_t j = 0; j < n; j++) {
         int64_t column = block->column[from + j];
-        double value = block->value[from + j];
+        double stored = block->value[from + j], value = gmv_whole(stored, source->matrix->round);
         if (column < 0 || column >= source->matrix->cols) {
             return bad_column(source, block->first + i, column);
         }
         if (!gmv_is_count(value)) {
             return bad_value(source, block->first + i, column, value);
         }
+        packer->rounded += value != stored;
         packer->row[j] = (uint64_t)column << count_bits | (uint64_t)value;
     }
     sort_row(packer->row, n);
@@ -240,6 +249,7 @@ static gmv_status gather_row(gmv_packer *packer, const gmv_row_source *source, c
 gmv_status gmv_packer_add(gmv_packer *packer, const gmv_row_source *source, const gmv_block *block)
 {
     const uint64_t mask = (1u << count_bits) - 1;
+    packer->rounded += block->rounded;
     for (int64_t i = 0; i < block->rows; i++) {
         GMV_TRY(gather_row(packer, source, block, i));
         int64_t n = 0, stored = block->start[i + 1] - block->start[i];
@@ -343,6 +353,7 @@ gmv_status gmv_packer_append(gmv_packer *packer, const gmv_packer *from)
     }
     packer->rows += from->rows;
     packer->nnz += from->nnz;
+    packer->rounded += from->rounded;
     return GMV_OK;
 }
 
@@ -361,6 +372,7 @@ void gmv_packer_reset(gmv_packer *packer)
     packer->rows = 0;
     packer->nnz = 0;
     packer->overflows = 0;
+    packer->rounded = 0;
 }
 
 gmv_packed gmv_packer_view(const gmv_packer *packer)

@@ -21,7 +21,8 @@ typedef struct gmv_packer {
     gmv_nnz *overflow_at;
     uint32_t *overflow_count;
     int64_t overflows, overflow_capacity;
-    uint64_t *row; /* [row_room] the row at hand: gene << 24 | count */
+    int64_t rounded; /* values of its rows that are not as they are stored (data.round) */
+    uint64_t *row;   /* [row_room] the row at hand: gene << 24 | count */
     int64_t row_room;
 } gmv_packer;
 

@@ -37,7 +37,7 @@ struct gmv_row_buckets {
     const gmv_matrix *matrix; /* while something is put or read: for messages */
     int64_t first, rows;      /* row 0, and how many */
     int64_t width, piece;     /* rows of a bucket; bytes of a piece */
-    int64_t buckets, values;
+    int64_t buckets, values, rounded;
     bucket *bucket;
     unsigned char *pieces;     /* [buckets, piece] while they are filled, then one to read into */
     int64_t bad_row, bad_gene; /* the first value that is no count, in the order of rows; -1: none */
@@ -134,8 +134,10 @@ gmv_status gmv_row_buckets_put(void *buckets, int64_t row, int64_t gene, double 
 {
     gmv_row_buckets *b = buckets;
     bucket *to = &b->bucket[row / b->width];
-    bool is_count = gmv_is_count(value);
-    uint32_t count = is_count ? (uint32_t)value : 0;
+    double whole = gmv_whole(value, b->matrix->round);
+    bool is_count = gmv_is_count(whole);
+    uint32_t count = is_count ? (uint32_t)whole : 0;
+    b->rounded += whole != value;
     if (!is_count && (b->bad_row < 0 || row < b->bad_row || (row == b->bad_row && gene < b->bad_gene))) {
         b->bad_row = row;
         b->bad_gene = gene;
@@ -173,6 +175,11 @@ gmv_status gmv_row_buckets_finish(gmv_row_buckets *b)
 int64_t gmv_row_buckets_values(const gmv_row_buckets *buckets)
 {
     return buckets->values;
+}
+
+int64_t gmv_row_buckets_rounded(const gmv_row_buckets *buckets)
+{
+    return buckets->rounded;
 }
 
 int64_t gmv_row_buckets_bytes(const gmv_row_buckets *buckets)

@@ -28,6 +28,8 @@ gmv_status gmv_row_buckets_finish(gmv_row_buckets *buckets);
 
 /* Values that were put, and the bytes that they take on disk. */
 int64_t gmv_row_buckets_values(const gmv_row_buckets *buckets);
+/* Of these, those that are not as they were put (data.round). */
+int64_t gmv_row_buckets_rounded(const gmv_row_buckets *buckets);
 int64_t gmv_row_buckets_bytes(const gmv_row_buckets *buckets);
 
 /* The next block of a reader of the matrix, from matrix->by_rows. */

@@ -20,6 +20,7 @@ gmv_status gmv_row_store_open(gmv_row_store *store, const gmv_matrix *matrix, in
     bool columns = false, values = false, starts = !pointers;
     memset(store, 0, sizeof *store);
     store->column.fd = store->value.fd = store->pointer.fd = -1;
+    store->round = matrix->round;
     if (matrix->kind != GMV_MATRIX_CSR) {
         return GMV_OK;
     }
@@ -101,7 +102,7 @@ gmv_status gmv_row_reader_map(const gmv_row_source *source, int32_t **map)
     GMV_TRY(GMV_NEW(*map, m->stored_cols, "the map of genes"));
     for (int64_t j = 0; j < m->stored_cols; j++) {
         int32_t column = m->select == NULL ? (int32_t)j : m->select[j];
-        (*map)[j] = column < 0 || source->map == NULL ? column : source->map[column];
+        (*map)[j] = column < 0 ? -2 : source->map == NULL ? column : source->map[column];
     }
     return GMV_OK;
 }
@@ -138,6 +139,7 @@ void gmv_row_reader_fini(gmv_row_reader *reader)
     gmv_stored_cursor_fini(&reader->pointer);
     GMV_FREE(reader->columns);
     GMV_FREE(reader->counts);
+    GMV_FREE(reader->whole);
     GMV_FREE(reader->start);
 }
 
@@ -155,6 +157,67 @@ static bool make_room(gmv_row_reader *reader, int64_t n)
     return true;
 }
 
+static bool add_row(gmv_row_reader *reader, gmv_packer *packer, gmv_numbers column, gmv_numbers value, int64_t n)
+{
+    if (reader->in_order &&
+        gmv_packer_add_numbers(packer, reader->narrow, column, value, n, reader->cols, reader->map)) {
+        return true;
+    }
+    if (!make_room(reader, n)) {
+        return false;
+    }
+    reader->narrow->columns(column, n, reader->columns);
+    convert(value, n, reader->counts);
+    return gmv_packer_add_row(packer, reader->columns, reader->counts, n, reader->cols, reader->map);
+}
+
+#define ROUND(type)                                                                                                    \
+    do {                                                                                                               \
+        const type *from = value->at;                                                                                  \
+        type *to = (type *)(void *)reader->whole;                                                                      \
+        for (int64_t i = 0; i < n; i++) {                                                                              \
+            to[i] = (type)gmv_whole((double)from[i], reader->store->round);                                            \
+        }                                                                                                              \
+    } while (0)
+
+/* Takes reals that are nearly whole numbers as these. @return false: no memory */
+static bool round_values(gmv_row_reader *reader, gmv_numbers *value, int64_t n)
+{
+    if (n * value->size > reader->whole_bytes) {
+        GMV_FREE(reader->whole);
+        reader->whole_bytes = 0;
+        if (GMV_ROOM(reader->whole, n * value->size, "a row") != GMV_OK) {
+            return false;
+        }
+        reader->whole_bytes = n * value->size;
+    }
+    if (value->size == 4) {
+        ROUND(float);
+    } else {
+        ROUND(double);
+    }
+    value->at = reader->whole;
+    return true;
+}
+#undef ROUND
+
+static double real_number(gmv_numbers in, int64_t i)
+{
+    return in.size == 4 ? (double)((const float *)in.at)[i] : ((const double *)in.at)[i];
+}
+
+/* How many values of columns of the matrix were rounded. */
+static int64_t count_rounded(const gmv_row_reader *reader, gmv_numbers column, gmv_numbers stored, gmv_numbers whole,
+                             int64_t n)
+{
+    int64_t rounded = 0;
+    for (int64_t i = 0; i < n; i++) {
+        int64_t at = real_number(stored, i) != real_number(whole, i) ? whole_number(column, i) : -1;
+        rounded += at >= 0 && at < reader->cols && (reader->map == NULL || reader->map[at] > -2);
+    }
+    return rounded;
+}
+
 bool gmv_row_reader_add(gmv_row_reader *reader, gmv_packer *packer, int64_t at, int64_t n, int64_t end)
 {
     const gmv_stored *columns = &reader->store->column, *values = &reader->store->value;
@@ -166,16 +229,16 @@ bool gmv_row_reader_add(gmv_row_reader *reader, gmv_packer *packer, int64_t at, 
             return false;
         }
     }
-    if (reader->in_order &&
-        gmv_packer_add_numbers(packer, reader->narrow, column, value, n, reader->cols, reader->map)) {
-        return true;
-    }
-    if (!make_room(reader, n)) {
+    gmv_numbers stored = value;
+    bool rounds = reader->store->round > 0 && value.kind == GMV_NUMBER_FLOAT && n > 0;
+    if (rounds && !round_values(reader, &value, n)) {
         return false;
     }
-    reader->narrow->columns(column, n, reader->columns);
-    convert(value, n, reader->counts);
-    return gmv_packer_add_row(packer, reader->columns, reader->counts, n, reader->cols, reader->map);
+    if (!add_row(reader, packer, column, value, n)) {
+        return false;
+    }
+    packer->rounded += rounds ? count_rounded(reader, column, stored, value, n) : 0;
+    return true;
 }
 
 const int64_t *gmv_row_reader_pointers(gmv_row_reader *reader, int64_t first, int64_t n)

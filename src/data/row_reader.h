@@ -10,6 +10,7 @@ typedef struct gmv_row_store {
     gmv_stored column, value;
     gmv_stored pointer; /* only when it was asked for */
     bool is_open;       /* all of them */
+    double round;       /* as data.round */
 } gmv_row_store;
 
 /* For rows [first, end) of the matrix. Collective for a shared file; a store that is not open is no error.
@@ -30,11 +31,14 @@ typedef struct gmv_row_reader {
     int32_t *columns; /* [room] of a row that is not in order */
     uint32_t *counts;
     int64_t room;
+    unsigned char *whole; /* [whole_bytes] values of a row that were rounded */
+    int64_t whole_bytes;
     int64_t *start; /* [start_room] */
     int64_t start_room;
 } gmv_row_reader;
 
-/* From the columns as they are stored to genes in use, in one step: [stored columns], NULL when they are the same.
+/* From the columns as they are stored to genes in use, in one step: [stored columns], NULL when they are the same; -1
+ * where the gene is not in use, -2 where the column is none of the matrix.
  * Ownership: gmv_free. */
 gmv_status gmv_row_reader_map(const gmv_row_source *source, int32_t **map);
 

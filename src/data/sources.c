@@ -29,14 +29,15 @@ static void close_input(gmv_input_file **input)
 /* The file at `path`, with the matrix at a place, or the one that `wanted` names. Collective where there is a comm: then
  * the caller closes it also after an error, when all ranks know of it. Ownership: close_input. */
 static gmv_status open_input(gmv_input_file **input, const char *path, const gmv_comm *comm, const gmv_place *place,
-                             const char *wanted)
+                             const char *wanted, double round)
 {
     gmv_status status = GMV_NEW(*input, 1, "an input file");
     GMV_TRY(comm != NULL ? gmv_comm_agree(comm, status) : status);
     gmv_input_file *in = *input;
     GMV_GO(gmv_h5_open(&in->file, path, comm));
     GMV_GO(place != NULL ? gmv_matrix_open(&in->matrix, &in->file, place)
-                         : gmv_matrix_choose(&in->matrix, &in->file, wanted));
+                         : gmv_matrix_choose(&in->matrix, &in->file, wanted, round));
+    in->matrix.round = round;
     in->named = gmv_row_names_open(&in->cell, &in->matrix.obs) == GMV_OK;
     if (!in->named) {
         gmv_error_clear(); /* whoever needs the names says what is wrong with them */
@@ -75,6 +76,7 @@ static gmv_status look_at_matrix(survey *s, gmv_source *source, const gmv_input_
     source->rows = m->rows;
     source->cols = m->cols;
     source->nnz = m->nnz;
+    source->round = m->round;
     source->stamp = input->file.stamp;
     if (m->cols == 0 || (m->rows == 0 && s->files == 1)) {
         GMV_GO(GMV_FAIL(GMV_ERR_DATA, "%s: %s is empty (%" PRId64 " cells, %" PRId64 " genes)", input->file.path,
@@ -89,7 +91,7 @@ done:
 static gmv_status look_at_file(survey *s, gmv_source *source, const char *path)
 {
     gmv_input_file *input = NULL;
-    GMV_TRY(open_input(&input, path, NULL, NULL, s->request->matrix));
+    GMV_TRY(open_input(&input, path, NULL, NULL, s->request->matrix, s->request->round));
     gmv_status status = look_at_matrix(s, source, input);
     if (status == GMV_OK) {
         status = gmv_factors_add_levels(s->factors, input);
@@ -188,7 +190,7 @@ static gmv_status open_source(gmv_source *source, const gmv_comm *comm)
     if (source->input != NULL) {
         return GMV_OK;
     }
-    GMV_TRY(open_input(&source->input, source->path, comm, &source->place, NULL));
+    GMV_TRY(open_input(&source->input, source->path, comm, &source->place, NULL, source->round));
     source->input->matrix.by_rows = source->by_rows;
     source->by_rows = NULL;
     return gmv_h5_same_stamp(&source->input->file, &source->stamp);

@@ -2,6 +2,7 @@
 #include "checkpoint_files.h"
 #include "h5io.h"
 
+#include "../data/h5.h"
 #include "../data/h5_check.h"
 
 #include "gmvae/mem.h"
@@ -19,7 +20,7 @@ static gmv_status open_hdf5(const char *path, hid_t *file)
 {
     gmv_h5io_quiet();
     hid_t properties = H5Pcreate(H5P_FILE_ACCESS);
-    H5Pset_file_locking(properties, true, true);
+    gmv_h5_lock_if_possible(properties, path);
     *file = H5Fopen(path, H5F_ACC_RDONLY, properties);
     H5Pclose(properties);
     if (*file < 0) {

@@ -146,6 +146,7 @@ static hid_t small_cache(void)
 static gmv_status write_skeleton(const gmv_output *output, const gmv_cells *cells, const gmv_embedding *embedding)
 {
     hid_t access = small_cache();
+    gmv_h5_lock_if_possible(access, output->temporary);
     gmv_h5ad out = {H5Fcreate(output->temporary, H5F_ACC_TRUNC, H5P_DEFAULT, access), output->path};
     H5Pclose(access);
     if (out.id < 0) {

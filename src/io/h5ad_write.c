@@ -29,9 +29,9 @@ gmv_status gmv_h5ad_fail(const gmv_h5ad *out, const char *what)
         errno = reason;
         return gmv_file_unwritable(out->path);
     }
-    gmv_h5_last_error(words, sizeof words);
-    return GMV_FAIL(GMV_ERR_ENVIRONMENT, "%s: %s cannot be written (HDF5: %s); is the disk full?", out->path,
-                    gmv_shown(what).at, words);
+    gmv_h5_reason(words, sizeof words);
+    return GMV_FAIL(GMV_ERR_ENVIRONMENT, "%s: %s cannot be written%s; is the disk full?", out->path, gmv_shown(what).at,
+                    words);
 }
 
 static hid_t text_type(void)

@@ -161,7 +161,10 @@ gmv_status gmv_synth_file_create(gmv_synth_file *file, const gmv_output *output,
     *file = (gmv_synth_file){.out = {-1, output->path}, .model = model, .indices = -1, .data = -1};
     gmv_h5_prepare();
     GMV_TRY(reserve_names(file));
-    file->out.id = H5Fcreate(output->temporary, H5F_ACC_TRUNC, H5P_DEFAULT, H5P_DEFAULT);
+    hid_t access = H5Pcreate(H5P_FILE_ACCESS);
+    gmv_h5_lock_if_possible(access, output->temporary);
+    file->out.id = H5Fcreate(output->temporary, H5F_ACC_TRUNC, H5P_DEFAULT, access);
+    H5Pclose(access);
     if (file->out.id < 0) {
         return gmv_h5ad_fail(&file->out, "the file");
     }

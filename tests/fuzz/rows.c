@@ -106,7 +106,7 @@ static bool add_block(gmv_packer *packer, row_case *c)
     gmv_h5 file = {.path = names[0]};
     gmv_matrix matrix = {.file = &file, .name = "X", .rows = c->rows, .cols = c->cols, .stored_cols = c->cols};
     gmv_row_source source = {.matrix = &matrix, .gene = names, .map = c->mapped ? c->map : NULL};
-    gmv_block block = {0, c->rows, c->start, c->column, c->value};
+    gmv_block block = {.rows = c->rows, .start = c->start, .column = c->column, .value = c->value};
     return gmv_packer_add(packer, &source, &block) == GMV_OK;
 }
 

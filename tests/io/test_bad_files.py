@@ -1,13 +1,17 @@
 """Damaged and unsuitable files: one line that says where and what, the right exit code, and no rank left hanging."""
+import bz2
+import gzip
+import lzma
 import os
 import re
 import shutil
 import signal
 import struct
 import subprocess
+import sys
 import time
 
-from support import DATA, FormatTest, h5py, main, np, small_counts
+from support import DATA, FEW, FormatTest, h5py, main, np, small_counts
 
 
 class BadFiles(FormatTest):
@@ -59,6 +63,15 @@ class BadFiles(FormatTest):
         negative, fractional = (os.path.join(DATA, "as_found", name) for name in
                                 ("mini_mat_int_64_neg.anndata-v0.12.6.h5ad", "data_loader_pancreas_noninteger.h5ad"))
         self.fails_each([(["negative count"], negative), (["not a whole number"], fractional, "matrix=X")])
+
+    def test_counts_in_a_layer_of_another_name(self):
+        counts = small_counts()
+        path = self.make(counts=np.log1p(counts), layers={"raw_counts": counts, "scaled": counts / 2})
+        self.fails_each([([r"cells.h5ad: X has ", "but layers/raw_counts holds counts; set data.matrix: layers/raw_counts"], path),
+                         (["layers/scaled has ", "but layers/raw_counts holds counts"], path, "matrix=layers/scaled")])
+        self.same(self.load(path, "matrix=layers/raw_counts"), counts)
+        path = self.make("two.h5ad", counts=np.log1p(counts), layers={"a": counts, "b": counts})
+        self.fails(["but layers/a, layers/b hold counts; set data.matrix to one of them"], path, ranks=(1,))
 
     def test_no_matrix_holds_counts(self):
         counts = np.log1p(small_counts())
@@ -249,18 +262,68 @@ class BadFiles(FormatTest):
     # files that are none
 
     def test_truncated(self):
+        """An interrupted download: in the middle, and within the first block."""
         path = self.make(counts=small_counts(cells=500))
-        with open(path, "r+b") as f:
-            f.truncate(os.path.getsize(path) // 2)
-        self.fails(["cells.h5ad", "truncated"], path)
+        size, cases = os.path.getsize(path), []
+        for left, told in ((size // 2, size), (60, size), (30, 96)):
+            shutil.copy(path, self.path(f"cut{left}.h5ad"))
+            os.truncate(self.path(f"cut{left}.h5ad"), left)
+            cases.append(([f"cut{left}.h5ad: the file is cut short: {left} of {told} bytes", "an interrupted download or copy?"],
+                          self.path(f"cut{left}.h5ad")))
+        self.fails_each(cases)
+
+    def test_locks(self):
+        """A lock that somebody holds is refused, a file system without locks is not; a mark of an open file is another thing."""
+        path = self.make()
+        held = subprocess.Popen([sys.executable, "-c", "import h5py, sys; f = h5py.File(sys.argv[1], 'r+'); print(flush=True); "
+                                                       "sys.stdin.read()", path], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        held.stdout.readline()
+        words = ["cells.h5ad: another program has it open for writing", "HDF5_USE_FILE_LOCKING=FALSE"]
+        self.fails_each([(words, path)])
+        os.environ["HDF5_USE_FILE_LOCKING"] = "FALSE" # as the message says
+        self.addCleanup(os.environ.pop, "HDF5_USE_FILE_LOCKING", None)
+        self.same(self.load(path), small_counts())
+        del os.environ["HDF5_USE_FILE_LOCKING"]
+        held.communicate()
+        marked = self.path("marked.h5ad")
+        subprocess.run([sys.executable, "-c", "import h5py, os, sys; f = h5py.File(sys.argv[1], 'w', libver='latest'); f['a'] = 1; "
+                                              "f.flush(); os._exit(0)", marked], check=True)
+        self.fails(["marked.h5ad: marked as open for writing", "h5clear -s "], marked, ranks=(1,))
+
+    def test_file_system_without_locks(self):
+        """Everything works there that reads or writes: training, evaluation of its checkpoint, synthetic cells."""
+        with open(self.path("none.c"), "w") as out:
+            out.write("#include <errno.h>\nint flock(int f, int o) { (void)f; (void)o; errno = ENOLCK; return -1; }\n")
+        if shutil.which("cc") is None or FEW:
+            self.skipTest("no compiler, or a sanitizer that must be loaded first")
+        subprocess.run(["cc", "-shared", "-fPIC", "-o", self.path("none.so"), self.path("none.c")], check=True)
+        self.make()
+        os.environ["LD_PRELOAD"] = self.path("none.so")
+        self.addCleanup(os.environ.pop, "LD_PRELOAD")
+        data = ("data.train=cells.h5ad", "output.dir=run", "synth={path: s.h5ad, cells: 20, genes: 5, types: 2}")
+        for done in [self.run_trainings((command, *data))[0] for command in ("train", "eval", "synth")]:
+            self.assertEqual((done.returncode, done.stderr), (0, ""))
+        self.assertTrue(os.path.exists(self.path("run/embedding.h5ad")) and os.path.exists(self.path("s.h5ad")))
 
     def test_not_hdf5(self):
-        files = (("empty.h5ad", b"", "an empty file"), ("a.csv", b"a,b\n1,2\n", "not an HDF5 file"),
-                 ("b.h5ad", b"\x1f\x8b\x08\x00 zipped", "gunzip"))
+        rds, save = b"X\n\0\0\0\3\0\4\2\0\0\3\5\0\0\0\0\5UTF-8" + bytes(200), b"RDX3\nX\n\0\0\0\3"
+        with open(self.make("whole.h5ad"), "rb") as whole:
+            packed = gzip.compress(whole.read())
+        files = (("empty.h5ad", b"", "an empty file"), ("noise.h5ad", b"\1\2\3", "not an HDF5 file"),
+                 ("a.csv", b"a,b\n1,2\n", "not an HDF5 file but a table as text"),
+                 ("b.tsv.gz", gzip.compress(b"a\tb\n1\t2\n"), "sep='\\t')"),
+                 ("c.h5ad", b"\x1f\x8b\x08\x00 zipped", "gzip -dc c.h5ad"), ("d.h5ad.gz", packed, "gzip -dc d.h5ad.gz > cells.h5ad"),
+                 ("e.xz", lzma.compress(rds), "xz -dc e.xz"), ("f.rds", gzip.compress(rds), "an R object (Seurat"),
+                 ("g.rds", lzma.compress(rds), "readRDS('g.rds')"), ("h.RData", gzip.compress(save), "load('h.RData')"),
+                 ("i.rda", bz2.compress(save), "load('i.rda')"), ("j", rds, "zellkonverter::writeH5AD(x, 'cells.h5ad')"),
+                 ("k.h5ad", b"<!DOCTYPE html><html>", "a web page"), ("l.h5ad", b"version https://git-lfs.github.com/spec/v1\n", "git lfs pull"),
+                 ("matrix.mtx", b"%%MatrixMarket matrix coordinate", "scanpy.read_10x_mtx('.')"), ("m.zip", b"PK\3\4", "unzip"))
         for name, content, _ in files:
             with open(self.path(name), "wb") as out:
                 out.write(content)
-        self.fails_each([([name, word], name) for name, _, word in files])
+        seurat = self.create("n.h5seurat", lambda f: (f.create_group("assays"), f.create_dataset("cell.names", data=[1])))
+        self.fails_each([([name, word], name) for name, _, word in files] +
+                        [(["SeuratDisk::Convert('", "n.h5seurat', dest = 'h5ad')"], seurat)], ranks=(1,))
 
     def damaged_heap(self, size, name="heap", links=True):
         """The first text in the file says that it has so many bytes; and the root group has lost its links."""
@@ -298,8 +361,11 @@ class BadFiles(FormatTest):
         self.fails(["heap8000000000000000.h5ad"], "check=60", good[0], good[1], crash, good[2], cut, ranks=(1, 3, 4))
 
     def test_directory(self):
-        os.mkdir(self.path("store.zarr"))
-        self.fails(["store.zarr: a directory", "read_zarr"], "store.zarr")
+        for name, file in (("store.zarr", ".zgroup"), ("many", "a.h5ad"), ("mtx", "matrix.mtx.gz")):
+            os.mkdir(self.path(name))
+            open(self.path(f"{name}/{file}"), "w").close()
+        self.fails_each([(["store.zarr: a directory", "read_zarr"], "store.zarr"), (["many: a folder; name its files: many/*.h5ad"], "many"),
+                         (["many/: a folder; name its files: many/*.h5ad"], "many/"), (["read_10x_mtx('mtx')"], "mtx")], ranks=(1,))
 
     def test_no_regular_file(self):
         """Opening a FIFO for reading would wait for a writer; a device has no end."""

@@ -3,7 +3,7 @@
  *
  *   load_cells [OPTION=VALUE ...] PATH ... [-- [OPTION=VALUE ...] PATH ... ]...
  * Requests behind "--" are served by the same processes, whatever became of those before; all must end alike.
- * Options: matrix, batch and gene_column (comma-separated), label, n_top, flavor, genes_file, known_from (a file whose
+ * Options: matrix, round, batch and gene_column (comma-separated), label, n_top, flavor, genes_file, known_from (a file whose
  * genes and levels must be matched, as from a checkpoint), driver (auto, mpio, posix), shards, held_out, check (seconds),
  * embed (a path to write), gaps (of cells there), residence (auto, host, stream), window, memory, cache (auto, all, none),
  * cache_dir, usage (1: prints the memory that rank 0 had at most, and what it read). With batch_size (and epoch,
@@ -40,6 +40,8 @@ static void set_option(options *o, const char *name, char *value)
 {
     if (strcmp(name, "matrix") == 0) {
         o->request.matrix = value;
+    } else if (strcmp(name, "round") == 0) {
+        o->request.round = atof(value);
     } else if (strcmp(name, "batch") == 0) {
         for (char *rest = value, *key = strtok_r(value, ",", &rest); key != NULL; key = strtok_r(NULL, ",", &rest)) {
             o->key[o->batch.n++] = key;
