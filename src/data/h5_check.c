@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <malloc.h>
 #include <poll.h>
 #include <signal.h>
 #include <spawn.h>
@@ -51,6 +52,16 @@ static void limit_cpu(long seconds)
     setrlimit(RLIMIT_CPU, &(struct rlimit){most, RLIM_INFINITY});
 }
 
+/* What HDF5 reads behind the end of its memory should end this process rather than find something there: little is kept
+ * behind the last block, pieces of a page and more are mapped apart, and what is free does not look like what was there. */
+static void harden_memory(void)
+{
+    mallopt(M_TOP_PAD, 0);
+    mallopt(M_TRIM_THRESHOLD, 0);
+    mallopt(M_MMAP_THRESHOLD, 4096);
+    mallopt(M_PERTURB, 0xA5);
+}
+
 static void limit_rest(void)
 {
     prctl(PR_SET_PDEATHSIG, SIGKILL);
@@ -88,6 +99,7 @@ void gmv_checker_main(int argc, char **argv, gmv_checkpoint_reader *reader)
         return;
     }
     limit_rest();
+    harden_memory();
     say(""); /* started */
     while (getdelim(&path, &room, '\0', stdin) > 0) {
         limit_cpu(strtol(argv[2], NULL, 10));
@@ -96,6 +108,7 @@ void gmv_checker_main(int argc, char **argv, gmv_checkpoint_reader *reader)
         } else {
             check_checkpoint(reader, path, work == checkpoints);
         }
+        malloc_trim(0);
         say("");
     }
     _exit(0);
@@ -193,6 +206,8 @@ static void take_end(checker *c, char *text, size_t size)
     c->pid = -1;
     if (ended > 0 && WIFSIGNALED(status)) {
         snprintf(text, size, "%s", strsignal(WTERMSIG(status)));
+    } else if (ended > 0 && WIFEXITED(status) && WEXITSTATUS(status) == GMV_WALK_NO_MEMORY) {
+        snprintf(text, size, "wants memory that no file needs");
     } else {
         snprintf(text, size, "exit status %d", ended > 0 && WIFEXITED(status) ? WEXITSTATUS(status) : -1);
     }

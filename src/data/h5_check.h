@@ -17,6 +17,9 @@
  * cannot be started. */
 gmv_status gmv_h5_check(char *const *path, int n, double seconds);
 
+/* Exit status of the process when HDF5 asks for memory that no structure needs. */
+enum { GMV_WALK_NO_MEMORY = 4 };
+
 /* Has a checkpoint read by the process, which does what this one will do with it afterwards; without one, reads it here.
  * @param[in]  whole  all of it, or the step alone
  * @param[out] step   optimiser steps done

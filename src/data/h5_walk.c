@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 enum {
     most_depth = 32,        /* of groups */
@@ -29,6 +30,35 @@ typedef struct walk {
     int64_t seen_n, seen_room;
     int depth;
 } walk;
+
+/* ---- memory ---- */
+
+static herr_t take_no_space(unsigned n, const H5E_error2_t *error, void *none)
+{
+    (void)n;
+    bool *found = none;
+    *found = *found || error->min_num == H5E_NOSPACE || error->min_num == H5E_CANTALLOC;
+    return 0;
+}
+
+/* A damaged size may be refused here for want of memory alone: where the run gets so much, HDF5 goes on to copy what is not
+ * there. Called whenever HDF5 reports an error. */
+static herr_t end_without_memory(hid_t stack, void *unused)
+{
+    bool found = false;
+    (void)unused;
+    H5Ewalk2(stack, H5E_WALK_UPWARD, take_no_space, &found);
+    if (found) {
+        _exit(GMV_WALK_NO_MEMORY);
+    }
+    return 0;
+}
+
+/* Of numbers even an honest chunk may be too large for this process. */
+static void watch_memory(bool on)
+{
+    H5Eset_auto2(H5E_DEFAULT, on ? end_without_memory : NULL, NULL);
+}
 
 /* ---- attributes ---- */
 
@@ -131,6 +161,7 @@ static void read_box(const walk *w, hid_t dataset, hid_t type, int ndims, const 
 {
     double *value = NULL;
     int64_t n = count[0] * (ndims == 2 ? count[1] : 1);
+    watch_memory(false);
     if (GMV_NEW(value, n, "values") == GMV_OK) {
         gmv_h5_read_f64(&w->file, dataset, ndims, first, count, value);
         if (H5Tget_class(type) == H5T_INTEGER && first[0] == 0) {
@@ -138,6 +169,7 @@ static void read_box(const walk *w, hid_t dataset, hid_t type, int ndims, const 
             gmv_h5_read(&w->file, dataset, ndims, first, count, H5T_NATIVE_INT32, value);
         }
     }
+    watch_memory(true);
     GMV_FREE(value);
 }
 
@@ -340,13 +372,18 @@ static void open_all(walk *w)
 void gmv_h5_walk(const char *path, void (*at)(const char *object))
 {
     walk w = {.at = at};
+    gmv_h5_prepare();
+    H5set_free_list_limits(0, 0, 0, 0, 0, 0); /* what HDF5 reads of memory that it has given back should be seen */
     at("its header");
     if (gmv_h5_open(&w.file, path, NULL) == GMV_OK) {
         at("/");
+        watch_memory(true);
         open_all(&w);
         at("/");
         look_at_object(&w, "");
         gmv_h5_close(&w.file);
+    } else {
+        end_without_memory(H5E_DEFAULT, NULL);
     }
     GMV_FREE(w.seen);
     gmv_error_clear();
