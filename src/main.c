@@ -64,6 +64,7 @@ static gmv_status prepare(gmv_run *run, const gmv_cli *cli)
     } else {
         GMV_TRY(gmv_config_parse(&run->config, "defaults", "", 0, cli->overrides, cli->override));
     }
+    GMV_TRY(gmv_config_expand_paths(&run->config));
     gmv_status status = cli->command->needs_config ? gmv_config_check(&run->config) : GMV_OK;
     if (status == GMV_OK && cli->command->trains && run->config.data_train.n == 0) {
         status = GMV_FAIL(GMV_ERR_CONFIG, "data.train is empty; name the files to train on, such as "
@@ -99,6 +100,9 @@ static gmv_status run_ranks(const gmv_cli *cli, gmv_status status, launch launch
     status = gmv_comm_agree(&run.comm, status);
     if (status == GMV_OK) {
         status = cli->command->run(&run);
+        if (status == GMV_OK && (cli->command->reports || cli->dry_run)) {
+            status = gmv_output_check();
+        }
         if (status != GMV_OK && run.comm.rank != 0) {
             char message[2048];
             snprintf(message, sizeof message, "[rank %d] %.2000s", run.comm.rank, gmv_error_message());

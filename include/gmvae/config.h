@@ -76,6 +76,10 @@ gmv_status gmv_config_parse(gmv_config *config, const char *name, const char *te
  * Ownership: caller frees *text with gmv_free. Errors: GMV_ERR_CONFIG when it cannot be read. */
 gmv_status gmv_config_read_file(const char *file, char **text, int64_t *length);
 
+/* Replaces a leading ~ and $NAME or ${NAME} in all keys that are paths, by this rank's environment. Errors:
+ * GMV_ERR_CONFIG for a variable that is not set. */
+gmv_status gmv_config_expand_paths(gmv_config *config);
+
 /* Checks what single bounds cannot: keys that contradict each other, files missing for training. */
 gmv_status gmv_config_check(const gmv_config *config);
 

@@ -16,7 +16,10 @@ typedef enum gmv_status {
 extern "C" {
 #endif
 
-/* Records the message of an error and returns `code`. The first message since the last
+/* Replaces control characters, line breaks and escapes among them, by question marks, in place. */
+void gmv_make_printable(char *text);
+
+/* Records the message of an error, made printable, and returns `code`. The first message since the last
  * gmv_error_clear wins, so that a failing clean-up cannot hide the cause. Thread-safe.
  * @param[in] file,line  source position of the origin, shown only for internal errors
  */

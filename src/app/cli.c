@@ -1,8 +1,8 @@
 #include "cli.h"
 
+#include "gmvae/log.h"
 #include "gmvae/mem.h"
 
-#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -34,11 +34,13 @@ static const gmv_command commands[] = {
      .operands = "FILE [KEY=VALUE ...]",
      .help = "what is in an input file or a checkpoint",
      .run = gmv_cmd_inspect,
-     .takes_file = true},
+     .takes_file = true,
+     .reports = true},
     {.name = "doctor",
      .operands = "[CONFIG.yaml]",
      .help = "what this machine and this allocation offer",
-     .run = gmv_cmd_doctor},
+     .run = gmv_cmd_doctor,
+     .reports = true},
 };
 enum { command_count = sizeof commands / sizeof commands[0] };
 
@@ -251,9 +253,5 @@ gmv_status gmv_cli_print(const gmv_cli *cli)
     } else {
         GMV_TRY(print_config(cli));
     }
-    /* a reader that left early (| head) is no error */
-    if (fflush(stdout) != 0 && errno != EPIPE) {
-        return GMV_FAIL(GMV_ERR_ENVIRONMENT, "cannot write to standard output: %s", strerror(errno));
-    }
-    return GMV_OK;
+    return gmv_output_check();
 }

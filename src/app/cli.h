@@ -11,6 +11,7 @@ typedef struct gmv_command {
     bool needs_config; /* a config file must be named */
     bool trains;       /* data.train must name files */
     bool plans;        /* knows --dry-run */
+    bool reports;      /* what it prints is its result */
     bool takes_file;   /* its operand is a data file, not a config */
 } gmv_command;
 

@@ -18,6 +18,9 @@ static const char intro[] =
     "  the file. A value that starts with `*` or `@` is taken as text, so that globs need no YAML quotes.\n"
     "- A list of one element may be written without brackets.\n"
     "- Relative paths are relative to the folder the program is started in. Globs are `*`, `?` and `[...]`.\n"
+    "  A leading `~` and `$NAME` or `${NAME}` are replaced by the home folder and by variables of the environment in "
+    "all\n"
+    "  keys that are paths; one that is not set is an error. `${NAME}` within `[...]` or `{...}` must be quoted.\n"
     "- In the file a text that starts with `*` or `@` must be quoted: `\"*.h5ad\"`, `[donor, \"@file\"]`.\n"
     "- The file is UTF-8, at most 1 MiB, one document, without anchors, aliases and tags.\n";
 

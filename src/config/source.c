@@ -4,17 +4,6 @@
 #include <stdarg.h>
 #include <string.h>
 
-/* A value may hold what its escapes asked for; a terminal must not see it. */
-static void make_printable(char *text)
-{
-    for (unsigned char *c = (unsigned char *)text; *c != '\0'; c++) {
-        bool c1_control = c[0] == 0xc2 && c[1] >= 0x80 && c[1] < 0xa0;
-        if (*c < 0x20 || *c == 0x7f || c1_control) {
-            *c = '?';
-        }
-    }
-}
-
 gmv_status gmv_source_fail(const gmv_source *source, int line, int column, const char *format, ...)
 {
     char text[1024];
@@ -30,8 +19,6 @@ gmv_status gmv_source_fail(const gmv_source *source, int line, int column, const
     } else {
         snprintf(where, sizeof where, "%.700s", source->name);
     }
-    make_printable(where);
-    make_printable(text);
     return GMV_FAIL(GMV_ERR_CONFIG, "%s: %s", where, text);
 }
 

@@ -1,5 +1,7 @@
 #include "gmvae/log.h"
 
+#include <errno.h>
+#include <poll.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -41,6 +43,43 @@ static void close_progress_line(void)
     }
 }
 
+/* One line of any length, made printable. */
+static void print_text(FILE *out, const char *format, va_list args)
+{
+    char fixed[1024], *text = fixed;
+    va_list again;
+    va_copy(again, args);
+    int length = vsnprintf(fixed, sizeof fixed, format, args);
+    if (length >= (int)sizeof fixed) {
+        text = malloc((size_t)length + 1);
+        if (text != NULL) {
+            vsnprintf(text, (size_t)length + 1, format, again);
+        }
+    }
+    va_end(again);
+    text = text != NULL ? text : fixed;
+    gmv_make_printable(text);
+    fputs(text, out);
+    if (text != fixed) {
+        free(text);
+    }
+}
+
+gmv_status gmv_output_check(void)
+{
+    struct pollfd out = {.fd = STDOUT_FILENO, .events = POLLOUT};
+    bool failed = fflush(stdout) != 0;
+    int reason = errno;
+    if (!failed && ferror(stdout) == 0) {
+        return GMV_OK;
+    }
+    if (poll(&out, 1, 0) > 0 && (out.revents & POLLERR) != 0) { /* a reader that left early (| head) is no error */
+        return GMV_OK;
+    }
+    return GMV_FAIL(GMV_ERR_ENVIRONMENT, "cannot write to standard output%s%s; is the disk full?", failed ? ": " : "",
+                    failed ? strerror(reason) : "");
+}
+
 void gmv_log(const char *format, ...)
 {
     if (!speaking) {
@@ -49,7 +88,7 @@ void gmv_log(const char *format, ...)
     close_progress_line();
     va_list args;
     va_start(args, format);
-    vfprintf(stdout, format, args);
+    print_text(stdout, format, args);
     va_end(args);
     fputs("\n", stdout);
     fflush(stdout);
@@ -65,7 +104,7 @@ void gmv_warn(const char *format, ...)
     va_list args;
     va_start(args, format);
     fputs("gmvae_dist: warning: ", stderr);
-    vfprintf(stderr, format, args);
+    print_text(stderr, format, args);
     va_end(args);
     fputs("\n", stderr);
 }
@@ -80,7 +119,7 @@ void gmv_log_progress(bool milestone, const char *format, ...)
     }
     va_list args;
     va_start(args, format);
-    vfprintf(stdout, format, args);
+    print_text(stdout, format, args);
     va_end(args);
     if (!on_terminal || milestone) {
         fputs("\n", stdout);

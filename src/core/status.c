@@ -2,10 +2,22 @@
 
 #include <pthread.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stdio.h>
 
 static pthread_mutex_t message_lock = PTHREAD_MUTEX_INITIALIZER;
 static char message[2048];
+
+void gmv_make_printable(char *text)
+{
+    for (unsigned char *c = (unsigned char *)text; *c != '\0'; c++) {
+        bool c1_control = c[0] == 0xc2 && c[1] >= 0x80 && c[1] < 0xa0;
+        if (*c < 0x20 || *c == 0x7f || c1_control) {
+            c[c1_control ? 1 : 0] = '?'; /* the second byte alone is a control character to some terminals */
+            *c = '?';
+        }
+    }
+}
 
 gmv_status gmv_fail_at(const char *file, int line, gmv_status code, const char *format, ...)
 {
@@ -18,6 +30,7 @@ gmv_status gmv_fail_at(const char *file, int line, gmv_status code, const char *
         if (code == GMV_ERR_INTERNAL && used >= 0 && (size_t)used < sizeof message) {
             snprintf(message + used, sizeof message - (size_t)used, " (%s:%d)", file, line);
         }
+        gmv_make_printable(message);
     }
     pthread_mutex_unlock(&message_lock);
     return code;
@@ -32,6 +45,7 @@ void gmv_error_set(const char *text)
 {
     pthread_mutex_lock(&message_lock);
     snprintf(message, sizeof message, "%s", text);
+    gmv_make_printable(message);
     pthread_mutex_unlock(&message_lock);
 }
 

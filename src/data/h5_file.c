@@ -20,13 +20,11 @@
 gmv_shown_text gmv_shown(const char *name)
 {
     gmv_shown_text shown;
-    size_t n = 0;
-    for (; name[n] != '\0' && n + 1 < sizeof shown.at; n++) {
-        unsigned char c = (unsigned char)name[n];
-        shown.at[n] = c < 0x20 || c == 0x7F ? '?' : name[n];
-    }
+    size_t length = strlen(name), n = length < sizeof shown.at ? length : sizeof shown.at - 1;
+    memcpy(shown.at, name, n);
     shown.at[n] = '\0';
-    if (name[n] != '\0') {
+    gmv_make_printable(shown.at);
+    if (length > n) {
         memcpy(shown.at + n - 3, "...", 3);
     }
     return shown;
@@ -379,14 +377,14 @@ void gmv_texts_free(gmv_texts *texts)
 void gmv_names_hint(const gmv_texts *names, const char *wanted, char *text, size_t size)
 {
     enum { most = 12 };
-    size_t used = (size_t)snprintf(text, size, "there %s", names->n == 0 ? "are none" : "are ");
+    size_t used = (size_t)snprintf(text, size, "there are %s", names->n == 0 ? "none" : "");
     for (int i = 0; i < names->n && i < most && used < size; i++) {
         used += (size_t)snprintf(text + used, size - used, "%s%s", i > 0 ? ", " : "", gmv_shown(names->at[i]).at);
     }
     if (names->n > most && used < size) {
         used += (size_t)snprintf(text + used, size - used, " and %d more", names->n - most);
     }
-    const char *nearest = gmv_nearest(wanted, names->n, (const char *const *)names->at);
+    const char *nearest = names->n == 1 ? NULL : gmv_nearest(wanted, names->n, (const char *const *)names->at);
     if (nearest != NULL && used < size) {
         snprintf(text + used, size - used, "; did you mean '%s'?", gmv_shown(nearest).at);
     }

@@ -362,12 +362,18 @@ gmv_status gmv_inspect(const char *path, bool json, const gmv_config *config)
     } else if (status == GMV_OK) {
         status = look_at_file(&found, &file);
         if (status == GMV_OK) {
+            status = gmv_inspect_as_training(&found, &file, config);
+        }
+        if (status == GMV_OK) {
             status = gmv_h5_unchanged(&file);
         }
         if (status == GMV_OK && json) {
             gmv_inspect_print_json(&found, stdout);
         } else if (status == GMV_OK) {
             gmv_inspect_print_text(&found, stdout);
+        }
+        if (status == GMV_OK && found.refused) {
+            status = GMV_FAIL(GMV_ERR_DATA, "%s (train would refuse the file)", found.problem);
         }
     }
     free_found(&found);

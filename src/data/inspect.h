@@ -58,6 +58,8 @@ typedef struct gmv_inspected {
     gmv_inspect_column *column;
     gmv_inspect_statistics statistics; /* of the main matrix, when it holds counts */
     gmv_texts obsm;
+    char problem[2048]; /* why train would not take the file, "" when it would */
+    bool refused;       /* it is the file's fault, not that of a setting */
 } gmv_inspected;
 
 /* One pass over the rows of a matrix, in blocks, up to the first value that is no count. Of counts it fills in their
@@ -69,11 +71,18 @@ void gmv_inspect_statistics_fini(gmv_inspect_statistics *found);
 void gmv_inspect_print_statistics_text(const gmv_inspect_statistics *found, FILE *out);
 void gmv_inspect_print_statistics_json(const gmv_inspect_statistics *found, FILE *out);
 
+/* Fills in `problem`: what train would say under these settings of data. Reads all values of the matrix unless they
+ * were read for the statistics. */
+gmv_status gmv_inspect_as_training(gmv_inspected *found, const gmv_h5 *file, const gmv_config *config);
+
 void gmv_inspect_print_text(const gmv_inspected *found, FILE *out);
 void gmv_inspect_print_json(const gmv_inspected *found, FILE *out);
 
 /* A checkpoint of ours. */
 gmv_status gmv_inspect_checkpoint(const gmv_h5 *file, bool json, FILE *out);
+
+/* A path without control characters. */
+void gmv_print_path(const char *path, FILE *out);
 
 /* A JSON string, quoted and escaped. */
 void gmv_print_json_text(FILE *out, const char *text);

@@ -135,7 +135,8 @@ static void print_json(const checkpoint *c, FILE *out)
 
 static void print_text(const checkpoint *c, FILE *out)
 {
-    fprintf(out, "%s: gmvae_dist checkpoint", c->file->path);
+    gmv_print_path(c->file->path, out);
+    fputs(": gmvae_dist checkpoint", out);
     for (int i = 0; i < counters; i++) {
         if (c->known[i]) {
             fprintf(out, ", %s %" PRId64, counter[i], c->value[i]);

@@ -23,6 +23,14 @@ void gmv_print_json_text(FILE *out, const char *text)
     fputc('"', out);
 }
 
+void gmv_print_path(const char *path, FILE *out)
+{
+    char shown[4200];
+    snprintf(shown, sizeof shown, "%s", path);
+    gmv_make_printable(shown);
+    fputs(shown, out);
+}
+
 /* Share of zeros; with nothing to divide by there are none. */
 static double zeros_of(const gmv_inspect_matrix *m)
 {
@@ -116,7 +124,12 @@ void gmv_inspect_print_json(const gmv_inspected *found, FILE *out)
         fputs(i > 0 ? ", " : "", out);
         gmv_print_json_text(out, found->obsm.at[i]);
     }
-    fputs("]", out);
+    fputs("], \"problem\": ", out);
+    if (found->problem[0] == '\0') {
+        fputs("null", out);
+    } else {
+        gmv_print_json_text(out, found->problem);
+    }
     gmv_inspect_print_statistics_json(&found->statistics, out);
     fputs("}\n", out);
 }
@@ -154,7 +167,8 @@ static void print_column_text(const gmv_inspect_column *column, FILE *out)
 
 void gmv_inspect_print_text(const gmv_inspected *found, FILE *out)
 {
-    fprintf(out, "%s: %s (%s)\n", found->path, found->format, found->encoding);
+    gmv_print_path(found->path, out);
+    fprintf(out, ": %s (%s)\n", found->format, found->encoding);
     fprintf(out, "cells %" PRId64 ", genes %" PRId64 "\n", found->cells, found->genes);
     if (found->main >= 0) {
         const gmv_inspect_matrix *m = &found->matrix[found->main];
@@ -183,5 +197,8 @@ void gmv_inspect_print_text(const gmv_inspected *found, FILE *out)
             fprintf(out, "%s %s", i > 0 ? "," : "", gmv_shown(found->obsm.at[i]).at);
         }
         fputc('\n', out);
+    }
+    if (found->problem[0] != '\0' && !found->refused) { /* else it is an error */
+        fprintf(out, "train needs a setting: %s\n", found->problem);
     }
 }

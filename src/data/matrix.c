@@ -210,9 +210,7 @@ gmv_status gmv_matrix_open(gmv_matrix *matrix, const gmv_h5 *file, const gmv_pla
     matrix->place = *place;
     matrix->data = matrix->indices = matrix->indptr = -1;
     memcpy(matrix->name, place->name, sizeof matrix->name);
-    for (char *c = matrix->name; *c != '\0'; c++) { /* it may come from the file, and is printed */
-        *c = (unsigned char)*c < 0x20 || *c == 0x7F ? '?' : *c;
-    }
+    gmv_make_printable(matrix->name); /* it may come from the file */
     gmv_status status = GMV_OK;
     GMV_GO(gmv_table_open(&matrix->obs, file, place->obs));
     GMV_GO(gmv_table_open(&matrix->var, file, place->var));

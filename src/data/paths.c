@@ -13,13 +13,21 @@ static int compare_paths(const void *a, const void *b)
     return strcmp(*(char *const *)a, *(char *const *)b);
 }
 
+/* Ranks are sent paths line by line. */
+static gmv_status add(gmv_names *found, const char *path, bool *is_new)
+{
+    return strchr(path, '\n') != NULL
+               ? GMV_FAIL(GMV_ERR_CONFIG, "%s: a line break in the name of a file; give it another name", path)
+               : gmv_names_add(found, path, NULL, is_new);
+}
+
 /* Adds what one pattern stands for, in byte order of the names: glob's own order depends on the locale. */
 static gmv_status expand_one(gmv_names *found, const char *pattern)
 {
     struct stat info;
     bool is_new = true;
     if (stat(pattern, &info) == 0 || strpbrk(pattern, "*?[") == NULL) {
-        GMV_TRY(gmv_names_add(found, pattern, NULL, &is_new));
+        GMV_TRY(add(found, pattern, &is_new));
     } else {
         glob_t matches;
         int result = glob(pattern, GLOB_NOSORT, NULL, &matches);
@@ -30,7 +38,7 @@ static gmv_status expand_one(gmv_names *found, const char *pattern)
         gmv_status status = GMV_OK;
         for (size_t i = 0; i < matches.gl_pathc && status == GMV_OK; i++) {
             bool added = true;
-            status = gmv_names_add(found, matches.gl_pathv[i], NULL, &added);
+            status = add(found, matches.gl_pathv[i], &added);
             is_new = is_new && added;
         }
         globfree(&matches);

@@ -108,6 +108,38 @@ class Cli(unittest.TestCase):
         done = self.run_command(["bash", "-c", '"$0" --help > /dev/full', PROGRAM])
         self.assertEqual(done.returncode, 5)
         self.assertIn("cannot write to standard output", done.stderr)
+        for words in ("doctor", "synth --dry-run"):
+            done = self.run_command(["bash", "-c", f'"$0" {words} > /dev/full', PROGRAM])
+            self.assertEqual(done.returncode, 5, words)
+            self.assertEqual(done.stderr.count("\n"), 1, done.stderr)
+        done = self.run_command(["bash", "-c", 'set -o pipefail; "$0" doctor | true', PROGRAM])
+        self.assertEqual((done.returncode, done.stderr), (0, ""))
+
+    # paths, and what a terminal must not see
+
+    def test_home_and_variables_in_paths(self):
+        self.write("c.yaml", "data: {train: ~/a.h5ad}\n")
+        home = {"HOME": self.folder, "AT": "deep"}
+        gone = "No such file or directory; check the path"
+        self.fails(f"{self.folder}/a.h5ad: {gone}", "c.yaml", code=3, env=home)
+        self.fails(f"x/deep/deep.h5ad: {gone}", "c.yaml", "data.train=x/$AT/${AT}.h5ad", code=3, env=home)
+        self.fails('data.train: "x/$NOPE" has the variable NOPE, which is not set; set it, or write the path', "c.yaml",
+                   "data.train=x/$NOPE", env=home)
+        self.fails('output.dir: "$NOPE/x" has the variable NOPE, which is not set; set it, or write the path', "c.yaml",
+                   "output.dir=$NOPE/x", env=home)
+        self.fails(f"a$.h5ad: {gone}", "c.yaml", "data.train=a$.h5ad", code=3, env=home)
+        self.assertIn("train: [\"~/a.h5ad\"]\n", self.prints("--print-config", "c.yaml", env=home))
+
+    def test_escapes_from_the_config_are_not_printed(self):
+        """Of messages in one line, of warnings, and of what is logged."""
+        self.write("c.yaml", 'data: {train: "a\\x1b\\x1b31m\\nb.h5ad"}\n')
+        self.fails("a??31m?b.h5ad: a line break in the name of a file; give it another name", "c.yaml")
+        self.write("d.yaml", 'data: {train: a, batch_keys: ["x\\x9b1\\ny", "x\\x9b1\\ny"]}\n')
+        self.fails('d.yaml: "x??1?y" is in data.batch_keys twice; keep one', "d.yaml")
+        self.write("e.yaml", 'synth: {path: "a\\x1b\\rb.h5ad"}\n')
+        text = self.prints("synth", "--dry-run", "e.yaml")
+        self.assertIn("a??b.h5ad", text)
+        self.assertFalse(set("\x1b\r") & set(text))
 
     # mistakes
 

@@ -1,6 +1,7 @@
 """Damaged and unsuitable files: one line that says where and what, the right exit code, and no rank left hanging."""
 import bz2
 import gzip
+import json
 import lzma
 import os
 import re
@@ -11,7 +12,7 @@ import subprocess
 import sys
 import time
 
-from support import DATA, FEW, FormatTest, h5py, main, np, small_counts
+from support import DATA, FEW, FormatTest, anndata, h5py, main, np, small_counts
 
 
 class BadFiles(FormatTest):
@@ -352,6 +353,52 @@ class BadFiles(FormatTest):
             self.assertEqual((done.returncode, done.stdout, done.stderr.count("\n")), (3, "", 1), done.stderr)
             self.assertIn(word, done.stderr)
 
+    def test_attribute_larger_than_its_object(self):
+        """HDF5 1.10 copies as many bytes as the type of an attribute declares, where it gets the memory: the process that
+        looks first gets less than the run."""
+        import pandas
+        path = self.path("cells.h5ad")
+        data = anndata.AnnData(small_counts(), obs=pandas.DataFrame({"b": pandas.Categorical(["x", "y"] * 20)}))
+        data.write_h5ad(path)
+        with open(path, "r+b") as f:
+            at = f.read().index(b"ordered\0") + 20 # the size of the numbers behind an enum
+            f.seek(at)
+            f.write(struct.pack("<I", 0x7F000001))
+        old = re.search(r"HDF5 +1\.10\.", self.run_program("--version").stdout)
+        self.fails_each([([os.path.basename(path), "HDF5 crashes on" if old else "cannot be read"], path,
+                          "batch=b", "check=60")], ranks=(1,))
+        done = self.run_program("inspect", path)
+        self.assertEqual((done.returncode, done.stderr.count("\n")), (3, 1), done.stderr)
+
+    def test_inspect_says_what_training_would(self):
+        """A file that inspect can describe, and train would refuse: for its values, for names, for pointers; and one that
+        takes a setting."""
+        logged = self.make("logged.h5ad", counts=np.log1p(small_counts()))
+        names, order = self.make("names.h5ad"), self.make("order.h5ad")
+        with h5py.File(names, "r+") as f:
+            f["var/_index"][3] = "gene4" # repeated names are none
+            del f["var/_index"]
+        with h5py.File(order, "r+") as f:
+            f["X/indices"][1] = f["X/indices"][0]
+        layer = self.make("layer.h5ad", counts=np.log1p(small_counts()), layers={"raw_counts": small_counts()})
+        for path, word, auto in ((logged, "is not a whole number", None), (order, "is repeated", "X"), (layer, "set data.matrix: layers/raw_counts", None)):
+            text, report = self.run_program("inspect", path), self.run_program("inspect", path, "--json")
+            seen = json.loads(report.stdout)
+            self.assertEqual((text.returncode, report.returncode, seen["auto"]), (3, 3, auto))
+            self.assertIn(word, seen["problem"])
+            self.assertRegex(text.stderr, r"error: .*\(train would refuse the file\)\n$")
+            self.assertIn("cells 40, genes 12", text.stdout)
+        self.assertEqual(self.run_program("inspect", names).returncode, 3)
+        self.assertIsNone(self.inspect(self.make())["problem"])
+        done = self.run_program("inspect", layer, "data.matrix=layers/raw_counts")
+        self.assertEqual((done.returncode, done.stderr), (0, ""))
+        with open("/dev/full", "w") as full:
+            for words in ((), ("--json",)):
+                done = subprocess.run([self.program(), "inspect", self.path("layer.h5ad"), "data.matrix=layers/raw_counts", *words],
+                                      env=self.environment(), stdout=full, stderr=subprocess.PIPE, text=True)
+                self.assertEqual(done.returncode, 5)
+                self.assertIn("cannot write to standard output", done.stderr)
+
     def test_first_of_several_damaged_files(self):
         """Whatever the number of ranks that they are divided among."""
         good = [self.make(f"good{i}.h5ad") for i in range(3)]
@@ -466,8 +513,11 @@ class BadFiles(FormatTest):
     # covariates
 
     def test_missing_column(self):
-        self.broken(["no column 'bach'", "there are batch", "did you mean 'batch'?"], lambda f: None, "batch=bach", code=2,
-                    obs={"batch": ["x"] * 40})
+        """A suggestion does not repeat a list of one."""
+        self.broken(["no column 'bach'", "there are batch, n; did you mean 'batch'?"], lambda f: None, "batch=bach", code=2,
+                    obs={"batch": ["x"] * 40, "n": ["y"] * 40})
+        done = self.run_load((self.make(obs={"batch": ["x"] * 40}), "batch=bach"))
+        self.assertTrue(done.stderr.endswith("(data.batch_keys); there are batch\n"), done.stderr)
 
     def test_float_column(self):
         self.broken(["obs/f holds floats"], lambda f: None, "batch=f", obs={"f": np.arange(40) / 3})
