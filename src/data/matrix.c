@@ -386,8 +386,12 @@ static gmv_status choose_counts(gmv_matrix *matrix, const gmv_layout *layout, co
         reasons);
 }
 
-static bool has_others(const gmv_layout *layout, const gmv_place *place)
+/* Whether a part has more matrices than the one that was taken without being asked for by its name. */
+static bool has_others(const gmv_layout *layout, const gmv_place *place, const char *wanted)
 {
+    if (strcmp(wanted, place->name) == 0 || strcmp(wanted, place->name + strlen(place->root)) == 0) {
+        return false;
+    }
     for (int i = 0; i < layout->n; i++) {
         if (&layout->place[i] != place && layout->place[i].part == place->part) {
             return true;
@@ -404,7 +408,7 @@ gmv_status gmv_matrix_choose(gmv_matrix *matrix, const gmv_h5 *file, const char 
     gmv_status status = GMV_OK;
     GMV_GO(gmv_layout_read(&layout, file));
     GMV_GO(gmv_layout_find(&layout, wanted, found, &n));
-    if (n > 1 || has_others(&layout, found[0])) {
+    if (n > 1 || has_others(&layout, found[0], wanted)) {
         GMV_GO(choose_counts(matrix, &layout, found, n, round));
     } else {
         GMV_GO(gmv_matrix_open(matrix, file, found[0]));

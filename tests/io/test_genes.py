@@ -3,6 +3,7 @@ numpy.
 
 usage: test_genes.py FOLDER-OF-gmvae_dist FOLDER-OF-load_cells
 """
+import json
 import subprocess
 import sys
 
@@ -146,8 +147,10 @@ class Genes(IoTest):
             self.assertTrue(0.9 * size < more < 1.1 * size + 1e5, (name, more, size))
 
     def test_inspect_without_counts(self):
-        path = self.make(counts=np.full((4, 3), 0.5, np.float32))
-        self.assertIsNone(self.inspect(path)["statistics"])
+        """The report is there, and the exit code is that of training."""
+        done = self.run_program("inspect", self.make(counts=np.full((4, 3), 0.5, np.float32)), "--json")
+        self.assertEqual(done.returncode, 3, done.stderr)
+        self.assertIsNone(json.loads(done.stdout)["statistics"])
 
 
 if __name__ == "__main__":
