@@ -30,9 +30,30 @@ typedef struct gmv_file_stamp {
     int64_t inode, size, seconds, nanoseconds; /* the last two: when it was written */
 } gmv_file_stamp;
 
+/* What tells cells from others: their counts in the genes in use, their order and their levels; not the files they lie
+ * in. The same for every format and residence, and for every number of files and ranks. Of each cell there is a hash;
+ * these are sums over cells, modulo 2^64. */
+typedef struct gmv_fingerprint {
+    int64_t cells;       /* 0: there is no fingerprint */
+    uint64_t counts;     /* of the cells in any order */
+    uint64_t order;      /* with the number of their row */
+    uint64_t held_out;   /* of those that are held out of training */
+    uint64_t validation; /* counts of the cells of data.validation, where these are of other files; else 0 */
+    uint64_t measured;   /* of genes in use that files lack; 0: they lack none */
+    uint64_t genes;      /* of all genes in the files, in any order, or of the list of data.genes.file; 0: not known */
+} gmv_fingerprint;
+
+/* A cell in a sample that goes by the hash of its counts alone: so the same counts are found again anywhere. */
+typedef struct gmv_sampled_cell {
+    uint64_t hash;
+    gmv_gidx row;
+    int64_t held_out; /* 0, 1 */
+} gmv_sampled_cell;
+
 /* A categorical column over the local rows. */
 typedef struct gmv_factor {
     char *key;
+    uint64_t fingerprint; /* of a covariate: as in gmv_fingerprint, of the cells with their levels, in any order */
     int levels;
     char **level;   /* [levels] names, in order: union over all files */
     int32_t *code;  /* [count] level of each local row; -1: missing. NULL: in code8 */
@@ -74,6 +95,12 @@ typedef struct gmv_cells {
     char **obs;            /* [files] where the table of cells is in each */
     gmv_gidx *file_start;  /* [files + 1] global row at which each file starts */
     gmv_file_stamp *stamp; /* [files] when they were read */
+
+    gmv_fingerprint fingerprint;
+    uint64_t *file_counts;    /* [files] fingerprint.counts, file by file */
+    gmv_sampled_cell *sample; /* [samples] ascending; cells with few counts are left out. Rank 0; elsewhere NULL */
+    int64_t samples;
+    uint64_t sample_below; /* the largest hash that can be in it; UINT64_MAX: it holds all cells */
 } gmv_cells;
 
 /* What to read, and against what to match it. Zero-initialise, then set what is wanted. */
@@ -98,6 +125,7 @@ typedef struct gmv_cells_request {
     double check_seconds;             /* as data.check_seconds; 0 opens files without another process's look at them */
     uint64_t seed;                    /* of a fraction */
     const gmv_validation *validation; /* which rows to hold out; NULL: none */
+    bool training;                    /* the same file twice is an error; data.genes.file is part of the fingerprint */
     /* From a checkpoint: take exactly these genes in this order (NULL: by genes_mode), where files may lack some, and
      * these levels of the batch keys (an unknown level in the files is an error naming it). */
     int known_genes;
@@ -122,6 +150,11 @@ void gmv_cells_destroy(gmv_cells **cells);
 /* Mean and standard deviation over all entries (zeros included, genes that a file lacks not) of the rows not held out:
  * the two scalars of `input: standardize`. The same bits for every number of ranks. Collective. */
 gmv_status gmv_cells_scalar_statistics(const gmv_cells *cells, const gmv_comm *comm, double *mean, double *std);
+
+/* Warns, on rank 0, of cells that are there twice, in two files or in one; and of cells of `others`, which `key` names,
+ * that are cells of `training`, too. By the sample: exact for few cells. Not collective. */
+gmv_status gmv_cells_warn_of_repeats(const gmv_cells *cells);
+gmv_status gmv_cells_warn_of_shared(const gmv_cells *training, const gmv_cells *others, const char *key);
 
 /* ---- embedding.h5ad ---- */
 

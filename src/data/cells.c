@@ -1,5 +1,6 @@
 #include "gmvae/data.h"
 
+#include "fingerprint.h"
 #include "gene_stats.h"
 #include "inputs.h"
 #include "join.h"
@@ -24,7 +25,8 @@ typedef struct loader {
     gmv_factor key;     /* obs column of the validation */
     gmv_nnz values;     /* stored in the local rows, as far as known beforehand */
     gmv_packer *packer; /* while rows are read into memory */
-    bool stream;        /* the cells stay on disk */
+    gmv_prints prints;
+    bool stream; /* the cells stay on disk */
 } loader;
 
 static gmv_status take_sources(loader *load)
@@ -55,7 +57,8 @@ static gmv_status survey_sources(loader *load)
     cells->file = files.at;
     GMV_TRY(gmv_comm_agree(load->comm, gmv_factors_init(&load->factors, load->request)));
     GMV_TRY(gmv_sources_survey(&load->source, &load->lists, &load->factors, &files, load->comm, load->request));
-    return gmv_comm_agree(load->comm, take_sources(load));
+    GMV_TRY(gmv_comm_agree(load->comm, take_sources(load)));
+    return load->request->training ? gmv_comm_agree(load->comm, gmv_refuse_repeated_files(cells)) : GMV_OK;
 }
 
 /* The genes in use before n_top has chosen, and every list's map to them. Collective. */
@@ -330,11 +333,15 @@ static gmv_status load_all(loader *load)
         GMV_TRY(keep_top_genes(load));
     }
     GMV_TRY(gmv_comm_agree(load->comm, gmv_gene_sets(cells, load->source, &load->lists, load->stream)));
+    GMV_TRY(gmv_comm_agree(load->comm, gmv_prints_init(&load->prints, cells)));
     if (load->stream) {
-        GMV_TRY(
-            gmv_comm_agree(load->comm, gmv_cells_to_stream(cells, load->comm, request, load->source, &load->lists)));
+        GMV_TRY(gmv_comm_agree(
+            load->comm, gmv_cells_to_stream(cells, load->comm, request, load->source, &load->lists, &load->prints)));
         gmv_log_cache(cells, load->comm, request);
+    } else {
+        GMV_TRY(gmv_comm_agree(load->comm, gmv_prints_add(&load->prints, cells, &cells->packed)));
     }
+    GMV_TRY(gmv_prints_finish(&load->prints, cells, load->comm, request, load->source, &load->lists));
     GMV_TRY(gmv_factors_finish(cells, load->comm));
     if (request->known_gene == NULL) {
         GMV_TRY(gmv_split_check_levels(cells, load->comm));
@@ -356,6 +363,7 @@ gmv_status gmv_cells_load(gmv_cells **cells, const gmv_comm *comm, const gmv_cel
     gmv_gene_lists_fini(&load.lists);
     gmv_factors_fini(&load.factors);
     gmv_factor_fini(&load.key);
+    gmv_prints_fini(&load.prints);
     if (status != GMV_OK) {
         gmv_cells_destroy(&load.cells);
     }
@@ -396,6 +404,8 @@ void gmv_cells_destroy(gmv_cells **cells)
     GMV_FREE(c->file_start);
     GMV_FREE(c->split.out);
     GMV_FREE(c->stamp);
+    GMV_FREE(c->file_counts);
+    GMV_FREE(c->sample);
     GMV_FREE(c->matrix);
     GMV_FREE(*cells);
 }

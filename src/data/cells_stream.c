@@ -1,5 +1,6 @@
 /* Loading cells that stay on disk: where the matrix is to live, and the pass that checks and counts it. */
 #include "cell_cache.h"
+#include "fingerprint.h"
 #include "inputs.h"
 #include "row_buckets.h"
 #include "stream_file.h"
@@ -234,6 +235,7 @@ typedef struct census {
     const gmv_cells_request *request;
     const gmv_source *source; /* the first */
     row_walk walk;
+    gmv_prints *prints;
     gmv_cell_cache *cache;     /* of the file at hand; NULL: none */
     int64_t rows, cached_rows; /* written so far; of all cached files */
     bool foreseen;
@@ -269,6 +271,7 @@ static gmv_status take_rows(void *context, const gmv_packed *packed)
 {
     census *pass = context;
     gmv_stream_count(pass->cells->stream, pass->cells, packed);
+    GMV_TRY(gmv_prints_add(pass->prints, pass->cells, packed));
     if (pass->cache == NULL) {
         return GMV_OK;
     }
@@ -306,10 +309,10 @@ static int64_t rows_of_block(const gmv_cells *cells, int64_t window)
 }
 
 gmv_status gmv_cells_to_stream(gmv_cells *cells, const gmv_comm *comm, const gmv_cells_request *request,
-                               gmv_source *source, const gmv_gene_lists *lists)
+                               gmv_source *source, const gmv_gene_lists *lists, gmv_prints *prints)
 {
     GMV_TRY(gmv_stream_create(&cells->stream, cells, rows_of_block(cells, request->window)));
-    census pass = {.cells = cells, .request = request, .source = source};
+    census pass = {.cells = cells, .request = request, .source = source, .prints = prints};
     pass.walk = (row_walk){cells, lists, cells->genes, take_rows, &pass, 0};
     GMV_TRY(open_cache(&pass, comm, request, source));
     GMV_TRY(gmv_sources_visit(cells, source, NULL, take_file, &pass));

@@ -110,8 +110,9 @@ gmv_status gmv_walk_rows(const gmv_cells *cells, gmv_source *source, const gmv_g
 
 /* Makes cells->stream, which takes the open stores of the sources, and the packed copies that are to be read instead.
  * Not collective. Errors: GMV_ERR_ENVIRONMENT when there is no room for these. */
+struct gmv_prints;
 gmv_status gmv_cells_to_stream(gmv_cells *cells, const gmv_comm *comm, const gmv_cells_request *request,
-                               gmv_source *source, const gmv_gene_lists *lists);
+                               gmv_source *source, const gmv_gene_lists *lists, struct gmv_prints *prints);
 /* Says how much was copied, and where. Collective. */
 void gmv_log_cache(const gmv_cells *cells, const gmv_comm *comm, const gmv_cells_request *request);
 

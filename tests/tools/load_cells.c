@@ -374,6 +374,21 @@ static long long usage_of(const char *path, const char *name)
     return value;
 }
 
+static void print_fingerprint(const gmv_cells *cells)
+{
+    const gmv_fingerprint *print = &cells->fingerprint;
+    const char *const name[] = {"counts", "order", "held_out", "measured", "genes"};
+    const uint64_t value[] = {print->counts, print->order, print->held_out, print->measured, print->genes};
+    printf(", \"fingerprint\": {\"cells\": %" PRId64, print->cells);
+    for (int i = 0; i < 5; i++) {
+        printf(", \"%s\": \"%016" PRIx64 "\"", name[i], value[i]);
+    }
+    for (int c = 0; c < cells->covariates; c++) {
+        printf(", \"%s\": \"%016" PRIx64 "\"", cells->covariate[c].key, cells->covariate[c].fingerprint);
+    }
+    printf(", \"samples\": %" PRId64 "}", cells->samples);
+}
+
 static void print_cells(const options *o, const gmv_cells *cells, const int64_t *sums, double mean, double std)
 {
     printf("{\"cells\": %" PRId64 ", \"genes\": %d, \"nnz\": %" PRId64 ", \"sum\": %" PRId64 ", \"max\": %" PRId64,
@@ -385,6 +400,7 @@ static void print_cells(const options *o, const gmv_cells *cells, const int64_t 
            sums[PRESENT], sums[PRESENT_SUM]);
     printf(", \"mean\": \"%a\", \"std\": \"%a\", \"matrix\": ", mean, std);
     print_text(cells->matrix);
+    print_fingerprint(cells);
     print_names("gene", cells->gene, cells->genes);
     print_names("file", cells->file, cells->files);
     for (int c = 0; c < cells->covariates; c++) {
