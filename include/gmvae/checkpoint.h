@@ -13,6 +13,13 @@ typedef struct gmv_checkpoint {
     int factors;        /* covariates, in the order of their one-hots */
     gmv_factor *factor; /* key and levels; no codes */
     double input_mean, input_std;
+    /* What it was trained on, for comparison. Rank 0 only, as are the fingerprints of `factor`. */
+    gmv_fingerprint data;  /* of checkpoints from before there were fingerprints: without cells */
+    uint64_t *file_counts; /* [files] data.counts, file by file */
+    int files;
+    uint64_t *sample; /* [samples] ascending hashes of cells that were trained on, all there are up to sample_below */
+    int samples;
+    uint64_t sample_below;
 } gmv_checkpoint;
 
 /* Names under which a checkpoint is kept in output.dir/checkpoints: epoch-NNNNNN.h5 (which also becomes last.h5,

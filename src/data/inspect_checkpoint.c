@@ -5,9 +5,10 @@
 #include <inttypes.h>
 #include <string.h>
 
-enum { most_dimensions = 8, counters = 4 };
+enum { most_dimensions = 8, counters = 4, prints = 5 };
 
 static const char *const counter[counters] = {"version", "epoch", "step", "seed"};
+static const char *const print[prints] = {"counts", "order", "held_out", "measured", "genes"}; /* of the data */
 
 typedef struct tensor {
     int ndims;
@@ -24,6 +25,9 @@ typedef struct checkpoint {
     int64_t parameters, genes;
     gmv_texts covariate;
     int64_t *levels; /* [covariate.n] */
+    bool has_data;   /* what it was trained on, as far as it says so */
+    int64_t cells;
+    uint64_t print[prints];
 } checkpoint;
 
 /* Shape of a dataset of any number of dimensions. */
@@ -84,6 +88,33 @@ static gmv_status read_covariates(checkpoint *c)
     return GMV_OK;
 }
 
+static bool read_print(const gmv_h5 *file, const char *name, uint64_t *value)
+{
+    hid_t attribute = H5Aopen_by_name(file->id, "data", name, H5P_DEFAULT, H5P_DEFAULT);
+    hid_t space = attribute >= 0 ? H5Aget_space(attribute) : -1;
+    bool found =
+        space >= 0 && H5Sget_simple_extent_npoints(space) == 1 && H5Aread(attribute, H5T_NATIVE_UINT64, value) >= 0;
+    if (space >= 0) {
+        H5Sclose(space);
+    }
+    if (attribute >= 0) {
+        H5Aclose(attribute);
+    }
+    return found;
+}
+
+static gmv_status read_data(checkpoint *c)
+{
+    if (!gmv_h5_is_group(c->file, "data")) {
+        return GMV_OK;
+    }
+    GMV_TRY(gmv_h5_attribute_i64(c->file, "data", "cells", 1, &c->cells, &c->has_data));
+    for (int i = 0; i < prints; i++) {
+        c->has_data = c->has_data && read_print(c->file, print[i], &c->print[i]);
+    }
+    return GMV_OK;
+}
+
 static gmv_status read_checkpoint(checkpoint *c)
 {
     for (int i = 0; i < counters; i++) {
@@ -94,6 +125,7 @@ static gmv_status read_checkpoint(checkpoint *c)
         GMV_TRY(shape_of(c->file, "genes", &shape));
         c->genes = shape.elements;
     }
+    GMV_TRY(read_data(c));
     GMV_TRY(read_tensors(c));
     return read_covariates(c);
 }
@@ -123,7 +155,15 @@ static void print_json(const checkpoint *c, FILE *out)
         gmv_print_json_text(out, c->covariate.at[i]);
         fprintf(out, ": %" PRId64, c->levels[i]);
     }
-    fputs("}, \"tensors\": {", out);
+    fputs("}", out);
+    if (c->has_data) {
+        fprintf(out, ", \"data\": {\"cells\": %" PRId64, c->cells);
+        for (int i = 0; i < prints; i++) {
+            fprintf(out, ", \"%s\": \"%016" PRIx64 "\"", print[i], c->print[i]);
+        }
+        fputs("}", out);
+    }
+    fputs(", \"tensors\": {", out);
     for (int i = 0; i < c->name.n; i++) {
         fputs(i > 0 ? ", " : "", out);
         gmv_print_json_text(out, c->name.at[i]);
@@ -145,6 +185,13 @@ static void print_text(const checkpoint *c, FILE *out)
     fprintf(out, "\n%" PRId64 " parameters, %" PRId64 " genes\n", c->parameters, c->genes);
     for (int i = 0; i < c->covariate.n; i++) {
         fprintf(out, "covariate %s: %" PRId64 " levels\n", gmv_shown(c->covariate.at[i]).at, c->levels[i]);
+    }
+    if (c->has_data) {
+        fprintf(out, "trained on %" PRId64 " cells; fingerprints", c->cells);
+        for (int i = 0; i < prints; i++) {
+            fprintf(out, "%s %s %016" PRIx64, i > 0 ? "," : " of", print[i], c->print[i]);
+        }
+        fputc('\n', out);
     }
     fputs("tensors\n", out);
     for (int i = 0; i < c->name.n; i++) {

@@ -1,4 +1,5 @@
 /* Reading checkpoints: rank 0 reads and verifies, the others receive. */
+#include "checkpoint_data.h"
 #include "checkpoint_files.h"
 #include "h5io.h"
 
@@ -111,6 +112,8 @@ void gmv_checkpoint_fini(gmv_checkpoint *checkpoint)
         free_texts(checkpoint->factor[c].levels, checkpoint->factor[c].level);
     }
     GMV_FREE(checkpoint->factor);
+    GMV_FREE(checkpoint->file_counts);
+    GMV_FREE(checkpoint->sample);
     memset(checkpoint, 0, sizeof *checkpoint);
 }
 
@@ -203,7 +206,9 @@ static gmv_status read_parts(hid_t file, void (*at)(const char *object), gmv_che
     name(at, "genes");
     GMV_TRY(gmv_h5io_read_texts(file, "genes", &checkpoint->genes, &checkpoint->gene));
     name(at, "covariates");
-    return read_covariates(file, checkpoint);
+    GMV_TRY(read_covariates(file, checkpoint));
+    name(at, "data");
+    return gmv_checkpoint_read_data(file, checkpoint);
 }
 
 static gmv_status read_file(const char *path, gmv_checkpoint *checkpoint)

@@ -1,4 +1,5 @@
 /* Writing checkpoints (rank 0), and the names under which they are kept. */
+#include "checkpoint_data.h"
 #include "checkpoint_files.h"
 #include "h5io.h"
 
@@ -110,6 +111,7 @@ static gmv_status write_contents(hid_t file, const gmv_trainer *trainer)
     GMV_TRY(write_tensors(file, "adam/v", params, params->v));
     GMV_TRY(gmv_h5io_write_texts(file, "genes", trainer->cells->genes, trainer->cells->gene));
     GMV_TRY(write_covariates(file, trainer->cells));
+    GMV_TRY(gmv_checkpoint_write_data(file, trainer->cells));
     GMV_TRY(write_input(file, trainer->model->input));
     return write_state(file, &trainer->progress);
 }

@@ -76,6 +76,16 @@ gmv_status gmv_h5io_put_f64(hid_t object, const char *name, int n, const double 
     return put(object, name, H5T_NATIVE_DOUBLE, n == 1 ? -1 : n, value); /* one number is a scalar */
 }
 
+gmv_status gmv_h5io_put_u64(hid_t object, const char *name, uint64_t value)
+{
+    return put(object, name, H5T_NATIVE_UINT64, -1, &value);
+}
+
+gmv_status gmv_h5io_put_u64s(hid_t object, const char *name, int n, const uint64_t *value)
+{
+    return put(object, name, H5T_NATIVE_UINT64, n, value);
+}
+
 /* Opens attribute `name` and tells its number of elements. */
 static gmv_status open_attribute(hid_t object, const char *name, hid_t *attribute, int *n)
 {
@@ -165,6 +175,28 @@ gmv_status gmv_h5io_get_i64(hid_t object, const char *name, int64_t *value)
 gmv_status gmv_h5io_get_f64(hid_t object, const char *name, int n, double *value)
 {
     return get(object, name, H5T_NATIVE_DOUBLE, n, value);
+}
+
+gmv_status gmv_h5io_get_u64(hid_t object, const char *name, uint64_t *value)
+{
+    return get(object, name, H5T_NATIVE_UINT64, 1, value);
+}
+
+gmv_status gmv_h5io_get_u64s(hid_t object, const char *name, int *n, uint64_t **value)
+{
+    hid_t attribute = -1;
+    gmv_status status;
+    *value = NULL;
+    GMV_GO(open_attribute(object, name, &attribute, n));
+    H5IO_CHECK(*n <= 1 << 24, "attribute %s has an impossible size", name);
+    GMV_GO(GMV_NEW(*value, *n, name));
+    H5IO_CHECK(*n == 0 || H5Aread(attribute, H5T_NATIVE_UINT64, *value) >= 0, "attribute %s is not %d numbers", name,
+               *n);
+done:
+    if (attribute >= 0) {
+        H5Aclose(attribute);
+    }
+    return status;
 }
 
 static uint64_t checksum_of_texts(int n, char *const *text)

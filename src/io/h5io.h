@@ -14,12 +14,16 @@ gmv_status gmv_h5io_put_text(hid_t object, const char *name, const char *text);
 gmv_status gmv_h5io_put_texts(hid_t object, const char *name, int n, char *const *text);
 gmv_status gmv_h5io_put_i64(hid_t object, const char *name, int64_t value);
 gmv_status gmv_h5io_put_f64(hid_t object, const char *name, int n, const double *value);
+gmv_status gmv_h5io_put_u64(hid_t object, const char *name, uint64_t value);
+gmv_status gmv_h5io_put_u64s(hid_t object, const char *name, int n, const uint64_t *value);
 
 /* Attributes read back; texts are new strings that the caller frees with gmv_free. */
 gmv_status gmv_h5io_get_text(hid_t object, const char *name, char **text);
 gmv_status gmv_h5io_get_texts(hid_t object, const char *name, int *n, char ***text);
 gmv_status gmv_h5io_get_i64(hid_t object, const char *name, int64_t *value);
 gmv_status gmv_h5io_get_f64(hid_t object, const char *name, int n, double *value);
+gmv_status gmv_h5io_get_u64(hid_t object, const char *name, uint64_t *value);
+gmv_status gmv_h5io_get_u64s(hid_t object, const char *name, int *n, uint64_t **value);
 
 /* Datasets with an attribute `xxh3` (XXH3-64 of their bytes; of the strings joined by zero bytes for texts). */
 gmv_status gmv_h5io_write_f32(hid_t group, const char *name, int dims, const int64_t *shape, const float *data);
