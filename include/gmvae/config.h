@@ -100,6 +100,10 @@ const char *gmv_config_choice(const char *path, int value);
  * Ownership: caller frees *differences with gmv_free. */
 gmv_status gmv_config_differences(const gmv_config *theirs, const gmv_config *ours, char **differences);
 
+/* The same for keys of a run's own, which what a checkpoint of `theirs` holds overrules in embed and eval: model.*, train.*
+ * but for the precision, seed, batch keys, genes, shards, and held-out cells when `split`. */
+gmv_status gmv_config_overruled(const gmv_config *theirs, const gmv_config *ours, bool split, char **differences);
+
 /* docs/config.md, from the table. */
 void gmv_config_write_docs(FILE *out);
 

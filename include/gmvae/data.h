@@ -126,6 +126,7 @@ typedef struct gmv_cells_request {
     uint64_t seed;                    /* of a fraction */
     const gmv_validation *validation; /* which rows to hold out; NULL: none */
     bool training;                    /* the same file twice is an error; data.genes.file is part of the fingerprint */
+    bool label_optional;              /* files without the column of label_key have cells without a label */
     /* From a checkpoint: take exactly these genes in this order (NULL: by genes_mode), where files may lack some, and
      * these levels of the batch keys (an unknown level in the files is an error naming it). */
     int known_genes;
@@ -187,6 +188,10 @@ gmv_status gmv_embedding_put_bounds(gmv_embedding_file *file, int n, const gmv_g
 /* Gives the file its name when `status`, that of the work so far, is GMV_OK on all ranks; else nothing is left behind.
  * Collective. Returns `status` or what went wrong. Accepts NULL. */
 gmv_status gmv_embedding_end(gmv_embedding_file **file, const gmv_comm *comm, gmv_status status);
+
+/* Whether PATH is an embedding of cells from the same files, by their whole paths. Not collective.
+ * @param[in] check_seconds  as data.check_seconds */
+bool gmv_embedding_is_of(const char *path, const gmv_cells *cells, double check_seconds);
 
 /* ---- inspect ---- */
 

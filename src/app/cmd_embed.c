@@ -12,12 +12,11 @@ gmv_status gmv_cmd_embed(gmv_run *run)
     gmv_status status = gmv_session_open(&session, run, false);
     if (status == GMV_OK) {
         status = gmv_write_embedding(&run->config, &run->comm, session.model, &session.feed, session.cells,
-                                     session.path, session.checkpoint.progress.epoch, &evaluation);
+                                     &session.result, &evaluation);
     }
     if (status == GMV_OK) {
-        gmv_log("wrote %s/embedding.h5ad: %" PRId64 " cells, %d latent dimensions, %d of %d clusters in use",
-                run->config.output_dir, session.cells->total, session.model->latent_dim, evaluation.active_clusters,
-                session.model->clusters);
+        gmv_log("wrote %s: %" PRId64 " cells, %d latent dimensions, %d of %d clusters in use", session.result.path,
+                session.cells->total, session.model->latent_dim, evaluation.active_clusters, session.model->clusters);
     }
     gmv_session_close(&session);
     return status;

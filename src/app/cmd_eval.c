@@ -42,13 +42,13 @@ gmv_status gmv_cmd_eval(gmv_run *run)
             gmv_label_agreement(session.model, &session.feed, session.cells, &run->comm, session.which, &agreement);
     }
     if (status == GMV_OK) {
-        status = gmv_write_evaluation(&run->config, &run->comm, &evaluation, &agreement, session.path,
-                                      session.checkpoint.progress.epoch);
+        status =
+            gmv_write_evaluation(&run->config, &run->comm, session.cells, &session.result, &evaluation, &agreement);
     }
     if (status == GMV_OK) {
         show(&evaluation);
         gmv_show_agreement(&run->config, &agreement);
-        gmv_log("wrote %s/evaluation.json", run->config.output_dir);
+        gmv_log("wrote %s", session.result.path);
     }
     gmv_session_close(&session);
     return status;

@@ -1,5 +1,6 @@
 /* train: from files to checkpoints, metrics, embedding and evaluation. */
 #include "run_folder.h"
+#include "same_cells.h"
 #include "session.h"
 
 #include "gmvae/files.h"
@@ -28,21 +29,6 @@ typedef struct training {
     gmv_trainer trainer;
 } training;
 
-/* "a: 1, here 2\nb: 3, here 4\n" as "a: 1, here 2; b: 3, here 4": an error is one line. */
-static void join_lines(const char *lines, char *joined, size_t room)
-{
-    size_t used = 0;
-    for (const char *at = lines; *at != '\0' && used + 3 < room; at++) {
-        if (*at != '\n') {
-            joined[used++] = *at;
-        } else if (at[1] != '\0') {
-            joined[used++] = ';';
-            joined[used++] = ' ';
-        }
-    }
-    joined[used] = '\0';
-}
-
 /* The checkpoint to continue from, if any; refused when it belongs to another model. */
 static gmv_status find_start(training *t)
 {
@@ -68,7 +54,7 @@ static gmv_status find_start(training *t)
     gmv_config_fini(&theirs);
     if (status == GMV_OK && differences[0] != '\0') {
         char joined[1024];
-        join_lines(differences, joined, sizeof joined);
+        gmv_join_lines(differences, joined, sizeof joined);
         status = GMV_FAIL(GMV_ERR_CONFIG,
                           "%s belongs to another model or order of cells (%s); set another output.dir, or "
                           "checkpoint.resume=never to replace it",
@@ -88,8 +74,11 @@ static gmv_status read_data(training *t)
         /* as the run began: memory must not change the order of the cells */
         reading.data_residence = t->resume.progress.window > 0 ? GMV_RESIDENCE_STREAM : GMV_RESIDENCE_HOST;
     }
-    GMV_TRY(gmv_read_cells(&t->cells, &reading, comm, &config->data_train, &config->data_validation,
-                           resumed ? &t->resume : NULL));
+    gmv_reading how = {.paths = &config->data_train,
+                       .held_out = &config->data_validation,
+                       .like = resumed ? &t->resume : NULL,
+                       .training = true};
+    GMV_TRY(gmv_read_cells(&t->cells, &reading, comm, &how));
     if (config->data_validation.paths.n == 0) {
         return GMV_OK;
     }
@@ -97,7 +86,45 @@ static gmv_status read_data(training *t)
                            .gene = t->cells->gene,
                            .factors = t->cells->covariates,
                            .factor = t->cells->covariate};
-    return gmv_read_cells(&t->validation, config, comm, &config->data_validation.paths, NULL, &like);
+    how = (gmv_reading){.paths = &config->data_validation.paths, .like = &like};
+    GMV_TRY(gmv_read_cells(&t->validation, config, comm, &how));
+    t->cells->fingerprint.validation = t->validation->fingerprint.counts;
+    return GMV_OK;
+}
+
+/* A run goes on with the cells with which it began, or not at all; also one that is complete. */
+static gmv_status check_same_cells(training *t)
+{
+    gmv_cells_difference difference;
+    if (t->resume_path[0] == '\0') {
+        return GMV_OK;
+    }
+    gmv_compare_cells(&t->resume, t->resume_path, t->cells, &t->run->comm,
+                      GMV_COMPARE_HELD_OUT | GMV_COMPARE_NAMED_GENES, &difference);
+    if (t->cells->fingerprint.genes == 0) { /* their list is gone, but was not changed as far as anybody knows */
+        t->cells->fingerprint.genes = t->resume.data.genes;
+    }
+    if (difference.validation) {
+        gmv_warn("%s: the cells of data.validation were others: held-out losses before and after do not compare, and "
+                 "best.h5 may be best for the others only",
+                 t->resume_path);
+    }
+    return difference.what[0] == '\0'
+               ? GMV_OK
+               : GMV_FAIL(GMV_ERR_DATA,
+                          "%s was trained on other data: %s; set another output.dir, or checkpoint.resume=never to "
+                          "replace it; or bring back what was in data.train",
+                          t->resume_path, difference.what);
+}
+
+/* Cells that would be trained on twice, or judged although they are trained on. */
+static gmv_status look_for_repeats(const training *t)
+{
+    gmv_status status = gmv_cells_warn_of_repeats(t->cells);
+    if (status == GMV_OK && t->validation != NULL) {
+        status = gmv_cells_warn_of_shared(t->cells, t->validation, "data.validation");
+    }
+    return gmv_comm_agree(&t->run->comm, status);
 }
 
 /* Scalars of `input: standardize`: the checkpoint's, else those of the training cells. */
@@ -248,6 +275,8 @@ static gmv_status write_evaluation(training *t, const char *path, int64_t epoch)
     gmv_evaluation e;
     gmv_agreement agreement;
     char error[40];
+    char file[GMV_RESULT_ROOM];
+    gmv_result result = {file, path, epoch};
     if (t->validation == NULL && t->cells->split.rows == 0) {
         return GMV_OK;
     }
@@ -257,7 +286,8 @@ static gmv_status write_evaluation(training *t, const char *path, int64_t epoch)
     GMV_GO(gmv_comm_agree(comm, status));
     GMV_GO(gmv_evaluate(t->model, feed, held, comm, which, (int)config->eval_samples, NULL, &e));
     GMV_GO(gmv_label_agreement(t->model, feed, held, comm, which, &agreement));
-    GMV_GO(gmv_write_evaluation(config, comm, &e, &agreement, path, epoch));
+    gmv_result_path(config, "evaluation", "", "json", file);
+    GMV_GO(gmv_write_evaluation(config, comm, held, &result, &e, &agreement));
     gmv_log("held-out -ELBO %.2f%s nats per cell on %" PRId64 " cell%s (best epoch %" PRId64
             "), %d of %d clusters in use",
             e.neg_elbo, gmv_error_text(e.neg_elbo_se, 2, error, sizeof error), e.cells, e.cells == 1 ? "" : "s", epoch,
@@ -274,7 +304,10 @@ static gmv_status write_embedding(training *t, const char *path, int64_t epoch)
     const gmv_comm *comm = &t->run->comm;
     gmv_evaluation e;
     gmv_agreement agreement;
-    GMV_TRY(gmv_write_embedding(config, comm, t->model, &t->trainer.feed, t->cells, path, epoch, &e));
+    char file[GMV_RESULT_ROOM];
+    gmv_result result = {file, path, epoch};
+    gmv_result_path(config, "embedding", "", "h5ad", file);
+    GMV_TRY(gmv_write_embedding(config, comm, t->model, &t->trainer.feed, t->cells, &result, &e));
     GMV_TRY(gmv_label_agreement(t->model, &t->trainer.feed, t->cells, comm, GMV_CELLS_ALL, &agreement));
     gmv_show_agreement(config, &agreement);
     return GMV_OK;
@@ -326,6 +359,8 @@ static gmv_status run_training(training *t)
     GMV_TRY(gmv_run_folder_open(&t->folder, t->run));
     GMV_TRY(find_start(t));
     GMV_TRY(read_data(t));
+    GMV_TRY(check_same_cells(t));
+    GMV_TRY(look_for_repeats(t));
     GMV_TRY(gmv_comm_agree(comm, build(t)));
     show_plan(t);
     GMV_TRY(gmv_check_room(&t->run->config, comm, t->model, t->cells));

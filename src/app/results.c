@@ -1,4 +1,5 @@
-/* What a run leaves besides checkpoints: embedding.h5ad and evaluation.json. */
+/* What a run leaves besides checkpoints: embeddings and evaluations. */
+#include "result_files.h"
 #include "session.h"
 
 #include "gmvae/files.h"
@@ -22,19 +23,19 @@ static gmv_status put_bounds(void *file, const gmv_row_results *results)
 }
 
 gmv_status gmv_write_embedding(const gmv_config *config, const gmv_comm *comm, gmv_model *model, gmv_feed *feed,
-                               const gmv_cells *cells, const char *checkpoint, int64_t epoch,
-                               gmv_evaluation *evaluation)
+                               const gmv_cells *cells, const gmv_result *result, gmv_evaluation *evaluation)
 {
     gmv_embedding_file *file = NULL;
-    char *text = NULL, path[GMV_PATH_ROOM];
-    gmv_embedding embedding = {
-        .dim = model->latent_dim, .clusters = model->clusters, .checkpoint = checkpoint, .epoch = epoch};
+    char *text = NULL;
+    gmv_embedding embedding = {.dim = model->latent_dim,
+                               .clusters = model->clusters,
+                               .checkpoint = result->checkpoint,
+                               .epoch = result->epoch};
     gmv_status status;
     status = gmv_comm_agree(comm, gmv_config_text(config, &text));
     if (status == GMV_OK) {
         embedding.config = text;
-        snprintf(path, sizeof path, "%.4000s/embedding.h5ad", config->output_dir);
-        status = gmv_embedding_begin(&file, path, cells, comm, &embedding);
+        status = gmv_embedding_begin(&file, result->path, cells, comm, &embedding);
     }
     if (status == GMV_OK) {
         gmv_row_sink sink = {put_rows, file};
@@ -59,7 +60,7 @@ const char *gmv_error_text(double error, int digits, char *text, size_t size)
 }
 
 /* A JSON string: quotes, backslashes and control characters escaped. */
-static void put_text(FILE *out, const char *text)
+void gmv_put_json_text(FILE *out, const char *text)
 {
     fputc('"', out);
     for (const unsigned char *at = (const unsigned char *)text; *at != '\0'; at++) {
@@ -126,11 +127,11 @@ void gmv_show_agreement(const gmv_config *config, const gmv_agreement *agreement
     }
 }
 
-static gmv_status write_json(const char *path, const gmv_config *config, const gmv_evaluation *e,
-                             const gmv_agreement *agreement, const char *checkpoint, int64_t epoch)
+static gmv_status write_json(const gmv_config *config, const gmv_cells *cells, const gmv_result *result,
+                             const gmv_evaluation *e, const gmv_agreement *agreement)
 {
     gmv_output output;
-    GMV_TRY(gmv_output_begin(&output, path));
+    GMV_TRY(gmv_output_begin(&output, result->path));
     FILE *out = output.stream;
     fprintf(out, "{\n  \"cells\": %" PRId64 ",\n  \"samples\": %" PRId64 ",\n", e->cells, e->samples);
     put_term(out, "neg_elbo", e->neg_elbo, e->neg_elbo_se);
@@ -145,18 +146,18 @@ static gmv_status write_json(const char *path, const gmv_config *config, const g
     if (config->data_label_key[0] != '\0' && wants(config, "nmi")) {
         put_number(out, "nmi", "", "%.6f", agreement->nmi);
     }
+    gmv_put_files(out, cells);
     fprintf(out, "  \"active_clusters\": %d,\n  \"epoch\": %" PRId64 ",\n  \"checkpoint\": ", e->active_clusters,
-            epoch);
-    put_text(out, checkpoint);
+            result->epoch);
+    gmv_put_json_text(out, result->checkpoint);
     fprintf(out, "\n}\n");
     return gmv_output_end(&output, GMV_OK);
 }
 
-gmv_status gmv_write_evaluation(const gmv_config *config, const gmv_comm *comm, const gmv_evaluation *evaluation,
-                                const gmv_agreement *agreement, const char *checkpoint, int64_t epoch)
+gmv_status gmv_write_evaluation(const gmv_config *config, const gmv_comm *comm, const gmv_cells *cells,
+                                const gmv_result *result, const gmv_evaluation *evaluation,
+                                const gmv_agreement *agreement)
 {
-    char path[GMV_PATH_ROOM];
-    snprintf(path, sizeof path, "%.4000s/evaluation.json", config->output_dir);
-    gmv_status status = comm->rank == 0 ? write_json(path, config, evaluation, agreement, checkpoint, epoch) : GMV_OK;
+    gmv_status status = comm->rank == 0 ? write_json(config, cells, result, evaluation, agreement) : GMV_OK;
     return gmv_comm_agree(comm, status);
 }

@@ -1,16 +1,17 @@
 #include "session.h"
 
 #include "run_folder.h"
+#include "same_cells.h"
 
 #include "gmvae/log.h"
 #include "gmvae/mem.h"
 
 #include <string.h>
 
-gmv_status gmv_read_cells(gmv_cells **cells, const gmv_config *config, const gmv_comm *comm, const gmv_texts *paths,
-                          const gmv_validation *held_out, const gmv_checkpoint *like)
+gmv_status gmv_read_cells(gmv_cells **cells, const gmv_config *config, const gmv_comm *comm, const gmv_reading *reading)
 {
-    gmv_cells_request request = {.paths = paths,
+    const gmv_checkpoint *like = reading->like;
+    gmv_cells_request request = {.paths = reading->paths,
                                  .matrix = config->data_matrix,
                                  .round = config->data_round,
                                  .gene_column = &config->data_gene_column,
@@ -29,7 +30,9 @@ gmv_status gmv_read_cells(gmv_cells **cells, const gmv_config *config, const gmv
                                  .memory = config->data_memory_mb * 1000000,
                                  .check_seconds = config->data_check_seconds,
                                  .seed = (uint64_t)config->seed,
-                                 .validation = held_out};
+                                 .validation = reading->held_out,
+                                 .training = reading->training,
+                                 .label_optional = reading->label_optional};
     if (like != NULL) {
         request.known_genes = like->genes;
         request.known_gene = like->gene;
@@ -61,8 +64,105 @@ static gmv_status read_session_cells(gmv_session *session, gmv_run *run, const g
     config.data_batch_keys = session->config.data_batch_keys;
     config.data_shards = session->config.data_shards;
     config.seed = session->config.seed;
-    const gmv_validation *held_out = session->which == GMV_CELLS_HELD_OUT ? &session->config.data_validation : NULL;
-    return gmv_read_cells(&session->cells, &config, &run->comm, paths, held_out, &session->checkpoint);
+    gmv_reading how = {.paths = paths, .like = &session->checkpoint, .label_optional = config.data_predict.n > 0};
+    how.held_out = session->which == GMV_CELLS_HELD_OUT ? &session->config.data_validation : NULL;
+    return gmv_read_cells(&session->cells, &config, &run->comm, &how);
+}
+
+/* Keys of the config that have no effect, as the model was made with others. */
+static gmv_status note_overruled(const gmv_session *session, const gmv_config *ours)
+{
+    char *differences = NULL, joined[1024];
+    GMV_TRY(gmv_config_overruled(&session->config, ours, session->which == GMV_CELLS_HELD_OUT, &differences));
+    gmv_join_lines(differences, joined, sizeof joined);
+    if (joined[0] != '\0') {
+        gmv_log("note    these are the checkpoint's, whatever the config says: %s", joined);
+    }
+    GMV_FREE(differences);
+    return GMV_OK;
+}
+
+/* Cells that are named for an evaluation may be anybody's; those of data.validation pass for held-out ones. */
+static void show_trained_share(const gmv_session *session, bool named)
+{
+    double share = gmv_trained_share(&session->checkpoint, session->cells);
+    if (share > 0.0 && named) {
+        gmv_log("note    the model was trained on %.3g %% of these cells: they have the same counts", share);
+    } else if (share > 0.0) {
+        gmv_warn(
+            "data.validation: the model was trained on %.3g %% of these cells (they have the same counts), which are "
+            "not held out",
+            share);
+    }
+}
+
+/* Of a checkpoint's held-out cells that had files of their own. */
+static gmv_status check_validation(const gmv_session *session)
+{
+    const gmv_fingerprint *theirs = &session->checkpoint.data;
+    return theirs->cells == 0 || theirs->validation == session->cells->fingerprint.counts
+               ? GMV_OK
+               : GMV_FAIL(GMV_ERR_DATA,
+                          "%s was not judged by these cells of data.validation in training; name them in data.predict "
+                          "for a result of their own",
+                          session->path);
+}
+
+/* What passes for the training's own cells must be these. Collective. */
+static gmv_status check_own_cells(const gmv_session *session, const gmv_run *run, bool held_out_only)
+{
+    gmv_cells_difference difference;
+    bool held_out = session->which == GMV_CELLS_HELD_OUT;
+    if (run->config.data_predict.n > 0 || (held_out_only && !held_out)) {
+        bool named = run->config.data_predict.n > 0;
+        gmv_status status = GMV_OK;
+        if (held_out_only && run->comm.rank == 0) {
+            status = named ? GMV_OK : check_validation(session);
+            if (status == GMV_OK) {
+                show_trained_share(session, named);
+            }
+        }
+        return gmv_comm_agree(&run->comm, status);
+    }
+    gmv_compare_cells(&session->checkpoint, session->path, session->cells, &run->comm,
+                      held_out ? GMV_COMPARE_HELD_OUT : 0, &difference);
+    if (difference.cells) {
+        return GMV_FAIL(
+            GMV_ERR_DATA,
+            "%s was trained on other data than data.train is now: %s; %sname these cells in data.predict for "
+            "a result of their own",
+            session->path, difference.what, held_out ? "some that were trained on may count as held out here; " : "");
+    }
+    if (difference.order) {
+        gmv_log("note    %s was trained on the same cells in another order", session->path);
+    }
+    return GMV_OK;
+}
+
+/* The file to write; known before the work begins. Collective. */
+static gmv_status choose_result(gmv_session *session, const gmv_run *run, bool evaluates)
+{
+    const gmv_config *config = &run->config;
+    char name[GMV_RESULT_NAME], *path = session->result_path;
+    gmv_result_name(config, session->cells, name);
+    gmv_result_path(config, evaluates ? "evaluation" : "embedding", name, evaluates ? "json" : "h5ad", path);
+    session->result = (gmv_result){path, session->path, session->checkpoint.progress.epoch};
+    gmv_status status = run->comm.rank == 0 ? gmv_result_check(config, session->cells, name, path) : GMV_OK;
+    return gmv_comm_agree(&run->comm, status);
+}
+
+void gmv_join_lines(const char *lines, char *joined, size_t room)
+{
+    size_t used = 0;
+    for (const char *at = lines; *at != '\0' && used + 3 < room; at++) {
+        if (*at != '\n') {
+            joined[used++] = *at;
+        } else if (at[1] != '\0') {
+            joined[used++] = ';';
+            joined[used++] = ' ';
+        }
+    }
+    joined[used] = '\0';
 }
 
 gmv_backend_options gmv_backend_options_of(const gmv_config *config)
@@ -103,7 +203,10 @@ gmv_status gmv_session_open(gmv_session *session, gmv_run *run, bool held_out_on
         return GMV_FAIL(GMV_ERR_CONFIG,
                         "the checkpoint's run held no cells out; set data.predict to the cells to evaluate");
     }
+    GMV_TRY(gmv_comm_agree(comm, note_overruled(session, &run->config)));
     GMV_TRY(read_session_cells(session, run, paths));
+    GMV_TRY(check_own_cells(session, run, held_out_only));
+    GMV_TRY(choose_result(session, run, held_out_only));
     GMV_TRY(check_shapes(session, comm));
     gmv_backend_options options = gmv_backend_options_of(&run->config);
     GMV_TRY(gmv_backend_open(&session->backend, &options, comm));

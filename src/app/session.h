@@ -1,8 +1,16 @@
 /* What train, embed and eval share: reading cells for a config, opening a model from a checkpoint. */
 #pragma once
 
+#include "result_files.h"
+
 #include "gmvae/app.h"
 #include "gmvae/checkpoint.h"
+
+/* A file to write, and under which checkpoint. */
+typedef struct gmv_result {
+    const char *path, *checkpoint;
+    int64_t epoch;
+} gmv_result;
 
 /* A trained model with cells that match it. */
 typedef struct gmv_session {
@@ -14,10 +22,16 @@ typedef struct gmv_session {
     gmv_checkpoint checkpoint;
     gmv_config config;     /* the checkpoint's: model, genes, seed, split */
     gmv_which_cells which; /* eval: which of the cells count */
+    char result_path[GMV_RESULT_ROOM];
+    gmv_result result; /* the file to write */
 } gmv_session;
 
+/* "a\nb\n" as "a; b": an error is one line. @param[out] joined  [room] bytes */
+void gmv_join_lines(const char *lines, char *joined, size_t room);
+
 /* Chooses a checkpoint, builds its model, reads data.predict (or its default for the command: all training
- * files; for eval the held-out cells) matched to the checkpoint's genes and covariate levels.
+ * files; for eval the held-out cells) matched to the checkpoint's genes and covariate levels, and refuses cells that should be the training's but
+ * are others. @param[in] held_out_only  eval: the default are the held-out cells
  * Collective. Close with gmv_session_close also after a failure. */
 gmv_status gmv_session_open(gmv_session *session, gmv_run *run, bool held_out_only);
 void gmv_session_close(gmv_session *session);
@@ -25,19 +39,26 @@ void gmv_session_close(gmv_session *session);
 /* What the config says about the backend. */
 gmv_backend_options gmv_backend_options_of(const gmv_config *config);
 
-/* Reads `paths` as the config says; with `like` (may be NULL) matched to its genes and levels.
- * @param[in] held_out  which of the cells to hold out; NULL: none */
-gmv_status gmv_read_cells(gmv_cells **cells, const gmv_config *config, const gmv_comm *comm, const gmv_texts *paths,
-                          const gmv_validation *held_out, const gmv_checkpoint *like);
+/* Which cells are read, and what for. */
+typedef struct gmv_reading {
+    const gmv_texts *paths;
+    const gmv_validation *held_out; /* which of the cells to hold out; NULL: none */
+    const gmv_checkpoint *like;     /* whose genes and levels they are matched to; may be NULL */
+    bool training, label_optional;  /* as in gmv_cells_request */
+} gmv_reading;
 
-/* Writes output.dir/embedding.h5ad for the local rows of `cells`, with the bound of every cell. Collective. */
+/* Reads cells, otherwise as the config says. Collective. */
+gmv_status gmv_read_cells(gmv_cells **cells, const gmv_config *config, const gmv_comm *comm,
+                          const gmv_reading *reading);
+
+/* Writes the embedding of the local rows of `cells`, with the bound of every cell. Collective. */
 gmv_status gmv_write_embedding(const gmv_config *config, const gmv_comm *comm, gmv_model *model, gmv_feed *feed,
-                               const gmv_cells *cells, const char *checkpoint, int64_t epoch,
-                               gmv_evaluation *evaluation);
+                               const gmv_cells *cells, const gmv_result *result, gmv_evaluation *evaluation);
 
-/* Writes output.dir/evaluation.json (rank 0), with the agreement's figures that output.metrics names. */
-gmv_status gmv_write_evaluation(const gmv_config *config, const gmv_comm *comm, const gmv_evaluation *evaluation,
-                                const gmv_agreement *agreement, const char *checkpoint, int64_t epoch);
+/* Writes an evaluation (rank 0), with the agreement's figures that output.metrics names. Collective. */
+gmv_status gmv_write_evaluation(const gmv_config *config, const gmv_comm *comm, const gmv_cells *cells,
+                                const gmv_result *result, const gmv_evaluation *evaluation,
+                                const gmv_agreement *agreement);
 
 /* " +- 0.12", or nothing where the standard error is not defined. Returns `text`. */
 const char *gmv_error_text(double error, int digits, char *text, size_t size);

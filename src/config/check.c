@@ -155,6 +155,11 @@ gmv_status gmv_config_check(const gmv_config *config)
     GMV_TRY(check_exact_sums(config));
     GMV_TRY(check_training(config));
     GMV_TRY(check_device(config));
+    if (strchr(config->output_name, '/') != NULL || strlen(config->output_name) > 200) {
+        return GMV_FAIL(GMV_ERR_CONFIG,
+                        "output.name \"%.200s\" must be part of a file's name: without slashes, at most 200 bytes",
+                        config->output_name);
+    }
     if (config->output_dir[0] == '\0') {
         return GMV_FAIL(GMV_ERR_CONFIG, "output.dir is empty; name a folder, such as out/run");
     }

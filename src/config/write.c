@@ -301,7 +301,11 @@ done:
     return status;
 }
 
-gmv_status gmv_config_differences(const gmv_config *theirs, const gmv_config *ours, char **differences)
+typedef bool (*key_filter)(const gmv_config *theirs, const gmv_config *ours, const char *path);
+
+/* The wanted keys that differ, a line for each. */
+static gmv_status list_differences(const gmv_config *theirs, const gmv_config *ours, key_filter wanted,
+                                   char **differences)
 {
     char *collected = NULL;
     size_t size = 0;
@@ -314,10 +318,32 @@ gmv_status gmv_config_differences(const gmv_config *theirs, const gmv_config *ou
     const gmv_key *keys = gmv_keys(&n);
     gmv_status status = GMV_OK;
     for (int i = 0; i < n && status == GMV_OK; i++) {
-        if (key_matters(theirs, ours, keys[i].path)) {
+        if (wanted(theirs, ours, keys[i].path)) {
             status = print_difference(theirs, ours, &keys[i], stream);
         }
     }
     gmv_status taken = take_stream(stream, &collected, differences);
     return status != GMV_OK ? status : taken;
+}
+
+gmv_status gmv_config_differences(const gmv_config *theirs, const gmv_config *ours, char **differences)
+{
+    return list_differences(theirs, ours, key_matters, differences);
+}
+
+/* Where to compute, and how exactly, is the business of whoever computes. */
+static bool is_of_training(const gmv_config *theirs, const gmv_config *ours, const char *path)
+{
+    bool train = strncmp(path, "train.", 6) == 0 && strcmp(path, "train.precision") != 0;
+    return train || (strcmp(path, "data.validation") != 0 && key_matters(theirs, ours, path));
+}
+
+static bool is_of_training_or_split(const gmv_config *theirs, const gmv_config *ours, const char *path)
+{
+    return is_of_training(theirs, ours, path) || key_matters(theirs, ours, path);
+}
+
+gmv_status gmv_config_overruled(const gmv_config *theirs, const gmv_config *ours, bool split, char **differences)
+{
+    return list_differences(theirs, ours, split ? is_of_training_or_split : is_of_training, differences);
 }

@@ -23,6 +23,7 @@ typedef struct gmv_factor_reader {
     column_use use;
     gmv_names level; /* union so far, or the known levels */
     bool fixed;      /* levels come from a checkpoint: no new ones */
+    bool optional;   /* a file without the column has cells without a value */
     gmv_factor *factor;
     int64_t missing; /* local rows without a value */
 } factor_reader;
@@ -156,13 +157,19 @@ static bool is_file_key(const factor_reader *reader)
     return strcmp(reader->name, GMV_FILE_KEY) == 0;
 }
 
+static bool is_left_out(const factor_reader *reader, const gmv_input_file *input)
+{
+    return reader->optional && !gmv_column_exists(&input->matrix.obs, reader->name);
+}
+
 gmv_status gmv_factors_add_levels(gmv_factors *factors, const gmv_input_file *input)
 {
     gmv_status status = GMV_OK;
     for (int k = 0; k < factors->n && status == GMV_OK; k++) {
         factor_reader *reader = &factors->reader[k];
         gmv_column column;
-        if (is_file_key(reader) || input->matrix.rows == 0) { /* nothing tells what its columns would hold */
+        if (is_file_key(reader) || input->matrix.rows == 0 || /* nothing tells what its columns would hold */
+            is_left_out(reader, input)) {
             continue;
         }
         status = open_column(reader, &input->matrix.obs, &column);
@@ -263,6 +270,12 @@ static gmv_status read_file(void *context, gmv_source *source, int64_t first, in
         if (is_file_key(reader)) {
             continue;
         }
+        if (is_left_out(reader, source->input)) {
+            for (int64_t row = first; row < end; row++) {
+                put_code(reader->factor, source->first + row - cells->first, -1);
+            }
+            continue;
+        }
         gmv_status opened = /* by all ranks, if the file is shared */
             open_column(reader, &source->input->matrix.obs, &column);
         status = status == GMV_OK ? opened : status;
@@ -341,7 +354,10 @@ static gmv_status finish(factor_reader *reader, const gmv_cells *cells, const gm
                         cells->file[gmv_cells_file(cells, first)], gmv_shown(reader->name).at, reader->missing,
                         cells->total);
     }
-    if (reader->missing > 0) {
+    if (reader->missing == cells->total && reader->optional) {
+        gmv_log("note    no cell has a value of '%s' (data.label_key): the clusters are not compared with labels",
+                gmv_shown(reader->name).at);
+    } else if (reader->missing > 0) {
         const char *note = reader->use == VALIDATION         ? ", which are not held out"
                            : reader->missing == cells->total ? ": there is nothing to compare clusters with"
                                                              : "";
@@ -410,6 +426,7 @@ gmv_status gmv_factors_init(gmv_factors *factors, const gmv_cells_request *reque
     }
     if (request->label_key != NULL && request->label_key[0] != '\0') {
         GMV_TRY(add_reader(factors, request->label_key, LABEL, NULL));
+        factors->reader[factors->n - 1].optional = request->label_optional;
     }
     const gmv_validation *validation = request->validation;
     if (validation != NULL && validation->key != NULL) {

@@ -5,6 +5,7 @@
 
 #include "../data/file_levels.h"
 #include "../data/h5.h"
+#include "../data/h5_check.h"
 
 #include "gmvae/data.h"
 #include "gmvae/files.h"
@@ -13,11 +14,13 @@
 #include <math.h>
 #include <mpi.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 static const char latent_path[] = "obsm/X_gmvae", probability_path[] = "obsm/gmvae_cluster_prob",
                   cluster_path[] = "obs/gmvae_cluster", code_path[] = "obs/gmvae_cluster/codes",
-                  elbo_path[] = "obs/gmvae_neg_elbo", file_path[] = "obs/gmvae_file";
+                  elbo_path[] = "obs/gmvae_neg_elbo", file_path[] = "obs/gmvae_file",
+                  inputs_path[] = "uns/gmvae_dist/files";
 enum { file_rows = 1 << 16 };
 
 /* All K clusters are categories, also those without a cell. */
@@ -34,7 +37,44 @@ static gmv_status write_clusters(const gmv_h5ad *out, int clusters, gmv_gidx cel
     return gmv_h5ad_array(out, code_path, gmv_h5ad_code_type(clusters), 1, &cells);
 }
 
-static gmv_status write_uns(const gmv_h5ad *out, const gmv_embedding *embedding)
+/* Whole path of an input file. Ownership: free. */
+static char *whole_path(const gmv_cells *cells, int file)
+{
+    char *whole = realpath(cells->file[file], NULL);
+    return whole != NULL ? whole : strdup(cells->file[file]);
+}
+
+static gmv_status write_inputs(const gmv_h5ad *out, const gmv_cells *cells)
+{
+    gmv_status status = gmv_h5ad_strings(out, inputs_path, cells->files);
+    for (int f = 0; f < cells->files && status == GMV_OK; f++) {
+        char *whole = whole_path(cells, f);
+        status = gmv_h5ad_write_strings(out, inputs_path, f, 1, &whole);
+        free(whole);
+    }
+    return status;
+}
+
+bool gmv_embedding_is_of(const char *path, const gmv_cells *cells, double check_seconds)
+{
+    gmv_h5 file = {0};
+    gmv_texts inputs = {NULL, 0};
+    char *checked = (char *)(uintptr_t)path;
+    bool same = gmv_h5_check(&checked, 1, check_seconds) == GMV_OK && gmv_h5_open(&file, path, NULL) == GMV_OK &&
+                gmv_h5_has(&file, inputs_path) && gmv_h5_texts_at(&file, inputs_path, NULL, &inputs) == GMV_OK &&
+                inputs.n == cells->files;
+    for (int f = 0; f < cells->files && same; f++) {
+        char *whole = whole_path(cells, f);
+        same = strcmp(inputs.at[f], whole) == 0;
+        free(whole);
+    }
+    gmv_texts_free(&inputs);
+    gmv_h5_close(&file);
+    gmv_error_clear();
+    return same;
+}
+
+static gmv_status write_uns(const gmv_h5ad *out, const gmv_cells *cells, const gmv_embedding *embedding)
 {
     GMV_TRY(gmv_h5ad_group(out, "uns", "dict", "0.1.0"));
     GMV_TRY(gmv_h5ad_group(out, "uns/gmvae_dist", "dict", "0.1.0"));
@@ -44,6 +84,7 @@ static gmv_status write_uns(const gmv_h5ad *out, const gmv_embedding *embedding)
     if (embedding->checkpoint != NULL) {
         GMV_TRY(gmv_h5ad_scalar_text(out, "uns/gmvae_dist/checkpoint", embedding->checkpoint));
     }
+    GMV_TRY(write_inputs(out, cells));
     GMV_TRY(gmv_h5ad_scalar_i64(out, "uns/gmvae_dist/epoch", embedding->epoch));
     return gmv_h5ad_scalar_text(out, "uns/gmvae_dist/version", GMVAE_VERSION);
 }
@@ -116,7 +157,7 @@ static gmv_status fill_skeleton(const gmv_h5ad *out, const char *name, const gmv
     GMV_TRY(gmv_embedding_copy_obs(out, cells, name, 1 + clusters + has_files(cells), reserved + (clusters ? 0 : 1)));
     GMV_TRY(write_var(out));
     GMV_TRY(gmv_h5ad_group(out, "obsm", "dict", "0.1.0"));
-    GMV_TRY(write_uns(out, embedding));
+    GMV_TRY(write_uns(out, cells, embedding));
     GMV_TRY(gmv_h5ad_array(out, latent_path, H5T_IEEE_F32LE, 2, dims));
     if (embedding->clusters > 0) {
         dims[1] = embedding->clusters;

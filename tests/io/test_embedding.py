@@ -42,7 +42,7 @@ class Embedding(IoTest):
         np.testing.assert_array_equal(data.obs["gmvae_neg_elbo"], bound)
         found = data.uns["gmvae_dist"]
         self.assertEqual((found["config"], found["checkpoint"], int(found["epoch"])), ("seed: 1\n", "out/run/best.h5", 7))
-        self.assertEqual(set(found), {"config", "checkpoint", "epoch", "version"})
+        self.assertEqual(set(found), {"config", "checkpoint", "epoch", "files", "version"})
 
     def check_obs(self, data, source):
         ours = ["gmvae_cluster", "gmvae_neg_elbo"]
