@@ -126,15 +126,29 @@ class SameCells(RunTest):
         self.assertIn("the model was trained on 85.8 %", done.out)
         self.assertEqual(self.snapshot(self.run_), {**self.snapshot(self.run_), **before})
 
+    def write_list(self, names):
+        path = os.path.join(self.folder, "genes.txt")
+        with open(path, "w") as out:
+            out.write("\n".join(names))
+        return path
+
     def test_the_same_cells_twice(self):
+        """They are named; and what else a run is made of is compared: held-out files, the list of genes."""
         half = self.file("half.h5ad", rows=100, first=ROWS - 30)
         held = self.file("held.h5ad", rows=20, first=10)
-        done = self.try_run("twice", {**self.changes, "data.train": [self.mine, half], "data.validation": [held],
-                                      "output.embedding": False}, 2)
+        with h5py.File(self.mine) as f:
+            names = [name.decode() for name in f["var/_index"][()]]
+        twice = {**self.changes, "data.train": [self.mine, half], "data.validation": [held], "output.embedding": False,
+                 "data.genes": {"file": self.write_list(names)}}
+        done = self.try_run("twice", twice, 2)
         self.assertEqual(done.code, 0, done.err)
         train, validation = done.err.splitlines()[:2]
         self.assertIn(f"data.train: 30 of the 100 cells of {half} are also in {self.mine}, with the same counts", train)
         self.assertIn(f"data.validation: 20 of the 20 cells of {held} are also in {self.mine}", validation)
+        self.fails(["best.h5 was not judged by these cells of data.validation", "data.predict"], 3, "twice",
+                   {**twice, "data.validation": [self.file("other.h5ad", rows=20, first=900)]}, word="eval")
+        self.write_list(names[1:])
+        self.fails(["there are other genes, in data.train or data.genes.file"], 3, "twice", twice)
         os.link(self.mine, os.path.join(self.folder, "link.h5ad"))
         self.fails(["link.h5ad", "mine.h5ad by another name"], 3, "linked",
                    {**self.changes, "data.train": [self.mine, os.path.join(self.folder, "link.h5ad")]})

@@ -87,6 +87,12 @@ static void differences_have_words(void **state)
     is.cells.fingerprint.measured = 1;
     differs(&checkpoint, &is.cells, all, "the files lack other genes of the model than they did");
     make(&is);
+    is.cells.fingerprint.validation = 1;
+    differs(&checkpoint, &is.cells, all, "");
+    gmv_cells_difference difference;
+    gmv_find_difference(&checkpoint, &is.cells, all, &difference);
+    assert_true(difference.validation);
+    make(&is);
     is.cells.fingerprint.cells--;
     differs(&checkpoint, &is.cells, all, "there are 4999 cells instead of 5000");
     gmv_checkpoint_fini(&checkpoint);
