@@ -190,7 +190,7 @@ class NamedMatrices(FormatTest):
             with self.subTest(file=file, matrix=matrix):
                 self.assertEqual((done.returncode, done.stderr), (0, ""))
                 self.assertIn(f"{file}: counts from {name}\n", done.stdout)
-                self.assertIn("dry run: config, data and memory are in order", done.stdout)
+                self.assertIn("dry run: config, data, memory and output.dir are in order", done.stdout)
         wrong = self.run_trainings(("--dry-run", "data.train=b.h5mu"), ("--dry-run", "data.train=typed.h5", "data.matrix=X"))
         self.assertEqual([done.returncode for done in wrong], [2, 2])
         self.assertIn("data.matrix must say which matrix to take; there are mod/gex/X, mod/gex/raw/X", wrong[0].stderr)

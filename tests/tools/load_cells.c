@@ -384,7 +384,9 @@ static void print_fingerprint(const gmv_cells *cells)
         printf(", \"%s\": \"%016" PRIx64 "\"", name[i], value[i]);
     }
     for (int c = 0; c < cells->covariates; c++) {
-        printf(", \"%s\": \"%016" PRIx64 "\"", cells->covariate[c].key, cells->covariate[c].fingerprint);
+        fputs(", ", stdout);
+        print_text(cells->covariate[c].key);
+        printf(": \"%016" PRIx64 "\"", cells->covariate[c].fingerprint);
     }
     printf(", \"samples\": %" PRId64 "}", cells->samples);
 }
