@@ -3,11 +3,16 @@
 #include "gmvae/checkpoint.h"
 #include "gmvae/data.h"
 #include "gmvae/log.h"
+#include "gmvae/mem.h"
+#include "gmvae/threads.h"
 
 #include <omp.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+
+/* Address space that MPI takes when it starts, and HDF5 and the reading of files afterwards. */
+enum { room_bytes = 5 << 24 };
 
 static long number_in_environment(const char *name)
 {
@@ -57,6 +62,23 @@ static void warn_of_independent_copies(const gmv_comm *comm, launch launched)
     }
 }
 
+/* Takes fewer threads where not all can be started. Cells on disk are read by further ones, at most a quarter and one; one
+ * more, as the last that was tried may still be ending. Collective. */
+static void limit_threads(gmv_comm *comm)
+{
+    int wanted = comm->cores, others = wanted / 4 + 2;
+    int can = wanted > 1 ? gmv_threads_startable(wanted - 1 + others, room_bytes) + 1 - others : wanted;
+    comm->cores = can >= wanted ? wanted : can > 1 ? can : 1;
+    omp_set_num_threads(comm->cores);
+    int64_t missing = wanted - comm->cores;
+    gmv_comm_max_i64(comm, &missing, 1);
+    if (missing > 0) {
+        gmv_warn("only %d of %d threads can be started; raise the limits on processes and address space (ulimit -u, "
+                 "ulimit -v)",
+                 wanted - (int)missing, wanted);
+    }
+}
+
 static gmv_status prepare(gmv_run *run, const gmv_cli *cli)
 {
     if (cli->file != NULL && !cli->command->takes_file) {
@@ -78,16 +100,30 @@ static gmv_status prepare(gmv_run *run, const gmv_cli *cli)
     }
     if (run->config.runtime_threads > 0) {
         run->comm.cores = (int)run->config.runtime_threads;
-        omp_set_num_threads(run->comm.cores);
     }
     return GMV_OK;
+}
+
+/* MPI crashes where it gets no memory, and HDF5 takes a lack of it for a damaged file. */
+static gmv_status check_addresses(void)
+{
+    const double megabyte = 1e6;
+    gmv_addresses here = gmv_memory_addresses();
+    if (here.limit < 0 || gmv_memory_blocks(1, room_bytes, 1) == 1) {
+        return GMV_OK;
+    }
+    return GMV_FAIL(GMV_ERR_ENVIRONMENT,
+                    "the limit on address space (ulimit -v) of %.0f MB is too small: the program and MPI need at least "
+                    "%.0f MB, and a run some hundreds more; raise it",
+                    (double)here.limit / megabyte, (double)(here.used + room_bytes) / megabyte);
 }
 
 /* Everything between the start and the end of MPI. `status` is what the command line gave. */
 static gmv_status run_ranks(const gmv_cli *cli, gmv_status status, launch launched, int argc, char **argv)
 {
     gmv_run run = {.dry_run = cli->dry_run, .json = cli->json, .file = cli->file};
-    gmv_status started = gmv_comm_init(&run.comm, &argc, &argv);
+    gmv_status started = check_addresses();
+    started = started == GMV_OK ? gmv_comm_init(&run.comm, &argc, &argv) : started;
     if (started != GMV_OK) {
         print_error(started);
         return started;
@@ -97,8 +133,10 @@ static gmv_status run_ranks(const gmv_cli *cli, gmv_status status, launch launch
         warn_of_independent_copies(&run.comm, launched);
         status = prepare(&run, cli);
     }
+    status = status == GMV_OK ? check_addresses() : status;
     status = gmv_comm_agree(&run.comm, status);
     if (status == GMV_OK) {
+        limit_threads(&run.comm);
         status = cli->command->run(&run);
         if (status == GMV_OK && (cli->command->reports || cli->dry_run)) {
             status = gmv_output_check();
@@ -124,6 +162,7 @@ int main(int argc, char **argv)
     gmv_checker_main(argc, argv, gmv_checkpoint_look);
     signal(SIGPIPE, SIG_IGN);
     signal(SIGXFSZ, SIG_IGN); /* a file beyond `ulimit -f` is an error of writing */
+    gmv_memory_save_addresses();
     launch launched = read_launch();
     gmv_cli cli;
     gmv_status status = gmv_cli_parse(&cli, argc, argv);

@@ -24,6 +24,21 @@ void gmv_free(void *block);
 /* Bytes that can still be had: of the machine, or of the container if that is less. */
 int64_t gmv_memory_available(void);
 
+/* Address space of this process. */
+typedef struct gmv_addresses {
+    int64_t limit; /* bytes (ulimit -v); -1: none */
+    int64_t used;  /* bytes; -1: unknown */
+} gmv_addresses;
+
+gmv_addresses gmv_memory_addresses(void);
+
+/* Call before threads are started: where address space is limited, none of it is set aside for each thread. */
+void gmv_memory_save_addresses(void);
+
+/* How many of `most` blocks of `bytes` bytes can be mapped at once so that `rest` bytes could be mapped beside them.
+ * Nothing stays mapped. */
+int gmv_memory_blocks(int most, int64_t bytes, int64_t rest);
+
 /* Allocations made since the program began, blocks not yet freed, and the most there were of these. */
 int64_t gmv_alloc_count(void);
 int64_t gmv_alloc_live(void);

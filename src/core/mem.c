@@ -21,6 +21,20 @@ static void ask_for_huge_pages(char *block, size_t bytes)
     }
 }
 
+static gmv_status short_of(size_t bytes, const char *what)
+{
+    const long long megabyte = 1000000;
+    long long limit = (long long)gmv_memory_addresses().limit;
+    if (limit < 0) {
+        return GMV_FAIL(GMV_ERR_ENVIRONMENT, "out of memory: %zu bytes for %s; use more ranks or a machine with more",
+                        bytes, what);
+    }
+    return GMV_FAIL(GMV_ERR_ENVIRONMENT,
+                    "out of memory: %zu bytes for %s; the limit on address space (ulimit -v) of %lld MB is too small: "
+                    "raise it, or take fewer threads (OMP_NUM_THREADS)",
+                    bytes, what, limit / megabyte);
+}
+
 /* Zeros come from calloc, which does not touch fresh memory: a large array takes as much as is used of it. The block that
  * the allocator knows is kept in front of the aligned one. */
 static gmv_status allocate(void **out, int64_t count, size_t size, bool zeroed, const char *what)
@@ -37,8 +51,7 @@ static gmv_status allocate(void **out, int64_t count, size_t size, bool zeroed, 
     size_t bytes = (size_t)count * size, whole = bytes + sizeof(void *) + alignment - 1;
     char *known = zeroed ? calloc(1, whole) : malloc(whole);
     if (known == NULL) {
-        return GMV_FAIL(GMV_ERR_ENVIRONMENT, "out of memory: %zu bytes for %s; use more ranks or a machine with more",
-                        bytes, what);
+        return short_of(bytes, what);
     }
     size_t skip = sizeof(void *) + (alignment - ((uintptr_t)known + sizeof(void *)) % alignment) % alignment;
     char *block = known + skip;

@@ -129,11 +129,13 @@ static int take_environment(char **variable, int room)
 {
     static const char *const kept[] = {"LD_LIBRARY_PATH", "LD_PRELOAD", "HDF5_PLUGIN_PATH", "HDF5_USE_FILE_LOCKING"};
     static char alone[] = "OPENBLAS_NUM_THREADS=1", one[] = "OMP_NUM_THREADS=1";
+    static char policy[] = "OMP_WAIT_POLICY=passive"; /* its being there spares the process a second start */
     static char sanitizer[] = "ASAN_OPTIONS=hard_rss_limit_mb=2048:detect_leaks=0";
     extern char **environ;
     int n = 0;
     variable[n++] = alone;
     variable[n++] = one;
+    variable[n++] = policy;
     variable[n++] = sanitizer;
     for (char **at = environ; *at != NULL; at++) {
         for (size_t i = 0; i < sizeof kept / sizeof *kept; i++) {
@@ -149,7 +151,7 @@ static int take_environment(char **variable, int room)
 
 static int spawn(checker *c, double seconds, const int *in, const int *out)
 {
-    char word[32], most[32], *variable[8];
+    char word[32], most[32], *variable[9];
     posix_spawn_file_actions_t files;
     posix_spawnattr_t attributes;
     snprintf(word, sizeof word, "%s", checker_word[c->work]);

@@ -65,6 +65,10 @@ gmv_status gmv_h5_fail(const gmv_h5 *file, const char *what)
 {
     char words[400];
     gmv_h5_reason(words, sizeof words);
+    if (strstr(words, "memory allocation failed") != NULL) {
+        return GMV_FAIL(GMV_ERR_ENVIRONMENT, "%s: out of memory while %s is read; see ulimit -v", file->path,
+                        gmv_shown(what).at);
+    }
     return GMV_FAIL(GMV_ERR_DATA, "%s: %s cannot be read%s; the file may be damaged, copy it again", file->path,
                     gmv_shown(what).at, words);
 }

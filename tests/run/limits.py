@@ -1,0 +1,86 @@
+"""What the machine gives: address space, threads, and variables that libraries read while they are loaded.
+
+usage: limits.py PATH/gmvae_dist
+"""
+import os
+import re
+import subprocess
+import unittest
+
+from support import FEW, PATIENCE, PROGRAM, Run, RunTest, lines_of, main, time
+
+NARROW = {"train.epochs": 1, "data.validation": 0}
+
+
+def environment_of(pid):
+    with open(f"/proc/{pid}/environ") as file:
+        return dict(pair.split("=", 1) for pair in file.read().split("\0") if "=" in pair)
+
+
+@unittest.skipIf(FEW, "sanitizers need all addresses")
+class AddressSpace(RunTest):
+    def limited(self, megabytes, threads=1, ranks=1, options=()):
+        """A run with `ulimit -v`."""
+        command = self.command("run", NARROW, ranks)
+        at = command.index(PROGRAM[0])
+        limit = ["sh", "-c", f'ulimit -v {megabytes * 1000000 // 1024}; exec "$@"', "sh"]
+        done = subprocess.run([*command[:at], *limit, PROGRAM[0], *options, *command[at + 1:]], cwd=self.folder,
+                              env=self.environment(threads), capture_output=True, text=True, timeout=PATIENCE)
+        return Run(self.folder, "run", done)
+
+    def test_too_little_for_products(self):
+        for options in ((), ("--dry-run",)):
+            run = self.limited(300, options=options)
+            self.check_failure(run, 5, ["address space (ulimit -v) of 300 MB", "raise it"])
+            self.assertEqual(run.err.count("\n"), 1)
+        needed = int(re.search(r"products need (\d+) MB with one thread", run.err)[1])
+        run = self.limited(needed + 1)
+        self.assertEqual((run.code, run.err), (0, ""))
+        self.check_failure(self.limited(300, ranks=2), 5, ["address space (ulimit -v) of 300 MB"])
+
+    def test_too_little_for_some_threads(self):
+        run = self.limited(700, threads=16)
+        self.assertEqual(run.code, 0, run.err)
+        self.assertRegex(run.err, r"^gmvae_dist: warning: only [1-9] of 16 threads are used: [^\n]* \(ulimit -v\)\n$")
+
+    def test_too_little_to_start(self):
+        run = self.limited(100)
+        self.check_failure(run, 5, ["address space (ulimit -v) of 100 MB", "need at least"])
+
+
+class Variables(RunTest):
+    def seen(self, name, **variables):
+        """Environment, arguments and name of a run under way."""
+        command = self.command(name, {"train.epochs": 100000, "output.embedding": False})
+        environment = {k: v for k, v in self.environment().items() if k not in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")}
+        process = subprocess.Popen(command, cwd=self.folder, env={**environment, **variables},
+                                   stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        try:
+            end = time.monotonic() + PATIENCE
+            while lines_of(Run(self.folder, name)) == 0:
+                self.assertIsNone(process.poll())
+                self.assertLess(time.monotonic(), end, "the run does not come on")
+                time.sleep(0.01)
+            with open(f"/proc/{process.pid}/cmdline") as line, open(f"/proc/{process.pid}/comm") as comm:
+                self.assertEqual(line.read().split("\0")[:-1], command)
+                self.assertEqual(comm.read().strip(), os.path.basename(PROGRAM[0])[:15])
+            return environment_of(process.pid)
+        finally:
+            process.kill()
+            process.wait()
+
+    def test_bounded_spinning(self):
+        seen = self.seen("free", GMVAE_TEST_MARK="kept")
+        self.assertEqual((seen["GOMP_SPINCOUNT"], seen["OPENBLAS_NUM_THREADS"]), ("1000", "1"))
+        self.assertEqual(seen["GMVAE_TEST_MARK"], "kept")
+        self.assertEqual(self.seen("count", GOMP_SPINCOUNT="7")["GOMP_SPINCOUNT"], "7")
+        self.assertNotIn("GOMP_SPINCOUNT", self.seen("policy", OMP_WAIT_POLICY="passive"))
+
+    def test_started_by_the_loader(self):
+        loader = "/lib64/ld-linux-x86-64.so.2"
+        done = subprocess.run([loader, PROGRAM[0], "--version"], env=self.environment(), capture_output=True, text=True)
+        self.assertEqual((done.returncode, done.stdout.split()[0]), (0, "gmvae_dist"), done.stderr)
+
+
+if __name__ == "__main__":
+    main()
