@@ -170,13 +170,7 @@ static gmv_status write_file(const gmv_trainer *trainer, gmv_output *out)
     if (status == GMV_OK) {
         status = read_back(out);
     }
-    if (status != GMV_OK) {
-        char reason[512];
-        snprintf(reason, sizeof reason, "%s", gmv_error_message());
-        gmv_error_clear();
-        return GMV_FAIL(GMV_ERR_ENVIRONMENT, "%s; the checkpoint was not written, older ones are untouched", reason);
-    }
-    return GMV_OK;
+    return status;
 }
 
 static int newest_first(const void *a, const void *b)
@@ -269,8 +263,23 @@ static gmv_status save(const gmv_trainer *trainer, unsigned as)
     return GMV_OK;
 }
 
+/* Says behind the reason what there is to continue from. */
+static gmv_status not_written(const gmv_config *config)
+{
+    char reason[512], folder[GMV_PATH_ROOM], last[GMV_PATH_ROOM + 8], best[GMV_PATH_ROOM + 8];
+    gmv_checkpoint_folder(config, folder);
+    snprintf(last, sizeof last, "%s/last.h5", folder);
+    snprintf(best, sizeof best, "%s/best.h5", folder);
+    bool any = access(last, F_OK) == 0 || access(best, F_OK) == 0;
+    snprintf(reason, sizeof reason, "%s", gmv_error_message());
+    gmv_error_clear();
+    return GMV_FAIL(GMV_ERR_ENVIRONMENT, "%s; the checkpoint was not written, %s", reason,
+                    any ? "older ones are untouched" : "and there is no other yet");
+}
+
 gmv_status gmv_checkpoint_save(const gmv_trainer *trainer, unsigned as)
 {
     gmv_status status = trainer->comm->rank == 0 ? save(trainer, as) : GMV_OK;
+    status = status == GMV_OK ? GMV_OK : not_written(trainer->config);
     return gmv_comm_agree(trainer->comm, status);
 }

@@ -6,6 +6,7 @@
 
 #include <inttypes.h>
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 #include <time.h>
 
@@ -130,13 +131,34 @@ static gmv_status evaluate_held_out(gmv_trainer *trainer, const held_out *held, 
     return GMV_OK;
 }
 
+/* Writes a checkpoint. One in the course of training may fail: the next is tried when it is due, and a best one that is
+ * not on disk does not count. */
+static gmv_status keep(gmv_trainer *trainer, unsigned as, double best_before)
+{
+    const gmv_progress *progress = &trainer->progress;
+    gmv_status status = gmv_checkpoint_save(trainer, as);
+    char reason[1024];
+    if (status != GMV_ERR_ENVIRONMENT || (progress->epoch == trainer->config->train_epochs && !trainer->stop)) {
+        return status;
+    }
+    snprintf(reason, sizeof reason, "%s", gmv_error_message());
+    gmv_error_clear();
+    if (trainer->stop) {
+        return GMV_FAIL(GMV_ERR_ENVIRONMENT, "stopped by a signal in epoch %" PRId64 ", step %" PRId64 ", but %s",
+                        progress->epoch + 1, progress->step, reason);
+    }
+    gmv_warn("%s; training goes on", reason);
+    trainer->progress.best = best_before;
+    return GMV_OK;
+}
+
 /* Everything after the last step of an epoch. */
 static gmv_status finish_epoch(gmv_trainer *trainer, const held_out *held, const pace *clock)
 {
     const gmv_config *config = trainer->config;
     gmv_progress *progress = &trainer->progress;
     gmv_evaluation train, validation;
-    double speed = cells_per_second(trainer, clock);
+    double speed = cells_per_second(trainer, clock), best_before = progress->best;
     bool better;
     GMV_TRY(epoch_statistics(trainer, &train));
     progress->epoch++;
@@ -156,7 +178,7 @@ static gmv_status finish_epoch(gmv_trainer *trainer, const held_out *held, const
     bool last = progress->epoch == config->train_epochs;
     bool due = config->checkpoint_every > 0 && progress->epoch % config->checkpoint_every == 0;
     unsigned as = (last || due || trainer->stop ? GMV_CHECKPOINT_EPOCH : 0u) | (better ? GMV_CHECKPOINT_BEST : 0u);
-    return as != 0 ? gmv_checkpoint_save(trainer, as) : GMV_OK;
+    return as != 0 ? keep(trainer, as, best_before) : GMV_OK;
 }
 
 static gmv_status train_epochs(gmv_trainer *trainer, const held_out *held)
@@ -169,7 +191,7 @@ static gmv_status train_epochs(gmv_trainer *trainer, const held_out *held)
         }
         if (trainer->stop && trainer->progress.epoch < trainer->config->train_epochs) {
             if (trainer->progress.batch > 0) {
-                GMV_TRY(gmv_checkpoint_save(trainer, GMV_CHECKPOINT_LAST));
+                GMV_TRY(keep(trainer, GMV_CHECKPOINT_LAST, trainer->progress.best));
             }
             return GMV_FAIL(GMV_STOPPED,
                             "stopped by a signal in epoch %" PRId64 ", step %" PRId64

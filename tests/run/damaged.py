@@ -6,10 +6,11 @@ import os
 import random
 import resource
 import shutil
+import signal
 import subprocess
 import time
 
-from support import FEW, PATIENCE, Run, RunTest, contents, datasets, edit, h5py, lines_of, main
+from support import FEW, PATIENCE, Run, RunTest, contents, datasets, edit, h5py, lines_of, main, tensors
 
 CHANGES = {"train.epochs": 3, "train.reduction": "exact", "checkpoint.every": 1, "model.encoder": [8], "model.decoder": [8], "model.beta": [8]}
 FLIPS = 3 if FEW else 16
@@ -132,31 +133,77 @@ class Damaged(RunTest):
             flip(path, at, numbers.randrange(8))
             self.fails([path, "checksum"], 3, "whole", {**CHANGES, "checkpoint.path": path}, word="eval")
 
-    def test_no_room_for_a_checkpoint(self):
-        """Files may not grow beyond some part of a checkpoint once training has begun: writing fails as on a full disk."""
+    def limit_files(self, process, limit):
+        """Files may not grow beyond `limit` bytes: writing fails as on a full disk. Only the soft limit, which can be undone."""
+        resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
+
+    def start(self, changes, name="run"):
+        process = subprocess.Popen(self.command(name, changes), cwd=self.folder, env=self.environment(), text=True,
+                                   stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        return process, Run(self.folder, name)
+
+    def test_room_comes_back(self):
+        """A checkpoint in the course of training that cannot be written costs nothing but itself."""
         size = os.path.getsize(self.whole.checkpoint())
-        changes = {**CHANGES, "train.epochs": 40, "train.batch_size": 64, "checkpoint.keep": 40}
+        changes = {**CHANGES, "train.epochs": 12, "train.batch_size": 64}
+        steady = self.train("steady", changes)
+        process, run = self.start(changes)
+        while process.poll() is None and not os.path.exists(run.checkpoint()):
+            time.sleep(0.001)
+        self.limit_files(process, size // 2)
+        warned = process.stderr.readline()
+        resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+        self.assertRegex(warned, r"^gmvae_dist: warning: \S*/run/checkpoints/\S* cannot be written: File too large; the "
+                                 r"checkpoint was not written, older ones are untouched; training goes on\n$")
+        out, err = process.communicate(timeout=PATIENCE)
+        self.assertEqual(process.returncode, 0, err)
+        self.assertEqual(run.results(), steady.results())
+        for name in ("last.h5", "best.h5"):
+            self.assertEqual({key: value.tobytes() for key, value in tensors(run.checkpoint(name)).items()},
+                             {key: value.tobytes() for key, value in tensors(steady.checkpoint(name)).items()}, name)
+
+    def test_no_room_from_the_start(self):
+        """Nothing is said to be there that is not, at the end and after a signal."""
+        limit = os.path.getsize(self.whole.checkpoint()) // 2
+        for epochs, stop, words in ((20, False, []), (100000, True, ["stopped by a signal in epoch ", ", but "])):
+            process, run = self.start({**CHANGES, "train.epochs": epochs, "checkpoint.every": 0, "data.validation": 0},
+                                      f"stop-{stop}")
+            while process.poll() is None and lines_of(run) == 0:
+                time.sleep(0.001)
+            self.limit_files(process, limit)
+            if stop:
+                process.send_signal(signal.SIGUSR1)
+            run.out, run.err = process.communicate(timeout=PATIENCE)
+            run.code = process.returncode
+            self.check_failure(run, 5, [*words, "cannot be written: File too large", "and there is no other yet"])
+            self.assertNotIn("older ones", run.err)
+            self.assertEqual(os.listdir(run.path("checkpoints")), [])
+
+    def test_no_room_for_a_checkpoint(self):
+        """Once training has begun, to its end."""
+        size = os.path.getsize(self.whole.checkpoint())
+        changes = {**CHANGES, "train.epochs": 4, "train.batch_size": 64, "checkpoint.keep": 40}
         first = self.train("run", {**changes, "train.epochs": 1})
         before = {name: contents(first.checkpoint(name)) for name in first.checkpoints()}
         for limit in (size // 10, size // 2, size - 20, size - 1):
-            process = subprocess.Popen(self.command("run", changes), cwd=self.folder, env=self.environment(), text=True,
-                                       stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-            run = Run(self.folder, "run")
-            while process.poll() is None and lines_of(run) == len(first.metrics()):
+            lines = lines_of(first)
+            process, run = self.start(changes)
+            while process.poll() is None and lines_of(run) == lines:
                 time.sleep(0.001)
-            resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (limit, limit))
+            self.limit_files(process, limit)
             run.out, run.err = process.communicate(timeout=PATIENCE)
             run.code = process.returncode
             self.check_failure(run, 5, ["cannot be written: File too large", "older ones are untouched"])
             self.assertEqual([name for name in run.checkpoints() if name.startswith(".")], [])
+            self.assertIn("training goes on", run.err)
             self.assertTrue(set(before) <= set(run.checkpoints()))
             for name in run.checkpoints():
                 contents(run.checkpoint(name))
         self.train("run", {**changes, "train.epochs": 2})
 
     def test_no_room_for_metrics(self):
-        """Training goes on without its log, after one warning; the checkpoint that does not fit ends all ranks."""
-        changes = {**CHANGES, "train.epochs": 100, "train.batch_size": 64, "checkpoint.every": 1000}
+        """Training goes on without its log, after one warning; the last checkpoint, which does not fit, ends all ranks."""
+        changes = {**CHANGES, "train.epochs": 6, "train.batch_size": 64, "checkpoint.every": 1000}
         process = subprocess.Popen(self.command("run", changes, ranks=2), cwd=self.folder, env=self.environment(),
                                    text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         run = Run(self.folder, "run")
