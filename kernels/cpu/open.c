@@ -16,6 +16,9 @@ extern void blas_memory_free(void *buffer) __attribute__((weak));
  * the allocations that it checks, is far less than the rest (MPI's and HDF5's buffers, stacks). */
 enum { product_bytes = (1 << 27) + (1 << 14), rest_bytes = 1 << 26 };
 
+/* What is in use differs from run to run by some stacks and buffers: advice must be enough for each. */
+enum { advice_bytes = 1 << 25 };
+
 static const gmv_ops table = {
 #define GMV_OP(name, parameters) .name = GMV_CPU(name),
 #include "gmvae/ops.def"
@@ -48,7 +51,8 @@ static gmv_status too_few_addresses(int threads)
                         "vm.overcommit_memory and the limits of the job",
                         product_bytes / 1000000);
     }
-    double one = (double)product_bytes / megabyte, least = (double)(here.used + rest_bytes) / megabyte + one;
+    double one = (double)product_bytes / megabyte,
+           least = (double)(here.used + rest_bytes + advice_bytes) / megabyte + one;
     return GMV_FAIL(GMV_ERR_ENVIRONMENT,
                     "the limit on address space (ulimit -v) of %.0f MB is too small: products need %.0f MB with one "
                     "thread and %.0f MB more for each other, %.0f MB with the %d here; raise it",
