@@ -14,6 +14,11 @@ if [ -e /.dockerenv ] || [ -e /run/.containerenv ]; then
     export OMPI_MCA_btl_vader_single_copy_mechanism="${OMPI_MCA_btl_vader_single_copy_mechanism:-none}"
 fi
 
+# mpirun notices within seconds that a host is gone; with Open MPI's defaults it took more than a minute.
+export OMPI_MCA_oob_tcp_keepalive_time="${OMPI_MCA_oob_tcp_keepalive_time:-3}"
+export OMPI_MCA_oob_tcp_keepalive_intvl="${OMPI_MCA_oob_tcp_keepalive_intvl:-1}"
+export OMPI_MCA_oob_tcp_keepalive_probes="${OMPI_MCA_oob_tcp_keepalive_probes:-3}"
+
 # Parallel file systems are often mounted without file locks, and HDF5 then refuses to open anything. A run only
 # reads its inputs, and gives its outputs their names when they are complete, so it needs no locks.
 export HDF5_USE_FILE_LOCKING="${HDF5_USE_FILE_LOCKING:-FALSE}"

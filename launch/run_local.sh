@@ -3,8 +3,8 @@
 #
 #   launch/run_local.sh N [COMMAND] CONFIG.yaml [KEY=VALUE ...]
 #
-# GMVAE_DIST: the program (default: build/release/gmvae_dist of this repository, or the bundle's). After Ctrl-C or
-# SIGTERM a training run writes a checkpoint and ends with 75, and the same command continues it; a second one ends it
+# GMVAE_DIST: the program (default: build/release/gmvae_dist of this repository, or the bundle's). After Ctrl-C, SIGTERM or
+# SIGHUP a training run writes a checkpoint and ends with 75, and the same command continues it; a second one ends it
 # at once.
 set -eu
 root=$(cd "$(dirname "$0")/.." && pwd)

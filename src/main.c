@@ -4,6 +4,7 @@
 #include "gmvae/data.h"
 #include "gmvae/log.h"
 #include "gmvae/mem.h"
+#include "gmvae/signals.h"
 #include "gmvae/threads.h"
 
 #include <omp.h>
@@ -98,6 +99,7 @@ static gmv_status prepare(gmv_run *run, const gmv_cli *cli)
         gmv_error_set(message);
         return status;
     }
+    gmv_comm_set_timeout(run->config.runtime_timeout);
     if (run->config.runtime_threads > 0) {
         run->comm.cores = (int)run->config.runtime_threads;
     }
@@ -132,6 +134,9 @@ static gmv_status run_ranks(const gmv_cli *cli, gmv_status status, launch launch
     if (status == GMV_OK) {
         warn_of_independent_copies(&run.comm, launched);
         status = prepare(&run, cli);
+        status = status == GMV_OK && gmv_stop_asked()
+                     ? GMV_FAIL(GMV_STOPPED, "stopped by a signal before anything was done; run the same command again")
+                     : status;
     }
     status = status == GMV_OK ? check_addresses() : status;
     status = gmv_comm_agree(&run.comm, status);
@@ -160,6 +165,7 @@ static gmv_status run_ranks(const gmv_cli *cli, gmv_status status, launch launch
 int main(int argc, char **argv)
 {
     gmv_checker_main(argc, argv, gmv_checkpoint_look);
+    gmv_signals_install(); /* a signal before the ranks are connected is kept until they are */
     signal(SIGPIPE, SIG_IGN);
     signal(SIGXFSZ, SIG_IGN); /* a file beyond `ulimit -f` is an error of writing */
     gmv_memory_save_addresses();

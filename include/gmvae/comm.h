@@ -24,6 +24,16 @@ gmv_status gmv_comm_init(gmv_comm *comm, int *argc, char ***argv);
 /* This process by itself, for work that is asked of a communicator. MPI must have been started. */
 gmv_comm gmv_comm_alone(void);
 
+/* Seconds without a sign of life (runtime.timeout) after which a rank counts as lost. A rank that waits in any function
+ * below then names the lost ones and their hosts, and the run ends with 75; when a signal was seen, after 30 s. A rank
+ * that works gives signs of life in gmv_stop_asked (signals.h), through which ranks also hear of each other's signals. */
+void gmv_comm_set_timeout(double seconds);
+
+/* Around work that waits for other ranks inside a library, as MPI-IO does: all meet first, then a thread ends the run
+ * with 75 if it takes longer than that. @param[in] what  is kept, not copied. Collective. */
+void gmv_comm_enter(const gmv_comm *comm, const char *what);
+void gmv_comm_leave(const gmv_comm *comm);
+
 /* Ends MPI. */
 void gmv_comm_fini(gmv_comm *comm);
 
@@ -34,6 +44,9 @@ gmv_status gmv_comm_fail_alone(const gmv_comm *comm, gmv_status status);
 /* All ranks get the status and the message of the lowest failing rank; GMV_OK when none fails.
  * Call at the end of every phase in which a rank may fail alone, before the next collective call. */
 gmv_status gmv_comm_agree(const gmv_comm *comm, gmv_status status);
+
+/* The same where others are at something that a signal must not cut short, as writing a checkpoint. */
+gmv_status gmv_comm_agree_patiently(const gmv_comm *comm, gmv_status status);
 
 void gmv_comm_barrier(const gmv_comm *comm);
 

@@ -87,7 +87,8 @@ int gmv_stream_threads(bool host_computes);
 gmv_gidx gmv_stream_read(const gmv_cells *cells, const gmv_span *span, int64_t spans, gmv_row_filter filter,
                          int threads, gmv_slots *slots, int half);
 
-/* Records what became of the file with this row. Returns GMV_ERR_DATA; GMV_ERR_ENVIRONMENT for the cache. */
+/* Records what became of the file with this row. Returns GMV_ERR_DATA; GMV_ERR_ENVIRONMENT for the cache; GMV_STOPPED when
+ * reading was given up after a signal. */
 gmv_status gmv_stream_fail(const gmv_cells *cells, gmv_gidx row);
 
 /* Whether a local row has a count, and how many values the local rows have, wherever the cells are. */

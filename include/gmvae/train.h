@@ -265,10 +265,11 @@ gmv_status gmv_label_agreement(gmv_model *model, gmv_feed *feed, const gmv_cells
 /* Position and statistics of a run; saved in checkpoints. */
 typedef struct gmv_progress {
     int64_t epoch;         /* completed epochs */
-    int64_t batch;         /* batches done of the epoch under way */
+    int64_t batch;         /* batches done of the epoch under way; all of them: its evaluation was not done */
     int64_t step;          /* optimiser steps done */
     double sum[GMV_TERMS]; /* of the epoch under way: sums over cells of the terms */
     double best;           /* lowest held-out -ELBO so far, +infinity before the first */
+    double norm;           /* of the last step's gradient; NaN: not known */
     int64_t cells;         /* of an epoch: a position inside one means nothing among other cells */
     int64_t window;        /* cells of a window when they are streamed, else 0: their order is another */
 } gmv_progress;
@@ -309,10 +310,13 @@ gmv_status gmv_trainer_init(gmv_trainer *trainer, const gmv_config *config, cons
                             const gmv_cells *cells);
 void gmv_trainer_fini(gmv_trainer *trainer);
 
+/* Goes on from a checkpoint's position, with what it knows of the step before; `cells` stays the trainer's. */
+void gmv_train_take_up(gmv_trainer *trainer, const gmv_progress *progress);
+
 /* One optimiser step on the next batch of the epoch under way. Collective. It may return while the device still works
  * on it: `last` and the sums of `progress` can be one step behind until gmv_train_settle.
  * Errors: GMV_ERR_NUMERIC when the loss or a gradient was not finite, of this step or the one before; parameters are
- * then as they were before that. */
+ * then as they were before that; GMV_STOPPED when a signal came while streamed cells were read, and no step was taken. */
 gmv_status gmv_train_step(gmv_trainer *trainer);
 
 /* Waits for the steps under way. Errors: as gmv_train_step. */
@@ -336,13 +340,3 @@ void gmv_metrics_step(const gmv_trainer *trainer);
 
 /* Drops lines of metrics.jsonl that lie behind `step` (rank 0): a resumed run writes them again. */
 gmv_status gmv_metrics_rewind(const gmv_config *config, int64_t step);
-
-/* ---- signals ---- */
-
-/* Makes SIGINT, SIGTERM and SIGUSR1 set a flag; a second SIGINT or SIGTERM ends the process at once. */
-void gmv_signals_install(void);
-bool gmv_signal_seen(void);
-
-/* A file without worth that the handler removes at once, whatever the process waits for: mpirun gives its ranks a second
- * after Ctrl-C. `path` is kept, not copied; NULL for none. */
-void gmv_signals_unlink(const char *path);

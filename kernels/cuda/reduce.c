@@ -3,6 +3,7 @@
 #include "cuda.h"
 
 #include "gmvae/log.h"
+#include "gmvae/signals.h"
 
 #include <stdlib.h>
 #include <time.h>
@@ -37,7 +38,9 @@ gmv_status gmv_cuda_reduce_open(gmv_backend *b, bool shared, bool lone)
     }
     GMV_TRY(gmv_comm_agree(comm, status));
     gmv_comm_broadcast(comm, &id, sizeof id, 0);
+    gmv_comm_enter(comm, "connecting GPUs by NCCL");
     ncclResult_t error = ncclCommInitRank(&state->nccl, comm->size, id, comm->rank);
+    gmv_comm_leave(comm);
     status = error == ncclSuccess ? GMV_OK : gmv_nccl_failed(__FILE__, __LINE__, "ncclCommInitRank", error);
     return gmv_comm_agree(comm, status);
 }
@@ -105,6 +108,7 @@ gmv_status gmv_cuda_wait(gmv_backend *b, cudaEvent_t event)
         }
         if (time - watched > 0.05) {
             watched = time;
+            gmv_stop_asked(); /* a sign of life */
             GMV_TRY(watch_others(b, start));
         }
     }

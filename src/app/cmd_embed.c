@@ -19,5 +19,5 @@ gmv_status gmv_cmd_embed(gmv_run *run)
                 session.cells->total, session.model->latent_dim, evaluation.active_clusters, session.model->clusters);
     }
     gmv_session_close(&session);
-    return status;
+    return gmv_name_stop(status, "before embedding.h5ad was written");
 }

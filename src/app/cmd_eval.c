@@ -51,5 +51,5 @@ gmv_status gmv_cmd_eval(gmv_run *run)
         gmv_log("wrote %s", session.result.path);
     }
     gmv_session_close(&session);
-    return status;
+    return gmv_name_stop(status, "before evaluation.json was written");
 }

@@ -173,13 +173,12 @@ static gmv_status take_up(training *t)
                         "output.dir, or checkpoint.resume=never to replace it",
                         t->resume_path, progress->cells, cells);
     }
-    if (progress->batch >= t->trainer.sampler.batches) {
+    if (progress->batch > t->trainer.sampler.batches) {
         return GMV_FAIL(GMV_ERR_DATA, "%s: damaged or foreign checkpoint: batch %" PRId64 " of an epoch of %" PRId64,
                         t->resume_path, progress->batch, t->trainer.sampler.batches);
     }
     GMV_TRY(gmv_checkpoint_load_params(t->resume_path, &t->run->comm, t->model, true));
-    t->trainer.progress = *progress;
-    t->trainer.progress.cells = cells;
+    gmv_train_take_up(&t->trainer, progress);
     return GMV_OK;
 }
 
@@ -351,17 +350,22 @@ static gmv_status check_what_is_there(const gmv_config *config)
     return GMV_OK;
 }
 
-static gmv_status run_training(training *t)
+/* From files to a model that is ready to be trained. */
+static gmv_status prepare(training *t)
 {
-    const gmv_comm *comm = &t->run->comm;
-    gmv_signals_install(); /* before reading: a SIGUSR1 must not kill a rank */
     GMV_TRY(check_what_is_there(&t->run->config));
     GMV_TRY(gmv_run_folder_open(&t->folder, t->run));
     GMV_TRY(find_start(t));
     GMV_TRY(read_data(t));
     GMV_TRY(check_same_cells(t));
     GMV_TRY(look_for_repeats(t));
-    GMV_TRY(gmv_comm_agree(comm, build(t)));
+    return gmv_comm_agree(&t->run->comm, build(t));
+}
+
+static gmv_status run_training(training *t)
+{
+    const gmv_comm *comm = &t->run->comm;
+    GMV_TRY(gmv_name_stop(prepare(t), "before training: there is nothing new to keep"));
     show_plan(t);
     GMV_TRY(gmv_check_room(&t->run->config, comm, t->model, t->cells));
     if (t->run->dry_run) {
@@ -374,7 +378,7 @@ static gmv_status run_training(training *t)
                 t->trainer.progress.step);
     }
     GMV_TRY(gmv_train_loop(&t->trainer, t->validation));
-    return write_results(t);
+    return gmv_name_stop(write_results(t), "after training: its checkpoints are there, its results not yet");
 }
 
 gmv_status gmv_cmd_train(gmv_run *run)

@@ -2,6 +2,7 @@
 
 #include "gmvae/checkpoint.h"
 #include "gmvae/log.h"
+#include "gmvae/signals.h"
 #include "gmvae/train.h"
 
 #include <errno.h>

@@ -165,6 +165,15 @@ void gmv_join_lines(const char *lines, char *joined, size_t room)
     joined[used] = '\0';
 }
 
+gmv_status gmv_name_stop(gmv_status status, const char *where)
+{
+    if (status != GMV_STOPPED) {
+        return status;
+    }
+    gmv_error_clear();
+    return GMV_FAIL(GMV_STOPPED, "stopped by a signal %s; run the same command again", where);
+}
+
 gmv_backend_options gmv_backend_options_of(const gmv_config *config)
 {
     gmv_backend_options options = {.name = gmv_config_choice("backend", config->backend),

@@ -36,6 +36,10 @@ void gmv_join_lines(const char *lines, char *joined, size_t room);
 gmv_status gmv_session_open(gmv_session *session, gmv_run *run, bool held_out_only);
 void gmv_session_close(gmv_session *session);
 
+/* For a status that all ranks have: words the stop that GMV_STOPPED stands for, "stopped by a signal WHERE; run the same
+ * command again". Passes any other status on. */
+gmv_status gmv_name_stop(gmv_status status, const char *where);
+
 /* What the config says about the backend. */
 gmv_backend_options gmv_backend_options_of(const gmv_config *config);
 

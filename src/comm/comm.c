@@ -1,7 +1,11 @@
 #define _GNU_SOURCE
 #include "gmvae/comm.h"
 
+#include "contact.h"
+#include "watch.h"
+
 #include "gmvae/mem.h"
+#include "gmvae/signals.h"
 
 #include <mpi.h>
 #include <omp.h>
@@ -11,8 +15,14 @@
 #include <string.h>
 #include <unistd.h>
 
-/* Counts of one MPI call are ints: longer arrays go in pieces of this many elements. */
-enum { piece = 1 << 28 };
+/* Counts of one MPI call are ints: longer arrays go in pieces of this many elements. Sums of so many bytes go round. */
+enum { piece = 1 << 28, round_bytes = 1 << 15, round_tag = 1 };
+
+/* Memory of sum_around, kept from one to the next. */
+static struct {
+    char *block;
+    int64_t room; /* bytes */
+} around;
 
 static MPI_Comm world_of(const gmv_comm *comm)
 {
@@ -74,6 +84,8 @@ gmv_status gmv_comm_init(gmv_comm *comm, int *argc, char ***argv)
     memset(comm, 0, sizeof *comm);
     avoid_starving_neighbours();
     int provided = 0;
+    gmv_watch_start();
+    gmv_watch_begin("connecting the ranks", -1, gmv_contact_limit());
     if (MPI_Init_thread(argc, argv, MPI_THREAD_FUNNELED, &provided) != MPI_SUCCESS || provided < MPI_THREAD_FUNNELED) {
         return GMV_FAIL(GMV_ERR_ENVIRONMENT, "MPI does not start with thread level FUNNELED; rebuild it with threads");
     }
@@ -85,6 +97,8 @@ gmv_status gmv_comm_init(gmv_comm *comm, int *argc, char ***argv)
     MPI_Comm_rank(host, &comm->local_rank);
     MPI_Comm_size(host, &comm->local_size);
     MPI_Comm_free(&host);
+    gmv_contact_open(comm);
+    gmv_watch_end();
     comm->cores = take_share_of_cores(comm);
     if (comm->cores < 1) {
         comm->cores = 1;
@@ -93,7 +107,15 @@ gmv_status gmv_comm_init(gmv_comm *comm, int *argc, char ***argv)
         comm->cores = omp_get_max_threads();
     }
     omp_set_num_threads(comm->cores);
-    return GMV_OK;
+    char name[MPI_MAX_PROCESSOR_NAME];
+    int length;
+    MPI_Get_processor_name(name, &length);
+    return gmv_contact_hosts(comm, name);
+}
+
+void gmv_comm_set_timeout(double seconds)
+{
+    gmv_contact_timeout(seconds);
 }
 
 gmv_comm gmv_comm_alone(void)
@@ -103,8 +125,29 @@ gmv_comm gmv_comm_alone(void)
 
 void gmv_comm_fini(gmv_comm *comm)
 {
-    (void)comm;
+    gmv_comm_enter(comm, "leaving MPI");
+    gmv_contact_close();
     MPI_Finalize();
+    gmv_comm_leave(comm);
+    gmv_watch_stop();
+    free(around.block);
+    around.block = NULL;
+    around.room = 0;
+}
+
+void gmv_comm_enter(const gmv_comm *comm, const char *what)
+{
+    gmv_comm_barrier(comm);
+    if (comm->size > 1) {
+        gmv_watch_begin(what, comm->rank, gmv_contact_limit());
+    }
+}
+
+void gmv_comm_leave(const gmv_comm *comm)
+{
+    if (comm->size > 1) {
+        gmv_watch_end();
+    }
 }
 
 gmv_status gmv_comm_fail_alone(const gmv_comm *comm, gmv_status status)
@@ -114,14 +157,28 @@ gmv_status gmv_comm_fail_alone(const gmv_comm *comm, gmv_status status)
     }
     fflush(stdout);
     fprintf(stderr, "gmvae_dist: error: [rank %d] %s\n", comm->rank, gmv_error_message());
+    gmv_signals_clear_away();
+    gmv_watch_begin("ending the run", comm->rank, 5.0);
     MPI_Abort(world_of(comm), gmv_exit_code(status));
     _exit(gmv_exit_code(status));
 }
 
+/* ---- collective calls: begun, then waited for (contact.h) ---- */
+
+static void reduce(const gmv_comm *comm, void *values, int64_t n, size_t size, MPI_Datatype type, MPI_Op op)
+{
+    for (int64_t at = 0; at < n; at += piece) {
+        int count = (int)(n - at < piece ? n - at : piece);
+        MPI_Request request;
+        MPI_Iallreduce(MPI_IN_PLACE, (char *)values + (size_t)at * size, count, type, op, world_of(comm), &request);
+        gmv_contact_wait(&request, 1);
+    }
+}
+
 gmv_status gmv_comm_agree(const gmv_comm *comm, gmv_status status)
 {
-    int mine = status == GMV_OK ? comm->size : comm->rank, failing = comm->size;
-    MPI_Allreduce(&mine, &failing, 1, MPI_INT, MPI_MIN, world_of(comm));
+    int failing = status == GMV_OK ? comm->size : comm->rank;
+    reduce(comm, &failing, 1, sizeof failing, MPI_INT, MPI_MIN);
     if (failing == comm->size) {
         return GMV_OK;
     }
@@ -132,21 +189,33 @@ gmv_status gmv_comm_agree(const gmv_comm *comm, gmv_status status)
     if (comm->rank == failing) {
         snprintf(report.message, sizeof report.message, "%s", gmv_error_message());
     }
-    MPI_Bcast(&report, (int)sizeof report, MPI_BYTE, failing, world_of(comm));
+    gmv_comm_broadcast(comm, &report, sizeof report, failing);
     gmv_error_set(report.message);
     return (gmv_status)report.status;
 }
 
+gmv_status gmv_comm_agree_patiently(const gmv_comm *comm, gmv_status status)
+{
+    gmv_contact_be_patient(true);
+    status = gmv_comm_agree(comm, status);
+    gmv_contact_be_patient(false);
+    return status;
+}
+
 void gmv_comm_barrier(const gmv_comm *comm)
 {
-    MPI_Barrier(world_of(comm));
+    MPI_Request request;
+    MPI_Ibarrier(world_of(comm), &request);
+    gmv_contact_wait(&request, 1);
 }
 
 void gmv_comm_broadcast(const gmv_comm *comm, void *buffer, int64_t bytes, int root)
 {
     for (int64_t at = 0; at < bytes; at += piece) {
         int count = (int)(bytes - at < piece ? bytes - at : piece);
-        MPI_Bcast((char *)buffer + at, count, MPI_BYTE, root, world_of(comm));
+        MPI_Request request;
+        MPI_Ibcast((char *)buffer + at, count, MPI_BYTE, root, world_of(comm), &request);
+        gmv_contact_wait(&request, 1);
     }
 }
 
@@ -177,27 +246,83 @@ gmv_status gmv_comm_broadcast_texts(const gmv_comm *comm, char ***texts, int *n,
     return GMV_OK;
 }
 
-static void reduce(const gmv_comm *comm, void *values, int64_t n, size_t size, MPI_Datatype type, MPI_Op op)
+/* Block b of an array of n that is divided among the ranks, at most `piece` elements. */
+static int64_t block_start(const gmv_comm *comm, int64_t n, int b)
+{
+    return n / comm->size * b + n % comm->size * b / comm->size;
+}
+
+/* Sends block `out` to the next rank while block `in` comes from the one before, into `to`. */
+static void pass_on(const gmv_comm *comm, char *values, int64_t n, size_t size, MPI_Datatype type, int out, int in,
+                    void *to)
+{
+    int next = (comm->rank + 1) % comm->size, before = (comm->rank + comm->size - 1) % comm->size;
+    int64_t first = block_start(comm, n, out);
+    int64_t count = block_start(comm, n, in + 1) - block_start(comm, n, in);
+    MPI_Request request[2];
+    MPI_Irecv(to, (int)count, type, before, round_tag, world_of(comm), &request[0]);
+    MPI_Isend(values + (size_t)first * size, (int)(block_start(comm, n, out + 1) - first), type, next, round_tag,
+              world_of(comm), &request[1]);
+    gmv_contact_wait(request, 2);
+}
+
+/* Sums of gradients: each block goes round and is added to, then the sums go round. MPI's own calls that can be waited for
+ * took half as long again. Without memory for a block: false, on all ranks. */
+static bool sum_around(const gmv_comm *comm, char *values, int64_t n, size_t size, MPI_Datatype type)
+{
+    int ranks = comm->size;
+    int64_t room = (n / ranks + 1) * (int64_t)size;
+    if (room > around.room) {
+        free(around.block);
+        around.block = malloc((size_t)room);
+        around.room = around.block != NULL ? room : 0;
+        int all = around.block != NULL;
+        reduce(comm, &all, 1, sizeof all, MPI_INT, MPI_MIN);
+        if (all == 0) {
+            free(around.block);
+            around.block = NULL;
+            around.room = 0;
+            return false;
+        }
+    }
+    for (int s = 0; s < ranks - 1; s++) {
+        int in = (comm->rank + 2 * ranks - s - 1) % ranks;
+        int64_t first = block_start(comm, n, in);
+        pass_on(comm, values, n, size, type, (in + 1) % ranks, in, around.block);
+        MPI_Reduce_local(around.block, values + (size_t)first * size, (int)(block_start(comm, n, in + 1) - first), type,
+                         MPI_SUM);
+    }
+    for (int s = 0; s < ranks - 1; s++) {
+        int in = (comm->rank + 2 * ranks - s) % ranks;
+        pass_on(comm, values, n, size, type, (in + 1) % ranks, in, values + (size_t)block_start(comm, n, in) * size);
+    }
+    return true;
+}
+
+static void sum(const gmv_comm *comm, void *values, int64_t n, size_t size, MPI_Datatype type)
 {
     for (int64_t at = 0; at < n; at += piece) {
-        int count = (int)(n - at < piece ? n - at : piece);
-        MPI_Allreduce(MPI_IN_PLACE, (char *)values + (size_t)at * size, count, type, op, world_of(comm));
+        int64_t count = n - at < piece ? n - at : piece;
+        char *from = (char *)values + (size_t)at * size;
+        if (comm->size == 1 || count * (int64_t)size < round_bytes || !sum_around(comm, from, count, size, type)) {
+            reduce(comm, from, count, size, type, MPI_SUM);
+        }
     }
 }
 
 void gmv_comm_sum_f32(const gmv_comm *comm, float *values, int64_t n)
 {
-    reduce(comm, values, n, sizeof *values, MPI_FLOAT, MPI_SUM);
+    sum(comm, values, n, sizeof *values, MPI_FLOAT);
 }
 
 void gmv_comm_sum_f64(const gmv_comm *comm, double *values, int64_t n)
 {
-    reduce(comm, values, n, sizeof *values, MPI_DOUBLE, MPI_SUM);
+    sum(comm, values, n, sizeof *values, MPI_DOUBLE);
 }
 
 void gmv_comm_sum_i64(const gmv_comm *comm, int64_t *values, int64_t n)
 {
-    reduce(comm, values, n, sizeof *values, MPI_INT64_T, MPI_SUM);
+    sum(comm, values, n, sizeof *values, MPI_INT64_T);
 }
 
 void gmv_comm_max_i64(const gmv_comm *comm, int64_t *values, int64_t n)
@@ -212,7 +337,9 @@ void gmv_comm_share_f64(const gmv_comm *comm, double *values, int64_t n)
 
 void gmv_comm_allgather(const gmv_comm *comm, const void *mine, void *all, int64_t bytes)
 {
-    MPI_Allgather(mine, (int)bytes, MPI_BYTE, all, (int)bytes, MPI_BYTE, world_of(comm));
+    MPI_Request request;
+    MPI_Iallgather(mine, (int)bytes, MPI_BYTE, all, (int)bytes, MPI_BYTE, world_of(comm), &request);
+    gmv_contact_wait(&request, 1);
 }
 
 gmv_status gmv_comm_concatenate(const gmv_comm *comm, const void *mine, int64_t bytes, void **all, int64_t *total)
@@ -247,7 +374,9 @@ void gmv_comm_send(const gmv_comm *comm, const void *buffer, int64_t bytes, int 
 {
     for (int64_t at = 0; at < bytes; at += piece) {
         int count = (int)(bytes - at < piece ? bytes - at : piece);
-        MPI_Send((const char *)buffer + at, count, MPI_BYTE, to, 0, world_of(comm));
+        MPI_Request request;
+        MPI_Isend((const char *)buffer + at, count, MPI_BYTE, to, 0, world_of(comm), &request);
+        gmv_contact_wait(&request, 1);
     }
 }
 
@@ -255,6 +384,8 @@ void gmv_comm_receive(const gmv_comm *comm, void *buffer, int64_t bytes, int fro
 {
     for (int64_t at = 0; at < bytes; at += piece) {
         int count = (int)(bytes - at < piece ? bytes - at : piece);
-        MPI_Recv((char *)buffer + at, count, MPI_BYTE, from, 0, world_of(comm), MPI_STATUS_IGNORE);
+        MPI_Request request;
+        MPI_Irecv((char *)buffer + at, count, MPI_BYTE, from, 0, world_of(comm), &request);
+        gmv_contact_wait(&request, 1);
     }
 }

@@ -1,34 +1,78 @@
-#include "gmvae/train.h"
+#include "gmvae/signals.h"
 
+#include <errno.h>
 #include <signal.h>
+#include <stdatomic.h>
+#include <stddef.h>
 #include <string.h>
 #include <unistd.h>
 
-static volatile sig_atomic_t seen;
-static const char *volatile unfinished;
+static atomic_bool seen, told;
+static _Atomic(const char *) unfinished;
+static _Atomic(void (*)(void)) listener;
 
-static void note(int signal_number)
+/* A second signal that somebody has sent to have the process gone. */
+static bool insists(const siginfo_t *info)
 {
-    if (seen != 0 && signal_number != SIGUSR1) {
-        /* asked twice: leave now; checkpoints already written stay intact */
+    bool limit = info->si_signo == SIGXCPU && info->si_code == SI_KERNEL; /* comes again every second */
+    return info->si_signo != SIGUSR1 && !limit;
+}
+
+static void note(int signal_number, siginfo_t *info, void *context)
+{
+    int kept = errno;
+    (void)context;
+    if (seen && insists(info)) { /* leave now; checkpoints already written stay intact */
         signal(signal_number, SIG_DFL);
         raise(signal_number);
     }
-    seen = 1;
-    if (unfinished != NULL) {
-        unlink(unfinished);
-    }
+    seen = true;
+    gmv_signals_clear_away();
+    errno = kept;
 }
 
 void gmv_signals_install(void)
 {
-    struct sigaction action;
+    static const int numbers[] = {SIGINT, SIGTERM, SIGUSR1, SIGXCPU, SIGHUP};
+    struct sigaction action, before;
     memset(&action, 0, sizeof action);
-    action.sa_handler = note;
-    action.sa_flags = SA_RESTART;
-    sigaction(SIGINT, &action, NULL);
-    sigaction(SIGTERM, &action, NULL);
-    sigaction(SIGUSR1, &action, NULL);
+    action.sa_sigaction = note;
+    action.sa_flags = SA_RESTART | SA_SIGINFO;
+    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
+        bool ignored = sigaction(numbers[i], NULL, &before) == 0 && before.sa_handler == SIG_IGN;
+        if (!ignored || numbers[i] != SIGHUP) {
+            sigaction(numbers[i], &action, NULL);
+        }
+    }
+}
+
+bool gmv_signal_seen(void)
+{
+    return seen;
+}
+
+void gmv_stop_ask(void)
+{
+    told = true;
+}
+
+void gmv_stop_listen(void (*listen)(void))
+{
+    listener = listen;
+}
+
+bool gmv_stop_asked(void)
+{
+    void (*listen)(void) = listener;
+    if (listen != NULL) {
+        listen();
+    }
+    return seen || told;
+}
+
+gmv_status gmv_stop_check(void)
+{
+    return gmv_stop_asked() ? GMV_FAIL(GMV_STOPPED, "stopped by a signal; run the same command again") : GMV_OK;
 }
 
 void gmv_signals_unlink(const char *path)
@@ -36,7 +80,10 @@ void gmv_signals_unlink(const char *path)
     unfinished = path;
 }
 
-bool gmv_signal_seen(void)
+void gmv_signals_clear_away(void)
 {
-    return seen != 0;
+    const char *path = unfinished;
+    if (path != NULL) {
+        unlink(path);
+    }
 }

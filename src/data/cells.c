@@ -359,7 +359,7 @@ gmv_status gmv_cells_load(gmv_cells **cells, const gmv_comm *comm, const gmv_cel
     loader load = {.comm = comm, .request = request};
     GMV_TRY(gmv_comm_agree(comm, GMV_NEW(load.cells, 1, "the cells")));
     gmv_status status = load_all(&load);
-    gmv_sources_close(&load.source, load.cells->files);
+    gmv_sources_close(&load.source, load.cells->files, comm);
     gmv_gene_lists_fini(&load.lists);
     gmv_factors_fini(&load.factors);
     gmv_factor_fini(&load.key);

@@ -5,6 +5,7 @@
 
 #include "gmvae/log.h"
 #include "gmvae/mem.h"
+#include "gmvae/signals.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -83,7 +84,8 @@ static gmv_status walk_texts(factor_reader *reader, const gmv_column *column, in
     GMV_TRY(GMV_NEW(text, room, "a column"));
     for (int64_t at = first; at < end && status == GMV_OK; at += block_rows) {
         int64_t n = end - at < block_rows ? end - at : block_rows;
-        status = gmv_column_texts(column, at, n, text);
+        status = gmv_stop_check();
+        status = status == GMV_OK ? gmv_column_texts(column, at, n, text) : status;
         for (int64_t i = 0; i < n; i++) {
             if (status == GMV_OK && code == NULL && text[i] != NULL) {
                 status = gmv_names_add(seen, text[i], NULL, NULL);
@@ -243,6 +245,7 @@ static gmv_status read_codes(factor_reader *reader, const gmv_column *column, in
     }
     for (int64_t row = first, n; row < end; row += n) {
         n = end - row < block_rows ? end - row : block_rows;
+        GMV_GO(gmv_stop_check());
         GMV_GO(read_block(reader, column, to, row, n, code));
         for (int64_t i = 0; i < n; i++) {
             put_code(reader->factor, at + row - first + i, code[i]);

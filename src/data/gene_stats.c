@@ -4,13 +4,14 @@
 
 #include "gmvae/mem.h"
 #include "gmvae/packed.h"
+#include "gmvae/signals.h"
 
 #include <math.h>
 #include <stdlib.h>
 
 __extension__ typedef __int128 wide;
 
-enum { small_counts = 255, count_bits = 24 };
+enum { small_counts = 255, count_bits = 24, rows_between_looks = 4096 };
 
 static const double log_scale = 16777216.0; /* log1p(c) < 16.7, so sums of squares over 10^9 rows fit */
 static const double seurat_span = 0.3;
@@ -69,6 +70,7 @@ gmv_status gmv_gene_counts_add(gmv_gene_counts *counts, const gmv_packed *block,
 {
     GMV_CHECK(block->genes == counts->genes);
     for (int64_t i = 0; i < block->rows; i++) {
+        GMV_TRY(i % rows_between_looks == 0 ? gmv_stop_check() : GMV_OK);
         if (split != NULL && gmv_split_holds_out(split, block->first_cell + i)) {
             continue;
         }

@@ -5,6 +5,7 @@
 
 #include "gmvae/data.h"
 #include "gmvae/mem.h"
+#include "gmvae/signals.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -250,26 +251,32 @@ static double now(void)
     return (double)at.tv_sec + 1e-9 * (double)at.tv_nsec;
 }
 
-/* Until the process is done (1), has ended (0), or the time is over (-1). */
-static int listen_to(checker *c, double seconds)
+/* How the wait for the process went. */
+enum heard { DONE, ENDED, TOO_LATE, STOPPED };
+
+static enum heard listen_to(checker *c, double seconds)
 {
+    const double between_looks = 0.1;
     char bytes[4096], next[sizeof c->object];
     double end = now() + seconds;
     for (double left = seconds; left > 0; left = end - now()) {
         struct pollfd pipe_end = {.fd = c->from, .events = POLLIN};
-        int ready = poll(&pipe_end, 1, left < 1e6 ? (int)(1000 * left) + 1 : 1000000000);
+        int ready = poll(&pipe_end, 1, (int)(1000 * (left < between_looks ? left : between_looks)) + 1);
+        if (gmv_stop_asked()) {
+            return STOPPED; /* the signal may have ended the process, too */
+        }
         if (ready <= 0) {
-            continue; /* a signal, or the time */
+            continue;
         }
         ssize_t n = read(c->from, bytes, sizeof bytes);
         if (n <= 0) {
-            return 0;
+            return ENDED;
         }
         if (take_texts(c, next, bytes, n)) {
-            return 1;
+            return DONE;
         }
     }
-    return -1;
+    return TOO_LATE;
 }
 
 static bool send_path(const checker *c, const char *path)
@@ -289,11 +296,11 @@ static gmv_status check_one(checker *c, const char *path, double seconds)
 {
     char end[64];
     c->object[0] = '\0';
-    int how = send_path(c, path) ? listen_to(c, seconds) : 0;
-    if (how == 1) {
-        return GMV_OK;
+    enum heard how = send_path(c, path) ? listen_to(c, seconds) : ENDED;
+    if (how == DONE || how == STOPPED) {
+        return gmv_stop_check();
     }
-    if (how == 0) {
+    if (how == ENDED) {
         take_end(c, end, sizeof end);
         return GMV_FAIL(GMV_ERR_DATA, "%s: HDF5 crashes on %s (%s); the file is damaged, copy it again", path,
                         c->object, end);
@@ -310,7 +317,10 @@ static gmv_status check_all(checker *c, char *const *path, int n, double seconds
     char end[64];
     GMV_TRY(start(c, seconds));
     gmv_status status = GMV_OK;
-    if (listen_to(c, seconds) != 1) {
+    enum heard how = listen_to(c, seconds);
+    if (how == STOPPED) {
+        status = gmv_stop_check();
+    } else if (how != DONE) {
         kill(c->pid, SIGKILL);
         take_end(c, end, sizeof end);
         status = GMV_FAIL(GMV_ERR_ENVIRONMENT,

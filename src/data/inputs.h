@@ -63,7 +63,7 @@ gmv_status gmv_sources_survey(gmv_source **source, gmv_gene_lists *lists, gmv_fa
 gmv_status gmv_sources_share(const gmv_cells *cells, gmv_source *source, const gmv_comm *comm, int driver);
 
 /* Closes what is open. Collective where files are shared. */
-void gmv_sources_close(gmv_source **source, int files);
+void gmv_sources_close(gmv_source **source, int files, const gmv_comm *comm);
 
 /* What is done with local rows [first, end) of a source that is open. */
 typedef gmv_status (*gmv_source_visitor)(void *context, gmv_source *source, int64_t first, int64_t end);

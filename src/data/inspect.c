@@ -6,6 +6,7 @@
 #include "gmvae/data.h"
 #include "gmvae/log.h"
 #include "gmvae/mem.h"
+#include "gmvae/signals.h"
 
 #include <string.h>
 
@@ -52,6 +53,7 @@ static gmv_status scan_values(gmv_inspect_matrix *seen, const gmv_matrix *m)
     seen->is_count = true;
     for (int64_t at = 0; at < units; at += piece) {
         int64_t first[2] = {at, 0}, count[2] = {units - at < piece ? units - at : piece, width};
+        GMV_GO(gmv_stop_check());
         GMV_GO(gmv_h5_read_f64(m->file, m->data, dense ? 2 : 1, first, count, value));
         if (m->select != NULL) {
             GMV_GO(gmv_h5_read_i64(m->file, m->indices, at, count[0], column));
@@ -198,6 +200,7 @@ static gmv_status count_codes(gmv_inspect_column *seen, gmv_column *column)
     column->level.n = seen->level.n; /* the codes are checked against it */
     for (int64_t at = 0; at < column->length; at += column_rows) {
         int64_t n = column->length - at < column_rows ? column->length - at : column_rows;
+        GMV_GO(gmv_stop_check());
         GMV_GO(gmv_column_codes(column, at, n, code));
         for (int64_t i = 0; i < n; i++) {
             if (code[i] < 0) {
@@ -223,6 +226,7 @@ static gmv_status count_texts(gmv_inspect_column *seen, const gmv_column *column
     GMV_GO(GMV_NEW(text, column_rows, "a column"));
     for (int64_t at = 0; at < column->length && names.n < levels_kept; at += column_rows) {
         int64_t n = column->length - at < column_rows ? column->length - at : column_rows;
+        GMV_GO(gmv_stop_check());
         status = gmv_column_texts(column, at, n, text);
         for (int64_t i = 0; i < n; i++) {
             int64_t index = 0;

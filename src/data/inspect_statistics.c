@@ -6,6 +6,7 @@
 
 #include "gmvae/mem.h"
 #include "gmvae/packed.h"
+#include "gmvae/signals.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -46,7 +47,8 @@ static gmv_status read_blocks(pass *p, const gmv_matrix *matrix)
     gmv_row_source source = {.matrix = matrix, .gene = p->names.at};
     gmv_status status = gmv_block_reader_init(&reader, matrix, 0, matrix->rows);
     while (status == GMV_OK && reader.next < reader.end) {
-        status = gmv_block_reader_next(&reader);
+        status = gmv_stop_check();
+        status = status == GMV_OK ? gmv_block_reader_next(&reader) : status;
         if (status == GMV_OK) {
             status = make_room(&p->packer, (int32_t)matrix->cols, reader.block.rows);
         }

@@ -9,6 +9,7 @@
 
 #include "gmvae/log.h"
 #include "gmvae/mem.h"
+#include "gmvae/signals.h"
 
 #include <inttypes.h>
 #include <string.h>
@@ -67,6 +68,7 @@ static gmv_status count_rows(struct gmv_csc *csc, const gmv_block_reader *reader
     int64_t rows = reader->end - reader->first;
     for (int64_t at = 0; at < m->nnz; at += piece_values) {
         int64_t n = m->nnz - at < piece_values ? m->nnz - at : piece_values;
+        GMV_TRY(gmv_stop_check());
         GMV_TRY(gmv_h5_read_i64(m->file, m->indices, at, n, csc->row));
         for (int64_t i = 0; i < n; i++) {
             int64_t row = csc->row[i] - reader->first;
@@ -161,6 +163,7 @@ static gmv_status fill_window(struct gmv_csc *csc, const gmv_block_reader *reade
     }
     for (int64_t at = 0; at < m->nnz; at += piece_values) {
         int64_t n = m->nnz - at < piece_values ? m->nnz - at : piece_values;
+        GMV_TRY(gmv_stop_check());
         GMV_TRY(gmv_h5_read_i64(m->file, m->indices, at, n, csc->row));
         GMV_TRY(gmv_h5_read_f64(m->file, m->data, 1, &at, &n, csc->value));
         gmv_log_progress(false, "transposing %s: %.0f%% of cells %" PRId64 " to %" PRId64, m->file->path,
@@ -219,6 +222,7 @@ gmv_status gmv_csc_each(const gmv_matrix *m, int64_t first, int64_t end, gmv_val
     GMV_GO(read_pointers(&csc, m));
     for (int64_t at = 0; at < m->nnz; at += passed_values) {
         int64_t n = m->nnz - at < passed_values ? m->nnz - at : passed_values;
+        GMV_GO(gmv_stop_check());
         GMV_GO(gmv_h5_read_i64(m->file, m->indices, at, n, csc.row));
         GMV_GO(gmv_h5_read_f64(m->file, m->data, 1, &at, &n, csc.value));
         gmv_log_progress(false, "transposing %s: %.0f%%", m->file->path, 100.0 * (double)at / (double)m->nnz);

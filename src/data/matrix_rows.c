@@ -3,6 +3,7 @@
 
 #include "gmvae/log.h"
 #include "gmvae/mem.h"
+#include "gmvae/signals.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -199,6 +200,7 @@ gmv_status gmv_dense_each(const gmv_matrix *m, int64_t first, int64_t end, gmv_v
         for (int64_t col = 0; col < m->stored_cols; col += width) {
             int64_t at[2] = {row, col},
                     n[2] = {next - row, m->stored_cols - col < width ? m->stored_cols - col : width};
+            GMV_GO(gmv_stop_check());
             GMV_GO(gmv_h5_read_f64(m->file, m->data, 2, at, n, value));
             for (int64_t j = 0; j < n[1]; j++) { /* gene by gene, as buckets hold them in little room */
                 for (int64_t i = 0; i < n[0] && (m->select == NULL || m->select[col + j] >= 0); i++) {

@@ -5,6 +5,7 @@
 
 #include "gmvae/log.h"
 #include "gmvae/mem.h"
+#include "gmvae/signals.h"
 
 #include <string.h>
 
@@ -93,7 +94,7 @@ static gmv_status read_in_parallel(gmv_packer *packer, const row_range *range, i
             bool skip, good;
 #pragma omp atomic read
             skip = stop;
-            good = ready && !skip && read_slab(&reader, range, s);
+            good = ready && !skip && !gmv_stop_asked() && read_slab(&reader, range, s);
 #pragma omp ordered
             {
                 if (!stop && good) {
@@ -124,7 +125,8 @@ static gmv_status read_through_hdf5(gmv_packer *packer, const gmv_row_source *so
         status = gmv_packer_reserve(packer, reader.values);
     }
     while (status == GMV_OK && reader.next < reader.end) {
-        status = gmv_block_reader_next(&reader);
+        status = gmv_stop_check();
+        status = status == GMV_OK ? gmv_block_reader_next(&reader) : status;
         if (status == GMV_OK) {
             status = gmv_packer_add(packer, source, &reader.block);
         }
@@ -155,6 +157,7 @@ gmv_status gmv_read_rows(gmv_packer *packer, const gmv_row_source *source, const
     }
     while (next < range.slabs) {
         GMV_GO(read_in_parallel(packer, &range, whole, &next));
+        GMV_GO(gmv_stop_check());
         if (next < range.slabs) {
             GMV_GO(read_through_hdf5(packer, source, range.slab[next], range.slab[next + 1], whole));
             next++;

@@ -6,6 +6,7 @@
 
 #include "gmvae/log.h"
 #include "gmvae/mem.h"
+#include "gmvae/signals.h"
 
 #include <inttypes.h>
 #include <string.h>
@@ -106,6 +107,7 @@ static gmv_status look_at_stretch(survey *s, const gmv_texts *files, int first, 
     GMV_TRY(GMV_NEW(s->source, end - first, "input files"));
     for (int f = first; f < end; f++) {
         gmv_log_progress(false, "looking at %s (%d of %d)", files->at[f], f + 1, end);
+        GMV_TRY(gmv_stop_check());
         GMV_TRY(look_at_file(s, &s->source[f - first], files->at[f]));
     }
     return GMV_OK;
@@ -229,17 +231,27 @@ gmv_status gmv_sources_share(const gmv_cells *cells, gmv_source *source, const g
         source[f].shared = driver == GMV_DRIVER_MPIO ||
                            (driver == GMV_DRIVER_AUTO && large && lies_on_several(cells, &source[f], comm->size));
         if (source[f].shared) {
-            GMV_TRY(gmv_comm_agree(comm, open_source(&source[f], comm)));
+            gmv_comm_enter(comm, "opening an input file through MPI-IO");
+            gmv_status status = open_source(&source[f], comm);
+            gmv_comm_leave(comm);
+            GMV_TRY(gmv_comm_agree(comm, status));
         }
     }
     return GMV_OK;
 }
 
-void gmv_sources_close(gmv_source **source, int files)
+void gmv_sources_close(gmv_source **source, int files, const gmv_comm *comm)
 {
     for (int f = 0; *source != NULL && f < files; f++) {
+        bool together = (*source)[f].shared && (*source)[f].input != NULL;
         gmv_row_store_close(&(*source)[f].store);
+        if (together) {
+            gmv_comm_enter(comm, "closing an input file through MPI-IO");
+        }
         close_source(&(*source)[f]);
+        if (together) {
+            gmv_comm_leave(comm);
+        }
         gmv_row_buckets_destroy(&(*source)[f].by_rows);
     }
     GMV_FREE(*source);
@@ -301,8 +313,14 @@ gmv_status gmv_sources_visit(const gmv_cells *cells, gmv_source *source, const g
         if (together) { /* what went wrong before must not keep a rank from where the others wait */
             GMV_TRY(gmv_comm_agree(comm, status));
         }
+        if (status == GMV_OK && together) {
+            gmv_comm_enter(comm, "reading an input file through MPI-IO");
+        }
         if (status == GMV_OK && (end > first || together)) {
             status = visit_source(&source[f], visit, context, first, end);
+        }
+        if (together) {
+            gmv_comm_leave(comm);
         }
     }
     return comm != NULL ? gmv_comm_agree(comm, status) : status;

@@ -5,6 +5,7 @@
 #include "stream_file.h"
 
 #include "gmvae/mem.h"
+#include "gmvae/signals.h"
 
 #include <inttypes.h>
 #include <omp.h>
@@ -338,7 +339,9 @@ gmv_gidx gmv_stream_read(const gmv_cells *cells, const gmv_span *span, int64_t s
 #pragma omp atomic read
             bad = failed;
             gmv_packer *packed = NULL;
-            bad = !ready ? span[s].first : bad < 0 ? read_some(w, span[s], &to, alone, &packed) : bad;
+            bad = !ready || gmv_stop_asked() ? span[s].first
+                  : bad < 0                  ? read_some(w, span[s], &to, alone, &packed)
+                                             : bad;
 #pragma omp ordered
             {
                 if (bad < 0 && failed < 0 && !append(&to, packed, w->id)) {
@@ -358,6 +361,7 @@ gmv_gidx gmv_stream_read(const gmv_cells *cells, const gmv_span *span, int64_t s
 gmv_status gmv_stream_fail(const gmv_cells *cells, gmv_gidx row)
 {
     const struct gmv_stream_file *file = file_of(cells, row);
+    GMV_TRY(gmv_stop_check());
     if (file->cached) {
         return GMV_FAIL(GMV_ERR_ENVIRONMENT,
                         "%s: row %" PRId64 " of %s does not come back from the packed cells there as it was written; "

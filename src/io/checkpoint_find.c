@@ -70,17 +70,21 @@ static int list_candidates(const char *folder, bool newest, double seconds, cand
     return n;
 }
 
-/* The first good one, NULL when none is; the others before it are named in a warning. */
-static const char *first_good(const candidate *list, int n, double seconds)
+/* *found = the first good one, NULL when none is; the others before it are named in a warning. Errors: when it is not the
+ * checkpoint that is to blame. */
+static gmv_status first_good(const candidate *list, int n, double seconds, const char **found)
 {
+    *found = NULL;
     for (int i = 0; i < n; i++) {
-        if (gmv_checkpoint_verify(list[i].path, seconds) == GMV_OK) {
-            return list[i].path;
+        gmv_status status = gmv_checkpoint_verify(list[i].path, seconds);
+        if (status != GMV_ERR_DATA) {
+            *found = status == GMV_OK ? list[i].path : NULL;
+            return status;
         }
         gmv_warn("%s; passed over: bring a good copy back, or remove it", gmv_error_message());
         gmv_error_clear();
     }
-    return NULL;
+    return GMV_OK;
 }
 
 static gmv_status copy_text(char **to, const char *from)
@@ -103,9 +107,10 @@ static gmv_status find_newest(const gmv_config *config, char **path)
     candidate *list;
     gmv_checkpoint_folder(config, folder);
     int n = list_candidates(folder, true, config->data_check_seconds, &list);
-    const char *found = first_good(list, n, config->data_check_seconds);
-    gmv_status status = copy_text(path, found != NULL ? found : "");
-    if (n > 0 && found == NULL) { /* not silently anew: that would remove files a person may yet save */
+    const char *found;
+    gmv_status status = first_good(list, n, config->data_check_seconds, &found);
+    status = status == GMV_OK ? copy_text(path, found != NULL ? found : "") : status;
+    if (status == GMV_OK && n > 0 && found == NULL) { /* not silently anew: that would remove files a person may yet save */
         GMV_FREE(*path);
         status = GMV_FAIL(GMV_ERR_DATA,
                           "%s: none of the %d checkpoints there is good; bring one back, or remove them, or set "
@@ -136,10 +141,11 @@ static gmv_status choose(const gmv_config *config, char **path)
     }
     gmv_checkpoint_folder(config, folder);
     int n = list_candidates(folder, false, 0.0, &list);
-    chosen = first_good(list, n, config->data_check_seconds);
-    gmv_status status = GMV_OK;
+    gmv_status status = first_good(list, n, config->data_check_seconds, &chosen);
     if (chosen != NULL) {
         status = copy_text(path, chosen);
+    } else if (status != GMV_OK) {
+        /* the message is there */
     } else if (n == 0) {
         status =
             GMV_FAIL(GMV_ERR_DATA, "%s/last.h5: there is no checkpoint; train first, or set checkpoint.path", folder);

@@ -184,6 +184,8 @@ static gmv_status read_numbers(hid_t file, gmv_checkpoint *checkpoint)
     GMV_GO(gmv_h5io_get_i64(state, "window", &progress->window));
     GMV_GO(gmv_h5io_get_f64(state, "sum", GMV_TERMS, progress->sum));
     GMV_GO(gmv_h5io_get_f64(state, "best", 1, &progress->best));
+    progress->norm = NAN; /* files of earlier versions do not have it */
+    GMV_GO(H5Aexists(state, "norm") > 0 ? gmv_h5io_get_f64(state, "norm", 1, &progress->norm) : GMV_OK);
     status = check_numbers(checkpoint);
 done:
     if (input >= 0) {

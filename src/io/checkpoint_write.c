@@ -68,7 +68,8 @@ static gmv_status write_state(hid_t file, const gmv_progress *progress)
     GMV_GO(gmv_h5io_put_i64(group, "cells", progress->cells));
     GMV_GO(gmv_h5io_put_i64(group, "window", progress->window));
     GMV_GO(gmv_h5io_put_f64(group, "sum", GMV_TERMS, progress->sum));
-    status = gmv_h5io_put_f64(group, "best", 1, &progress->best);
+    GMV_GO(gmv_h5io_put_f64(group, "best", 1, &progress->best));
+    status = gmv_h5io_put_f64(group, "norm", 1, &progress->norm);
 done:
     H5Gclose(group);
     return status;
@@ -281,5 +282,5 @@ gmv_status gmv_checkpoint_save(const gmv_trainer *trainer, unsigned as)
 {
     gmv_status status = trainer->comm->rank == 0 ? save(trainer, as) : GMV_OK;
     status = status == GMV_OK ? GMV_OK : not_written(trainer->config);
-    return gmv_comm_agree(trainer->comm, status);
+    return gmv_comm_agree_patiently(trainer->comm, status);
 }

@@ -10,6 +10,7 @@
 #include "gmvae/data.h"
 #include "gmvae/files.h"
 #include "gmvae/mem.h"
+#include "gmvae/signals.h"
 
 #include <math.h>
 #include <mpi.h>
@@ -120,6 +121,7 @@ static gmv_status write_file_codes(const gmv_h5ad *out, const gmv_cells *cells)
         }
         for (gmv_gidx at = cells->file_start[f]; at < cells->file_start[f + 1]; at += file_rows) {
             gmv_gidx left = cells->file_start[f + 1] - at;
+            GMV_GO(gmv_stop_check());
             GMV_GO(gmv_h5ad_write(out, "obs/gmvae_file/codes", H5T_NATIVE_INT32, at,
                                   left < file_rows ? left : file_rows, code));
         }
@@ -380,14 +382,17 @@ gmv_status gmv_embedding_begin(gmv_embedding_file **file, const char *path, cons
     f->clusters = embedding->clusters;
     gmv_status status = comm->rank == 0 ? gmv_output_begin(&f->output, path) : GMV_OK;
     if (comm->rank == 0 && status == GMV_OK) {
+        gmv_signals_unlink(f->output.temporary);
         status = write_skeleton(&f->output, cells, embedding);
     }
     GMV_TRY(gmv_comm_agree(comm, status));
     gmv_comm_broadcast(comm, f->output.path, sizeof f->output.path, 0);
     gmv_comm_broadcast(comm, f->output.temporary, sizeof f->output.temporary, 0);
     f->out.path = f->output.path;
-    GMV_TRY(open_shared(f, cells, comm, embedding));
-    return write_factors(f, cells, comm);
+    gmv_comm_enter(comm, "opening the embedding through MPI-IO");
+    status = open_shared(f, cells, comm, embedding);
+    gmv_comm_leave(comm);
+    return status == GMV_OK ? write_factors(f, cells, comm) : status;
 }
 
 /* Also after a failure: closing is collective. */
@@ -409,6 +414,18 @@ static gmv_status close_shared(gmv_embedding_file *f, const gmv_comm *comm, gmv_
     return gmv_comm_agree(comm, gmv_h5ad_close(&f->out, status));
 }
 
+/* Gives the finished file its name; rank 0. */
+static gmv_status publish(gmv_embedding_file *f, gmv_status status)
+{
+    status = gmv_output_end(&f->output, status);
+    gmv_signals_unlink(NULL);
+    if (status != GMV_OK && gmv_signal_seen()) { /* what failed is that the signal took the file away */
+        gmv_error_clear();
+        status = gmv_stop_check();
+    }
+    return status;
+}
+
 gmv_status gmv_embedding_end(gmv_embedding_file **file, const gmv_comm *comm, gmv_status status)
 {
     gmv_embedding_file *f = *file;
@@ -417,9 +434,11 @@ gmv_status gmv_embedding_end(gmv_embedding_file **file, const gmv_comm *comm, gm
     }
     status = gmv_comm_agree(comm, status);
     if (f->open) {
+        gmv_comm_enter(comm, "closing the embedding through MPI-IO");
         status = close_shared(f, comm, status);
+        gmv_comm_leave(comm);
     }
-    status = gmv_output_end(&f->output, status);
+    status = comm->rank == 0 ? publish(f, status) : status;
     GMV_FREE(*file);
     return gmv_comm_agree(comm, status);
 }

@@ -1,6 +1,7 @@
 #include "embedding_column.h"
 
 #include "gmvae/mem.h"
+#include "gmvae/signals.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -66,6 +67,7 @@ static gmv_status copy_codes(const gmv_obs_copy *copy, gmv_obs_column *all, cons
     }
     for (int64_t at = 0; at < column->length; at += GMV_OBS_BLOCK) {
         int64_t n = column->length - at < GMV_OBS_BLOCK ? column->length - at : GMV_OBS_BLOCK;
+        GMV_GO(gmv_stop_check());
         GMV_GO(gmv_column_codes(column, at, n, code));
         for (int64_t i = 0; i < n; i++) {
             code[i] = code[i] < 0 ? -1 : to[code[i]];
@@ -96,7 +98,8 @@ static gmv_status copy_texts(const gmv_obs_copy *copy, gmv_obs_column *all, cons
     for (int64_t at = 0; at < column->length && status == GMV_OK; at += GMV_OBS_BLOCK) {
         int64_t n = column->length - at < GMV_OBS_BLOCK ? column->length - at : GMV_OBS_BLOCK;
         memset(text, 0, (size_t)n * sizeof *text);
-        status = gmv_column_texts(column, at, n, text);
+        status = gmv_stop_check();
+        status = status == GMV_OK ? gmv_column_texts(column, at, n, text) : status;
         for (int64_t i = 0; i < n && status == GMV_OK; i++) {
             status = text[i] == NULL ? gmv_copy_text(&text[i], "") : GMV_OK; /* what a mask will hide */
         }
@@ -133,6 +136,7 @@ static gmv_status copy_values(const gmv_obs_copy *copy, gmv_obs_column *all, con
     gmv_status status = GMV_OK;
     for (int64_t at = 0; at < column->length; at += GMV_OBS_BLOCK) {
         int64_t n = column->length - at < GMV_OBS_BLOCK ? column->length - at : GMV_OBS_BLOCK;
+        GMV_GO(gmv_stop_check());
         GMV_GO(gmv_column_read(column, at, n, read, all->block));
         GMV_GO(gmv_h5ad_write(copy->out, all->path, type, start + at, n, all->block));
     }
@@ -155,6 +159,7 @@ static gmv_status copy_missing(const gmv_obs_copy *copy, gmv_obs_column *all, co
     gmv_status status = GMV_OK;
     for (int64_t at = 0; at < column->length; at += GMV_OBS_BLOCK) {
         int64_t n = column->length - at < GMV_OBS_BLOCK ? column->length - at : GMV_OBS_BLOCK;
+        GMV_GO(gmv_stop_check());
         GMV_GO(gmv_column_missing(column, at, n, all->block));
         GMV_GO(gmv_h5ad_write(copy->out, all->path, type, start + at, n, all->block));
     }

@@ -8,6 +8,7 @@
 
 #include "gmvae/log.h"
 #include "gmvae/mem.h"
+#include "gmvae/signals.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -75,7 +76,8 @@ static gmv_status copy_names(gmv_obs_copy *copy, int f, const char *path, char *
     gmv_status status = gmv_row_names_open(&rows, obs);
     for (int64_t at = 0; at < obs->rows && status == GMV_OK; at += GMV_OBS_BLOCK) {
         int64_t count = obs->rows - at < GMV_OBS_BLOCK ? obs->rows - at : GMV_OBS_BLOCK;
-        status = gmv_row_names_read(&rows, at, count, text);
+        status = gmv_stop_check();
+        status = status == GMV_OK ? gmv_row_names_read(&rows, at, count, text) : status;
         for (int64_t i = 0; i < count && status == GMV_OK; i++) {
             status = text[i] == NULL ? gmv_copy_text(&text[i], "") : GMV_OK;
         }

@@ -1,7 +1,7 @@
 #include "synth_block.h"
 
 #include "gmvae/mem.h"
-#include "gmvae/train.h"
+#include "gmvae/signals.h"
 
 #include <string.h>
 
@@ -67,7 +67,7 @@ gmv_status gmv_synth_stopped(void)
 static gmv_status draw_next(gmv_synth_block *block)
 {
     int64_t genes = block->model->genes;
-    if (gmv_signal_seen()) {
+    if (gmv_stop_asked()) {
         return gmv_synth_stopped();
     }
     if (block->room - block->held < genes) {

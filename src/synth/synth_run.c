@@ -6,8 +6,8 @@
 #include "gmvae/files.h"
 #include "gmvae/log.h"
 #include "gmvae/mem.h"
+#include "gmvae/signals.h"
 #include "gmvae/synth.h"
-#include "gmvae/train.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -360,7 +360,6 @@ gmv_status gmv_synth_write(const gmv_config *config, const gmv_comm *comm, bool 
     atlas *a = NULL;
     GMV_TRY(gmv_comm_agree(comm, GMV_NEW(a, 1, "an atlas")));
     a->comm = comm;
-    gmv_signals_install();
     gmv_status status = make_atlas(a, config, dry_run);
     for (int t = 0; a->block != NULL && t < a->threads; t++) {
         gmv_synth_block_fini(&a->block[t]);

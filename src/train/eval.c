@@ -1,6 +1,7 @@
 /* Evaluation and embedding of the local rows. Totals are kept per logical shard and added in shard order: the figures are
  * the same for every number of ranks. */
 #include "gmvae/mem.h"
+#include "gmvae/signals.h"
 #include "gmvae/train.h"
 
 #include <math.h>
@@ -75,6 +76,7 @@ static gmv_status evaluate_batch(evaluator *e, int n)
     gmv_backend *b = e->model->backend;
     memset(e->mean, 0, (size_t)n * GMV_TERMS * sizeof *e->mean);
     for (int first = 0; first < e->samples; first += GMV_EVAL_DRAWS) {
+        GMV_TRY(gmv_stop_check());
         int draws = e->samples - first < GMV_EVAL_DRAWS ? e->samples - first : GMV_EVAL_DRAWS;
         gmv_pass pass = {
             .batch = &e->feed->batch, .draws = draws, .first_draw = (uint32_t)first, .probability = first == 0};
@@ -202,6 +204,7 @@ gmv_status gmv_embed_rows(gmv_model *model, gmv_feed *feed, const gmv_cells *cel
     GMV_GO(GMV_NEW(probability, (int64_t)GMV_EVAL_CELLS * clusters, "cluster probabilities"));
     GMV_GO(gmv_visit_begin(&visit, feed, cells, (gmv_row_filter){has_counts, cells}));
     for (;;) {
+        GMV_GO(gmv_stop_check());
         GMV_GO(gmv_visit_next(&visit, model->input));
         if (visit.n == 0) {
             break;

@@ -33,7 +33,7 @@ static double cells_per_second(const gmv_trainer *trainer, const pace *clock)
     const gmv_progress *progress = &trainer->progress;
     double seconds = now() - clock->epoch_start;
     double cells = (double)(progress->step - clock->epoch_first_step) * (double)trainer->sampler.batch_size;
-    if (progress->batch == trainer->sampler.batches) {
+    if (progress->batch == trainer->sampler.batches && cells > 0.0) {
         cells +=
             (double)(gmv_sampler_batch_cells(&trainer->sampler, progress->batch - 1) - trainer->sampler.batch_size);
     }
@@ -62,8 +62,11 @@ static gmv_status run_steps(gmv_trainer *trainer, pace *clock)
     clock->epoch_start = now();
     clock->epoch_first_step = trainer->progress.step;
     while (trainer->progress.batch < trainer->sampler.batches && !trainer->stop) {
-        GMV_TRY(gmv_train_step(trainer));
-        show_progress(trainer, clock);
+        gmv_status status = gmv_train_step(trainer);
+        if (status != GMV_STOPPED) {
+            GMV_TRY(status);
+            show_progress(trainer, clock);
+        }
     }
     return gmv_train_settle(trainer);
 }
@@ -122,6 +125,9 @@ static gmv_status evaluate_held_out(gmv_trainer *trainer, const held_out *held, 
     if (held->cells == NULL || (!last && trainer->progress.epoch % config->eval_every != 0)) {
         return GMV_OK;
     }
+    if (trainer->stop) {
+        return GMV_STOPPED;
+    }
     GMV_TRY(gmv_evaluate(trainer->model, held->feed, held->cells, trainer->comm, held->which,
                          (int)config->eval_epoch_samples, NULL, e));
     if (e->cells > 0 && e->neg_elbo < trainer->progress.best) {
@@ -152,11 +158,12 @@ static gmv_status keep(gmv_trainer *trainer, unsigned as, double best_before)
     return GMV_OK;
 }
 
-/* Everything after the last step of an epoch. */
+/* Everything after the last step of an epoch. GMV_STOPPED: the position is before the evaluation, and nothing else is
+ * left of it. */
 static gmv_status finish_epoch(gmv_trainer *trainer, const held_out *held, const pace *clock)
 {
     const gmv_config *config = trainer->config;
-    gmv_progress *progress = &trainer->progress;
+    gmv_progress *progress = &trainer->progress, before = *progress;
     gmv_evaluation train, validation;
     double speed = cells_per_second(trainer, clock), best_before = progress->best;
     bool better;
@@ -164,8 +171,15 @@ static gmv_status finish_epoch(gmv_trainer *trainer, const held_out *held, const
     progress->epoch++;
     progress->batch = 0;
     memset(progress->sum, 0, sizeof progress->sum);
-    gmv_metrics_append(trainer, "train", &train, speed);
-    GMV_TRY(evaluate_held_out(trainer, held, &validation, &better));
+    if (progress->step > clock->epoch_first_step) { /* else a stopped run has written it */
+        gmv_metrics_append(trainer, "train", &train, speed);
+    }
+    gmv_status status = evaluate_held_out(trainer, held, &validation, &better);
+    if (status == GMV_STOPPED) {
+        *progress = before;
+        trainer->stop = true;
+    }
+    GMV_TRY(status);
     char text[64] = "";
     if (validation.cells > 0) {
         gmv_metrics_append(trainer, "validation", &validation, NAN);
@@ -187,12 +201,14 @@ static gmv_status train_epochs(gmv_trainer *trainer, const held_out *held)
     while (trainer->progress.epoch < trainer->config->train_epochs) {
         GMV_TRY(run_steps(trainer, &clock));
         if (trainer->progress.batch == trainer->sampler.batches) {
-            GMV_TRY(finish_epoch(trainer, held, &clock));
+            gmv_status status = finish_epoch(trainer, held, &clock);
+            GMV_TRY(status == GMV_STOPPED ? GMV_OK : status);
         }
         if (trainer->stop && trainer->progress.epoch < trainer->config->train_epochs) {
             if (trainer->progress.batch > 0) {
                 GMV_TRY(keep(trainer, GMV_CHECKPOINT_LAST, trainer->progress.best));
             }
+            gmv_error_clear();
             return GMV_FAIL(GMV_STOPPED,
                             "stopped by a signal in epoch %" PRId64 ", step %" PRId64
                             "; a checkpoint was written, run the same command again to continue",

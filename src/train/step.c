@@ -1,5 +1,6 @@
 /* The main path: one optimiser step. */
 #include "gmvae/mem.h"
+#include "gmvae/signals.h"
 #include "gmvae/train.h"
 
 #include <math.h>
@@ -17,10 +18,14 @@ double gmv_learning_rate(const gmv_config *config, int64_t epoch)
     return config->train_lr * (later ? config->train_lr_schedule_factor : 1.0);
 }
 
+static double kl_weight_at(const gmv_trainer *trainer, int64_t step)
+{
+    return step >= trainer->warmup_steps ? 1.0 : (double)step / (double)trainer->warmup_steps;
+}
+
 double gmv_kl_weight(const gmv_trainer *trainer)
 {
-    int64_t step = trainer->progress.step;
-    return step >= trainer->warmup_steps ? 1.0 : (double)step / (double)trainer->warmup_steps;
+    return kl_weight_at(trainer, trainer->progress.step);
 }
 
 /* What the operations of a step read from backend memory. */
@@ -33,7 +38,7 @@ static gmv_step step_values(const gmv_trainer *trainer, const gmv_taken_step *ta
     gmv_step values = {.epoch = (uint32_t)taken->epoch,
                        .scale = scale,
                        .kl_scale = (float)taken->kl_weight * scale,
-                       .stop = gmv_signal_seen() ? 1.0f : 0.0f,
+                       .stop = gmv_stop_asked() ? 1.0f : 0.0f,
                        .adam_rate = (float)taken->lr / (float)(1.0 - pow(beta1, update)),
                        .adam_inverse_root = 1.0f / (float)sqrt(1.0 - pow(beta2, update))};
     return values;
@@ -217,7 +222,7 @@ static gmv_status see_outcome(gmv_trainer *trainer)
         trainer->progress.sum[i] += trainer->last[i] * (double)trainer->seen.cells;
         loss += trainer->last[i];
     }
-    trainer->last_norm = sqrt(outcome.squares);
+    trainer->last_norm = trainer->progress.norm = sqrt(outcome.squares);
     trainer->stop = trainer->stop || outcome.extra[extra_stop] != 0.0f;
     if (outcome.bad != 0) {
         return not_finite(trainer, &trainer->seen, !isfinite(loss));
@@ -248,7 +253,9 @@ static gmv_status take_order(gmv_trainer *trainer)
     GMV_TRY(gmv_train_settle(trainer)); /* what comes into its place may not be at work any more */
     gmv_status status = gmv_order_take(order, progress->epoch, progress->batch);
     trainer->steps_of_order = trainer->steps_taken;
-    GMV_TRY(gmv_comm_agree(trainer->comm, status)); /* all ranks take the same batches at the same time */
+    status = gmv_comm_agree(trainer->comm, status); /* all ranks take the same batches at the same time */
+    trainer->stop = trainer->stop || status == GMV_STOPPED;
+    GMV_TRY(status);
     return gmv_feed_set_order(&trainer->feed, order->row, order->start[(order->end - order->first) * order->pieces],
                               order->room);
 }
@@ -301,6 +308,18 @@ static gmv_status plan_order(gmv_trainer *trainer, int *most)
 done:
     gmv_free(shard);
     return status;
+}
+
+void gmv_train_take_up(gmv_trainer *trainer, const gmv_progress *progress)
+{
+    int64_t cells = trainer->progress.cells;
+    trainer->progress = *progress;
+    trainer->progress.cells = cells;
+    trainer->last_norm = progress->norm;
+    trainer->seen = (gmv_taken_step){.epoch = progress->epoch,
+                                     .step = progress->step,
+                                     .lr = gmv_learning_rate(trainer->config, progress->epoch),
+                                     .kl_weight = kl_weight_at(trainer, progress->step - 1)};
 }
 
 gmv_status gmv_trainer_init(gmv_trainer *trainer, const gmv_config *config, const gmv_comm *comm, gmv_model *model,

@@ -196,11 +196,11 @@ class Folder(RunTest):
                 reseal(path, bytes_change)
                 self.fails(["other.h5", *words], 3, "whole", {**SMALL, "checkpoint.path": path}, word="embed")
         with h5py.File(whole.checkpoint("epoch-000001.h5"), "r+") as f:
-            f["state"].attrs.modify("batch", np.int64(6))
+            f["state"].attrs.modify("batch", np.int64(7))
         reseal(whole.checkpoint("epoch-000001.h5"))
         for name in ("best.h5", "last.h5"):
             os.remove(whole.checkpoint(name))
-        self.fails(["batch 6 of an epoch of 6"], 3, "whole", {**SMALL, "train.epochs": 2})
+        self.fails(["batch 7 of an epoch of 6"], 3, "whole", {**SMALL, "train.epochs": 2})
         reseal(whole.checkpoint("epoch-000001.h5"), text_of_any_size)
         failed = self.fails(["none of the 1 checkpoints there is good"], 3, "whole", {**SMALL, "train.epochs": 2})
         self.assertEqual(failed.err.count("warning"), 1)
