@@ -1,4 +1,4 @@
-/* Declaring the model's tensors and laying out its workspace. The passes are in pass.c. */
+/* Declaring the model's tensors and laying out its workspace. The passes are in run.c. */
 #include "gmvae/model.h"
 
 #include "gmvae/mem.h"
