@@ -8,24 +8,8 @@
 #include "gmvae/likelihoods.h"
 #include "gmvae/params.h"
 
-enum { GMV_MAX_LAYERS = 16 };
-
-/* One trunk layer: pre = in weight^T; out = dropout(norm(gelu(pre + bias))). */
-typedef struct gmv_trunk_layer {
-    int in, width;
-    int weight, bias, norm_weight, norm_bias; /* tensors */
-    uint32_t stream;                          /* of its dropout noise */
-    gmv_mat pre, stats, out;                  /* workspace */
-} gmv_trunk_layer;
-
-typedef struct gmv_trunk {
-    int layers;
-    gmv_trunk_layer layer[GMV_MAX_LAYERS];
-    bool input_major; /* first layer's weight is kept [in, out] */
-} gmv_trunk;
-
-/* Neighbouring tensors whose gradients are final together; the backward pass ends with the first. */
-typedef enum gmv_part { GMV_PART_ENCODER, GMV_PART_BETA, GMV_PART_DECODER, GMV_PARTS } gmv_part;
+/* Stretches of the gradient: tensors that lie side by side and whose gradients are final together. */
+enum { GMV_MAX_STRETCHES = 8 };
 
 typedef struct gmv_model {
     gmv_backend *backend;
@@ -41,36 +25,36 @@ typedef struct gmv_model {
     float dropout, free_nats;
     uint64_t seed;
 
-    gmv_trunk encoder, beta, decoder;
-    int x_weight, x_bias, w_weight, w_bias; /* posterior heads */
-    int beta_weight, beta_bias;
-    int head_weight[GMV_MAX_HEADS], head_bias[GMV_MAX_HEADS], theta; /* theta -1: none */
+    struct gmv_assembly *assembly; /* the parts; private to src/model */
 
     /* workspace, sized by gmv_model_reserve */
     int max_cells, max_rows;
     bool gradients;
     void *workspace;
-    float *posterior_x, *posterior_w, *x, *w, *terms, *probability;
-    float *d_posterior_x, *d_posterior_w, *d_x, *d_w, *d_cells[2], *d_rows[2];
+    const float *latent; /* [R, D] draws of x, or its means [B, D] */
+    float *terms, *probability;
 
-    gmv_step *step;                    /* backend memory: the numbers that passes and the optimiser read */
-    int64_t part_start[GMV_PARTS + 1]; /* floats of the gradient, by gmv_part */
+    gmv_step *step; /* backend memory: the numbers that passes and the optimiser read */
+
+    /* stretch i are the floats [stretch_start[i], stretch_start[i + 1]) of the gradient; the way back ends with 0 */
+    int stretches, open_stretch;
+    int64_t stretch_start[GMV_MAX_STRETCHES + 1];
 } gmv_model;
 
-/* Called in training when a part of the gradient is final. */
-typedef gmv_status gmv_part_ready(void *context, gmv_part part);
+/* Called in training when a stretch of the gradient is final. */
+typedef gmv_status gmv_stretch_ready(void *context, int stretch);
 
 /* What to compute for a batch. */
 typedef struct gmv_pass {
     const gmv_batch *batch;
-    int draws;             /* M */
-    uint32_t first_draw;   /* draw number of m = 0 */
-    bool training;         /* dropout, gradients added to params.grad, training noise streams */
-    gmv_part_ready *ready; /* NULL: nobody wants to know */
-    void *context;         /* of `ready` */
-    bool probability;      /* also fill model->probability [B, K] */
-    bool mean_latents;     /* x and w are posterior means, no noise (embedding) */
-    bool encode_only;      /* stop after latents (and probability): no decoder */
+    int draws;                /* M */
+    uint32_t first_draw;      /* draw number of m = 0 */
+    bool training;            /* dropout, gradients added to params.grad, training noise streams */
+    gmv_stretch_ready *ready; /* NULL: nobody wants to know */
+    void *context;            /* of `ready` */
+    bool probability;         /* also fill model->probability [B, K] */
+    bool mean_latents;        /* x and w are posterior means, no noise (embedding) */
+    bool encode_only;         /* stop after latents (and probability): no decoder */
 } gmv_pass;
 
 /* Names and shapes of the tensors of the model that a config describes, without memory for them.

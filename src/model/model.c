@@ -1,55 +1,10 @@
-/* Declaring the model's tensors and laying out its workspace. The passes are in run.c. */
+/* A model and its workspace. What it is made of is in compose.c, its passes in run.c. */
 #include "gmvae/model.h"
 
 #include "gmvae/mem.h"
-#include "gmvae/rng.h"
-#include "trunk.h"
+#include "part.h"
 
-#include <stdio.h>
 #include <string.h>
-
-/* A linear layer NAME.weight [out, in], NAME.bias [out]. */
-static gmv_status declare_linear(gmv_params *params, const char *name, int out, int in, int *weight, int *bias)
-{
-    char tensor[GMV_MAX_NAME + 8];
-    snprintf(tensor, sizeof tensor, "%s.weight", name);
-    GMV_TRY(gmv_params_declare(params, tensor, out, in, false, in, 0.0, weight));
-    snprintf(tensor, sizeof tensor, "%s.bias", name);
-    return gmv_params_declare(params, tensor, out, 0, false, in, 0.0, bias);
-}
-
-static int last_width(gmv_ints widths, int without_layers)
-{
-    return widths.n > 0 ? (int)widths.at[widths.n - 1] : without_layers;
-}
-
-static gmv_status declare_tensors(gmv_model *model, const gmv_config *config)
-{
-    gmv_params *params = &model->params;
-    uint32_t stream = GMV_STREAM_DROPOUT;
-    int encoded = last_width(config->model_encoder, 0), decoded = last_width(config->model_decoder, 0);
-    GMV_TRY(gmv_trunk_declare(&model->encoder, params, "encoder", model->genes, config->model_encoder, true, &stream));
-    GMV_TRY(declare_linear(params, "encoder.x", 2 * model->latent_dim, encoded, &model->x_weight, &model->x_bias));
-    GMV_TRY(declare_linear(params, "encoder.w", 2 * model->w_dim, encoded, &model->w_weight, &model->w_bias));
-    model->part_start[GMV_PART_BETA] = params->total;
-    GMV_TRY(gmv_trunk_declare(&model->beta, params, "beta", model->w_dim, config->model_beta, false, &stream));
-    GMV_TRY(declare_linear(params, "beta.out", 2 * model->clusters * model->latent_dim,
-                           last_width(config->model_beta, model->w_dim), &model->beta_weight, &model->beta_bias));
-    model->part_start[GMV_PART_DECODER] = params->total;
-    GMV_TRY(gmv_trunk_declare(&model->decoder, params, "decoder", model->latent_dim + model->levels,
-                              config->model_decoder, true, &stream));
-    for (int h = 0; h < model->likelihood.heads; h++) {
-        char name[GMV_MAX_NAME];
-        snprintf(name, sizeof name, "decoder.%s", model->likelihood.head[h]);
-        GMV_TRY(declare_linear(params, name, model->genes, decoded, &model->head_weight[h], &model->head_bias[h]));
-    }
-    model->theta = -1;
-    if (model->likelihood.gene_param) {
-        GMV_TRY(gmv_params_declare(params, "decoder.theta", model->genes, 0, false, 0, 0.0, &model->theta));
-    }
-    model->part_start[GMV_PARTS] = params->total;
-    return GMV_OK;
-}
 
 static void describe(gmv_model *model, const gmv_config *config, int32_t genes, int levels)
 {
@@ -72,7 +27,9 @@ gmv_status gmv_model_declare(gmv_params *params, const gmv_config *config, int32
     gmv_model model = {0};
     describe(&model, config, genes, levels);
     gmv_params_init(&model.params, NULL);
-    gmv_status status = declare_tensors(&model, config);
+    gmv_status status = GMV_NEW(model.assembly, 1, "the parts of the model");
+    status = status == GMV_OK ? gmv_compose(&model, config) : status;
+    GMV_FREE(model.assembly);
     *params = model.params;
     return status;
 }
@@ -88,7 +45,8 @@ gmv_status gmv_model_create(gmv_model **out, const gmv_config *config, gmv_backe
     describe(model, config, genes, levels);
     gmv_params_init(&model->params, backend);
     gmv_status status;
-    GMV_GO(declare_tensors(model, config));
+    GMV_GO(GMV_NEW(model->assembly, 1, "the parts of the model"));
+    GMV_GO(gmv_compose(model, config));
     GMV_GO(gmv_params_allocate(&model->params, model->seed));
     GMV_GO(backend->op->allocate(backend, (void **)&model->step, sizeof *model->step, "numbers of a step"));
     *out = model;
@@ -104,66 +62,42 @@ void gmv_model_destroy(gmv_model **model)
         (*model)->backend->op->release((*model)->backend, (*model)->workspace);
         (*model)->backend->op->release((*model)->backend, (*model)->step);
         gmv_params_fini(&(*model)->params);
+        GMV_FREE((*model)->assembly);
         GMV_FREE(*model);
     }
 }
 
-static int widest(const gmv_trunk *trunk)
+/* Floats that a piece of the workspace takes. Every piece starts on a cache line, whatever the number of rows:
+ * vectorised sums then do not depend on how much was reserved. */
+static int64_t floats_of(const gmv_space *space, int64_t cells, int64_t rows, bool gradients)
 {
-    int width = 0;
-    for (int i = 0; i < trunk->layers; i++) {
-        width = trunk->layer[i].width > width ? trunk->layer[i].width : width;
-    }
-    return width;
+    int64_t floats = space->gradient && !gradients ? 0 : (space->drawn ? rows : cells) * space->width;
+    return (floats + 15) / 16 * 16;
 }
 
-/* A cursor through the workspace; with base NULL it only counts. */
-static float *take(int64_t *used, float *base, int64_t floats)
+static int64_t workspace_floats(const gmv_model *model, int64_t cells, int64_t rows, bool gradients)
 {
-    float *at = base == NULL ? NULL : base + *used;
-    *used += (floats + 15) / 16 * 16;
-    return at;
+    int64_t floats = 0;
+    for (int i = 0; i < model->assembly->spaces; i++) {
+        floats += floats_of(&model->assembly->space[i], cells, rows, gradients);
+    }
+    return floats;
 }
 
-/* Lays everything out at `base` and returns the floats used. */
-static int64_t arrange(gmv_model *model, float *base, int64_t cells, int64_t rows, bool gradients)
+static void arrange(gmv_model *model, float *base, int64_t cells, int64_t rows, bool gradients)
 {
-    int64_t used = 0, d = model->latent_dim, w = model->w_dim;
-    float *at = take(&used, base, gmv_trunk_workspace(&model->encoder, (int)cells));
-    float *at_beta = take(&used, base, gmv_trunk_workspace(&model->beta, (int)rows));
-    float *at_decoder = take(&used, base, gmv_trunk_workspace(&model->decoder, (int)rows));
-    if (base != NULL) {
-        gmv_trunk_arrange(&model->encoder, (int)cells, at);
-        gmv_trunk_arrange(&model->beta, (int)rows, at_beta);
-        gmv_trunk_arrange(&model->decoder, (int)rows, at_decoder);
+    struct gmv_assembly *all = model->assembly;
+    for (int i = 0; i < all->spaces; i++) {
+        int64_t floats = floats_of(&all->space[i], cells, rows, gradients);
+        *all->space[i].at = floats > 0 ? base : NULL;
+        base += floats;
     }
-    model->posterior_x = take(&used, base, cells * 2 * d);
-    model->posterior_w = take(&used, base, cells * 2 * w);
-    model->x = take(&used, base, rows * d);
-    model->w = take(&used, base, rows * w);
-    model->terms = take(&used, base, cells * GMV_TERMS);
-    model->probability = take(&used, base, cells * model->clusters);
-    if (gradients) {
-        int64_t cell_width = widest(&model->encoder);
-        int64_t row_width =
-            widest(&model->decoder) > widest(&model->beta) ? widest(&model->decoder) : widest(&model->beta);
-        row_width = row_width > w ? row_width : w;
-        model->d_posterior_x = take(&used, base, cells * 2 * d);
-        model->d_posterior_w = take(&used, base, cells * 2 * w);
-        model->d_x = take(&used, base, rows * d);
-        model->d_w = take(&used, base, rows * w);
-        for (int i = 0; i < 2; i++) {
-            model->d_cells[i] = take(&used, base, cells * cell_width);
-            model->d_rows[i] = take(&used, base, rows * row_width);
-        }
-    }
-    return used;
+    model->latent = all->array[all->latent].value;
 }
 
 int64_t gmv_model_workspace_bytes(const gmv_model *model, int cells, int draws, bool gradients)
 {
-    gmv_model copy = *model;
-    return arrange(&copy, NULL, cells, (int64_t)cells * draws, gradients) * (int64_t)sizeof(float);
+    return workspace_floats(model, cells, (int64_t)cells * draws, gradients) * (int64_t)sizeof(float);
 }
 
 gmv_status gmv_model_reserve(gmv_model *model, int cells, int draws, bool gradients)
@@ -183,7 +117,7 @@ gmv_status gmv_model_reserve(gmv_model *model, int cells, int draws, bool gradie
     gradients = gradients || model->gradients;
     model->backend->op->release(model->backend, model->workspace);
     model->workspace = NULL;
-    int64_t bytes = arrange(model, NULL, most_cells, most_rows, gradients) * (int64_t)sizeof(float);
+    int64_t bytes = workspace_floats(model, most_cells, most_rows, gradients) * (int64_t)sizeof(float);
     GMV_TRY(model->backend->op->allocate(model->backend, &model->workspace, bytes, "activations of a batch"));
     arrange(model, model->workspace, most_cells, most_rows, gradients);
     model->max_cells = most_cells;

@@ -212,7 +212,7 @@ gmv_status gmv_embed_rows(gmv_model *model, gmv_feed *feed, const gmv_cells *cel
         gmv_pass pass = {
             .batch = &feed->batch, .draws = 1, .probability = true, .mean_latents = true, .encode_only = true};
         GMV_GO(gmv_model_run(model, &pass));
-        GMV_GO(b->op->download(b, latent, model->x, (int64_t)visit.n * dim * 4));
+        GMV_GO(b->op->download(b, latent, model->latent, (int64_t)visit.n * dim * 4));
         GMV_GO(b->op->download(b, probability, model->probability, (int64_t)visit.n * clusters * 4));
         gmv_row_results results = {.n = visit.n, .row = visit.row, .latent = latent, .probability = probability};
         GMV_GO(sink->take(sink->context, &results));

@@ -44,29 +44,29 @@ static gmv_step step_values(const gmv_trainer *trainer, const gmv_taken_step *ta
     return values;
 }
 
-/* Starts the sum over ranks of a part of the gradient; the floats before it ride with its first part. */
-static gmv_status reduce_part(gmv_trainer *trainer, gmv_part part)
+/* Starts the sum over ranks of a stretch of the gradient; the floats before it ride with its first stretch. */
+static gmv_status reduce_stretch(gmv_trainer *trainer, int stretch)
 {
-    const int64_t *start = trainer->model->part_start;
-    int64_t extra = part == GMV_PART_ENCODER ? GMV_GRAD_EXTRA : 0, n = start[part + 1] - start[part] + extra;
+    const int64_t *start = trainer->model->stretch_start + stretch;
+    int64_t extra = stretch == 0 ? GMV_GRAD_EXTRA : 0, n = start[1] - start[0] + extra;
     return trainer->backend->op->allreduce_f32(trainer->backend,
-                                               gmv_vec_of(trainer->model->params.grad + start[part] - extra, n));
+                                               gmv_vec_of(trainer->model->params.grad + start[0] - extra, n));
 }
 
-/* Called by the backward pass: the sum over ranks of a part runs beside the work on the next. */
-static gmv_status part_is_ready(void *context, gmv_part part)
+/* Called by the backward pass: the sum over ranks of a stretch runs beside the work on the next. */
+static gmv_status stretch_is_ready(void *context, int stretch)
 {
     gmv_trainer *trainer = context;
     gmv_backend *b = trainer->backend;
     gmv_model *model = trainer->model;
-    if (part == GMV_PART_ENCODER) { /* the last: the terms are known by now */
+    if (stretch == 0) { /* the last: the terms are known by now */
         int n = trainer->feed.batch.cells;
         GMV_TRY(b->op->add_column_sums(b, gmv_mat_of(model->terms, n, GMV_TERMS), &model->step->scale,
                                        gmv_vec_of(model->params.extra + extra_terms, GMV_TERMS)));
         GMV_TRY(b->op->add_column_sums(b, gmv_mat_of(model->probability, n, model->clusters), NULL,
                                        gmv_vec_of(trainer->cluster_mass, model->clusters)));
     }
-    return trainer->fixed == NULL ? reduce_part(trainer, part) : GMV_OK;
+    return trainer->fixed == NULL ? reduce_stretch(trainer, stretch) : GMV_OK;
 }
 
 /* Gradient of the n cells of the batch, and what rides before it. */
@@ -81,13 +81,13 @@ static gmv_status gradient_of(gmv_trainer *trainer, int n)
         gmv_pass pass = {.batch = &trainer->feed.batch,
                          .draws = (int)trainer->config->train_mc_samples,
                          .training = true,
-                         .ready = part_is_ready,
+                         .ready = stretch_is_ready,
                          .context = trainer,
                          .probability = true};
         return gmv_model_run(model, &pass);
     }
-    for (int part = GMV_PARTS - 1; trainer->fixed == NULL && part >= 0; part--) {
-        GMV_TRY(reduce_part(trainer, (gmv_part)part));
+    for (int i = model->stretches - 1; trainer->fixed == NULL && i >= 0; i--) {
+        GMV_TRY(reduce_stretch(trainer, i));
     }
     return GMV_OK;
 }

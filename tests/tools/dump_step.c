@@ -9,6 +9,8 @@
 #include "gmvae/model.h"
 #include "gmvae/rng.h"
 
+#include "../../src/model/part.h"
+
 #include <hdf5.h>
 #include <math.h>
 #include <stdio.h>
@@ -247,8 +249,10 @@ static void write_normals(const gmv_model *model, const dump *d, const char *nam
 }
 
 /* 1 where an element is kept. */
-static void write_masks(const gmv_model *model, const dump *d, const char *name, const gmv_trunk *trunk, int draws)
+static void write_masks(const gmv_model *model, const dump *d, const gmv_part *part)
 {
+    const gmv_trunk *trunk = &part->of.trunk;
+    int draws = model->assembly->array[part->out].drawn ? d->draws : 1;
     for (int l = 0; l < trunk->layers; l++) {
         int width = trunk->layer[l].width;
         float *mask = get((size_t)(d->cells * draws * width), sizeof *mask);
@@ -259,7 +263,7 @@ static void write_masks(const gmv_model *model, const dump *d, const char *name,
             }
         }
         char path[64];
-        snprintf(path, sizeof path, "mask/%s.%d", name, l);
+        snprintf(path, sizeof path, "mask/%s.%d", part->name, l);
         write_floats(d, path, (hsize_t)d->cells, (hsize_t)draws, (hsize_t)width, mask);
         free(mask);
     }
@@ -331,9 +335,11 @@ static void run_and_write(gmv_model *model, const dump *d, const gmv_batch *batc
     write_normals(model, d, "train/eps_w", GMV_STREAM_LATENT_W, model->w_dim);
     write_normals(model, d, "eval/eps_x", GMV_STREAM_EVAL_X, model->latent_dim);
     write_normals(model, d, "eval/eps_w", GMV_STREAM_EVAL_W, model->w_dim);
-    write_masks(model, d, "encoder", &model->encoder, 1);
-    write_masks(model, d, "beta", &model->beta, d->draws);
-    write_masks(model, d, "decoder", &model->decoder, d->draws);
+    for (int p = 0; p < model->assembly->parts; p++) {
+        if (gmv_is_trunk(&model->assembly->part[p])) {
+            write_masks(model, d, &model->assembly->part[p]);
+        }
+    }
     write_number(d, "kl_weight", (double)d->kl_weight);
     write_number(d, "mean", (double)model->input.mean);
     write_number(d, "std", (double)model->input.std);

@@ -1,0 +1,92 @@
+/* From settings to parts. */
+#include "gmvae/rng.h"
+#include "part.h"
+
+#include <stdio.h>
+
+gmv_status gmv_declare_linear(gmv_params *params, const char *name, int out, int in, int *weight, int *bias)
+{
+    char tensor[GMV_MAX_NAME + 8];
+    snprintf(tensor, sizeof tensor, "%s.weight", name);
+    GMV_TRY(gmv_params_declare(params, tensor, out, in, false, in, 0.0, weight));
+    snprintf(tensor, sizeof tensor, "%s.bias", name);
+    return gmv_params_declare(params, tensor, out, 0, false, in, 0.0, bias);
+}
+
+gmv_part *gmv_add_part(gmv_model *model, const gmv_part_kind *kind, const char *name, int in, int out)
+{
+    struct gmv_assembly *all = model->assembly;
+    gmv_part *part = &all->part[all->parts++];
+    *part = (gmv_part){.kind = kind, .name = name, .in = in, .out = out, .stretch_done = -1};
+    if (model->open_stretch >= 0) {
+        part->stretch_done = model->open_stretch;
+        model->open_stretch = -1;
+    }
+    return part;
+}
+
+void gmv_add_space(gmv_model *model, float **at, int64_t width, bool drawn, bool gradient)
+{
+    struct gmv_assembly *all = model->assembly;
+    all->space[all->spaces++] = (gmv_space){at, width, drawn, gradient};
+}
+
+int gmv_add_array(gmv_model *model, int cols, bool drawn)
+{
+    struct gmv_assembly *all = model->assembly;
+    gmv_array *array = &all->array[all->arrays];
+    *array = (gmv_array){.cols = cols, .drawn = drawn};
+    gmv_add_space(model, &array->value, cols, drawn, false);
+    gmv_add_space(model, &array->grad, cols, drawn, true);
+    return all->arrays++;
+}
+
+/* From here on declared tensors belong to another stretch of the gradient, final when the next part's way back is done. */
+static void begin_stretch(gmv_model *model)
+{
+    model->stretch_start[model->stretches] = model->params.total;
+    model->open_stretch = model->stretches++;
+}
+
+/* encoder -> x and w; w -> mixture prior of x; x and covariates -> counts. */
+static gmv_status compose_gmvae(gmv_model *model, const gmv_config *config)
+{
+    static const uint32_t streams_x[] = {GMV_STREAM_LATENT_X, GMV_STREAM_EVAL_X};
+    static const uint32_t streams_w[] = {GMV_STREAM_LATENT_W, GMV_STREAM_EVAL_W};
+    int encoded, decoded, beta, x, w;
+    begin_stretch(model);
+    GMV_TRY(gmv_add_trunk(model, "encoder", (gmv_trunk_inputs){.counts = true, .in = GMV_NO_ARRAY},
+                          config->model_encoder, &encoded));
+    GMV_TRY(gmv_add_latent(model, "encoder.x", encoded, model->latent_dim, streams_x, &x));
+    GMV_TRY(gmv_add_latent(model, "encoder.w", encoded, model->w_dim, streams_w, &w));
+    GMV_TRY(gmv_add_prior(model, "prior.w", w, GMV_TERM_KL_W));
+    const gmv_part *part = model->assembly->part;
+    begin_stretch(model);
+    GMV_TRY(gmv_add_trunk(model, "beta", (gmv_trunk_inputs){.in = part[w].out}, config->model_beta, &beta));
+    GMV_TRY(gmv_add_mixture(model, "beta.out", beta, x));
+    begin_stretch(model);
+    int first = model->assembly->parts;
+    GMV_TRY(gmv_add_trunk(model, "decoder", (gmv_trunk_inputs){.covariates = true, .in = part[x].out},
+                          config->model_decoder, &decoded));
+    GMV_TRY(gmv_add_heads(model, "decoder", decoded));
+    for (int p = first; p < model->assembly->parts; p++) {
+        model->assembly->part[p].decodes = true;
+    }
+    model->assembly->latent = part[x].out;
+    return GMV_OK;
+}
+
+gmv_status gmv_compose(gmv_model *model, const gmv_config *config)
+{
+    struct gmv_assembly *all = model->assembly;
+    all->next_stream = GMV_STREAM_DROPOUT;
+    model->open_stretch = -1;
+    gmv_add_space(model, &model->terms, GMV_TERMS, false, false);
+    gmv_add_space(model, &model->probability, model->clusters, false, false);
+    GMV_TRY(compose_gmvae(model, config));
+    model->stretch_start[model->stretches] = model->params.total;
+    for (int i = 0; i < 2; i++) {
+        gmv_add_space(model, &all->scratch[i], all->scratch_width, true, true);
+    }
+    return GMV_OK;
+}

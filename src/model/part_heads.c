@@ -1,0 +1,46 @@
+/* Decoder heads and the likelihood of the counts. */
+#include "part.h"
+
+#include <stdio.h>
+
+static gmv_status heads_loss(gmv_sweep *s, const gmv_part *part)
+{
+    const gmv_heads *heads = &part->of.heads;
+    gmv_model *model = s->model;
+    gmv_head_args args = {.likelihood = model->likelihood_id,
+                          .observed_library = model->observed_library,
+                          .draws = s->pass->draws,
+                          .batch = s->pass->batch,
+                          .terms = gmv_terms_of(s),
+                          .hidden = gmv_value_of(s, part->in),
+                          .scale = &model->step->scale};
+    for (int h = 0; h < model->likelihood.heads; h++) {
+        args.weight[h] = gmv_tensor_value(s, heads->weight[h]);
+        args.bias[h] = gmv_vector_value(s, heads->bias[h]);
+        args.d_weight[h] = gmv_tensor_grad(s, heads->weight[h]);
+        args.d_bias[h] = gmv_vector_grad(s, heads->bias[h]);
+    }
+    if (heads->gene_param >= 0) {
+        args.gene_param = gmv_vector_value(s, heads->gene_param);
+        args.d_gene_param = gmv_vector_grad(s, heads->gene_param);
+    }
+    GMV_TRY(s->pass->training ? gmv_grad_to_write(s, part->in, &args.d_hidden) : GMV_OK);
+    return s->b->op->head_likelihood(s->b, &args);
+}
+
+gmv_status gmv_add_heads(gmv_model *model, const char *name, int in)
+{
+    static const gmv_part_kind kind = {.loss = heads_loss};
+    gmv_heads *heads = &gmv_add_part(model, &kind, name, in, GMV_NO_ARRAY)->of.heads;
+    char tensor[GMV_MAX_NAME];
+    for (int h = 0; h < model->likelihood.heads; h++) {
+        snprintf(tensor, sizeof tensor, "%s.%s", name, model->likelihood.head[h]);
+        GMV_TRY(gmv_declare_linear(&model->params, tensor, model->genes, model->assembly->array[in].cols,
+                                   &heads->weight[h], &heads->bias[h]));
+    }
+    heads->gene_param = -1;
+    snprintf(tensor, sizeof tensor, "%s.theta", name);
+    return model->likelihood.gene_param
+               ? gmv_params_declare(&model->params, tensor, model->genes, 0, false, 0, 0.0, &heads->gene_param)
+               : GMV_OK;
+}
