@@ -8,6 +8,17 @@
 #include "gmvae/likelihoods.h"
 #include "gmvae/params.h"
 
+/* Terms of the loss, per cell, means over draws, nats. KL_Z + KL_X is the exact (marginal) conditional
+ * term for every objective; PRIOR is the one that is trained (without warm-up weight, with free nats). */
+typedef enum gmv_term {
+    GMV_TERM_RECONSTRUCTION,
+    GMV_TERM_KL_W,
+    GMV_TERM_KL_Z,
+    GMV_TERM_KL_X,
+    GMV_TERM_PRIOR,
+    GMV_TERMS
+} gmv_term;
+
 /* Stretches of the gradient: tensors that lie side by side and whose gradients are final together. */
 enum { GMV_MAX_STRETCHES = 8 };
 

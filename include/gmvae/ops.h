@@ -107,16 +107,9 @@ typedef struct gmv_layer {
 /* Objective of the GMVAE's conditional prior; models-and-peers 1.1.4 and docs/math.md. */
 typedef enum gmv_objective { GMV_OBJECTIVE_MARGINAL, GMV_OBJECTIVE_PUBLISHED, GMV_OBJECTIVE_MC } gmv_objective;
 
-/* Terms of the loss, per cell, means over draws, nats. KL_Z + KL_X is the exact (marginal) conditional
- * term for every objective; PRIOR is the one that is trained (without warm-up weight, with free nats). */
-typedef enum gmv_term {
-    GMV_TERM_RECONSTRUCTION,
-    GMV_TERM_KL_W,
-    GMV_TERM_KL_Z,
-    GMV_TERM_KL_X,
-    GMV_TERM_PRIOR,
-    GMV_TERMS
-} gmv_term;
+/* What the mixture says of each cell, means over draws, nats. KL_Z + KL_X is the exact (marginal) conditional term for
+ * every objective; PRIOR is the one that is trained (without warm-up weight, with free nats). */
+enum { GMV_MIXTURE_KL_Z, GMV_MIXTURE_KL_X, GMV_MIXTURE_PRIOR, GMV_MIXTURE_TERMS };
 
 /* w-conditioned mixture: beta output layer, component densities, conditional prior, and gradients. */
 typedef struct gmv_mixture_args {
@@ -129,7 +122,7 @@ typedef struct gmv_mixture_args {
     gmv_vec bias;        /* [2 K D] */
     gmv_mat x;           /* [R, D] drawn latents */
     gmv_mat posterior;   /* [B, 2 D] means, then raw variances, of q(x|y) */
-    gmv_mat terms;       /* out [B, GMV_TERMS]: KL_Z, KL_X and PRIOR are written */
+    gmv_mat terms;       /* out [B, GMV_MIXTURE_TERMS] */
     gmv_mat probability; /* out [B, K] mean over draws of p(z|x,w); at == NULL: not wanted */
     /* Gradients of *scale * sum over cells of PRIOR; all of them NULL (at) in evaluation. */
     const float *scale; /* KL weight / cells in the global batch */
@@ -163,8 +156,8 @@ typedef struct gmv_head_args {
     gmv_mat weight[GMV_MAX_HEADS]; /* [G, H] */
     gmv_vec bias[GMV_MAX_HEADS];   /* [G] */
     gmv_vec gene_param;            /* [G] raw per-gene parameter, or at == NULL */
-    gmv_mat terms;                 /* out [B, GMV_TERMS]: RECONSTRUCTION = -mean over draws of log p(y|x) */
-    /* Gradients of *scale * sum over cells of RECONSTRUCTION; all NULL (at) in evaluation. */
+    gmv_mat terms;                 /* out [B, 1]: -mean over draws of log p(y|x) */
+    /* Gradients of *scale * sum of the terms; all NULL (at) in evaluation. */
     const float *scale;              /* 1 / cells in the global batch */
     gmv_mat d_hidden;                /* out [R, H] */
     gmv_mat d_weight[GMV_MAX_HEADS]; /* added to */

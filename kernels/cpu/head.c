@@ -251,8 +251,7 @@ static void finish_block(const head_work *work)
                 sum += work->ll[(size_t)group * (size_t)work->rows + (size_t)(i * draws + m)];
             }
         }
-        args->terms.at[(size_t)(work->first_cell + i) * (size_t)args->terms.ld + GMV_TERM_RECONSTRUCTION] =
-            (float)(-sum / draws);
+        args->terms.at[(size_t)(work->first_cell + i) * (size_t)args->terms.ld] = (float)(-sum / draws);
     }
 }
 

@@ -64,12 +64,12 @@ gmv_status GMV_CPU(gaussian_sample_backward)(gmv_backend *b, gmv_mat posterior, 
     return GMV_OK;
 }
 
-gmv_status GMV_CPU(gaussian_kl)(gmv_backend *b, gmv_mat posterior, gmv_mat terms, int column, const float *scale,
+gmv_status GMV_CPU(gaussian_kl)(gmv_backend *b, gmv_mat posterior, gmv_mat terms, const float *scale,
                                 gmv_mat d_posterior)
 {
     (void)b;
     int dim = posterior.cols / 2;
-    GMV_CHECK(terms.rows == posterior.rows && column < terms.cols);
+    GMV_CHECK(terms.rows == posterior.rows && terms.cols == 1);
 #pragma omp parallel for schedule(static)
     for (int i = 0; i < posterior.rows; i++) {
         const float *mean = posterior.at + (size_t)i * (size_t)posterior.ld, *raw = mean + dim;
@@ -78,7 +78,7 @@ gmv_status GMV_CPU(gaussian_kl)(gmv_backend *b, gmv_mat posterior, gmv_mat terms
         for (int j = 0; j < dim; j++) {
             kl += gmv_gaussian_kl(mean[j], raw[j]);
         }
-        terms.at[(size_t)i * (size_t)terms.ld + (size_t)column] = kl;
+        terms.at[(size_t)i * (size_t)terms.ld] = kl;
         if (d_posterior.at == NULL) {
             continue;
         }

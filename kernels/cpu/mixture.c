@@ -114,17 +114,17 @@ static float cell_terms(const gmv_mixture_args *args, int i, float *component, i
     }
     float *terms = args->terms.at + (size_t)i * (size_t)args->terms.ld;
     double gated = kl_z / draws > (double)args->free_nats ? kl_z / draws : (double)args->free_nats;
-    terms[GMV_TERM_KL_Z] = (float)(kl_z / draws);
-    terms[GMV_TERM_KL_X] = (float)(kl_x / draws);
+    terms[GMV_MIXTURE_KL_Z] = (float)(kl_z / draws);
+    terms[GMV_MIXTURE_KL_X] = (float)(kl_x / draws);
     switch (args->objective) {
     case GMV_OBJECTIVE_MARGINAL:
-        terms[GMV_TERM_PRIOR] = (float)((kl_z + kl_x) / draws);
+        terms[GMV_MIXTURE_PRIOR] = (float)((kl_z + kl_x) / draws);
         return 1.0f;
     case GMV_OBJECTIVE_PUBLISHED:
-        terms[GMV_TERM_PRIOR] = (float)(published / draws + gated);
+        terms[GMV_MIXTURE_PRIOR] = (float)(published / draws + gated);
         break;
     case GMV_OBJECTIVE_MC:
-        terms[GMV_TERM_PRIOR] = (float)(kl_x / draws + gated);
+        terms[GMV_MIXTURE_PRIOR] = (float)(kl_x / draws + gated);
         break;
     }
     return args->free_nats <= 0.0f || kl_z / draws > (double)args->free_nats ? 1.0f : 0.0f;
@@ -269,7 +269,7 @@ gmv_status GMV_CPU(mixture)(gmv_backend *b, const gmv_mixture_args *args)
     int width = 2 * components * dim;
     GMV_CHECK(args->weight.rows == width && args->bias.n == width && args->weight.cols == args->hidden.cols);
     GMV_CHECK(args->x.rows == cells * draws && args->hidden.rows == cells * draws);
-    GMV_CHECK(args->posterior.cols == 2 * dim && args->terms.rows == cells && args->terms.cols == GMV_TERMS);
+    GMV_CHECK(args->posterior.cols == 2 * dim && args->terms.rows == cells && args->terms.cols == GMV_MIXTURE_TERMS);
     int block = block_rows / draws < 1 ? 1 : block_rows / draws;
     int piece = piece_rows / draws < 1 ? 1 : piece_rows / draws;
     block = (block + piece - 1) / piece * piece;

@@ -74,7 +74,7 @@ static __global__ void terms_kernel(head_chunk block, int slots, gmv_mat terms)
     }
     sum = warp_sum(sum);
     if (threadIdx.x % warp_width == 0) {
-        terms.at[(int64_t)(block.first_cell + cell) * terms.ld + GMV_TERM_RECONSTRUCTION] = (float)(-sum / block.draws);
+        terms.at[(int64_t)(block.first_cell + cell) * terms.ld] = (float)(-sum / block.draws);
     }
 }
 
@@ -435,7 +435,7 @@ static gmv_status check_shapes(const gmv_head_args *args, int heads, bool gene_p
 {
     const gmv_batch *batch = args->batch;
     GMV_CHECK(args->draws >= 1 && args->hidden.rows == batch->cells * args->draws);
-    GMV_CHECK(args->terms.rows == batch->cells && args->terms.cols > GMV_TERM_RECONSTRUCTION);
+    GMV_CHECK(args->terms.rows == batch->cells && args->terms.cols == 1);
     GMV_CHECK(!gene_param || args->gene_param.n == batch->genes);
     for (int h = 0; h < heads; h++) {
         GMV_CHECK(args->weight[h].rows == batch->genes && args->weight[h].cols == args->hidden.cols);

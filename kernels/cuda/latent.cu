@@ -75,8 +75,7 @@ static __global__ void gaussian_sample_backward_kernel(gmv_mat posterior, gmv_no
 }
 
 /* One warp a cell. */
-static __global__ void gaussian_kl_kernel(gmv_mat posterior, gmv_mat terms, int column, const float *scale,
-                                          gmv_mat d_posterior)
+static __global__ void gaussian_kl_kernel(gmv_mat posterior, gmv_mat terms, const float *scale, gmv_mat d_posterior)
 {
     int i = (int)(blockIdx.x * blockDim.y + threadIdx.y), dim = posterior.cols / 2;
     if (i >= posterior.rows) {
@@ -89,7 +88,7 @@ static __global__ void gaussian_kl_kernel(gmv_mat posterior, gmv_mat terms, int 
     }
     kl = warp_sum(kl);
     if (threadIdx.x == 0) {
-        terms.at[(int64_t)i * terms.ld + column] = kl;
+        terms.at[(int64_t)i * terms.ld] = kl;
     }
     if (d_posterior.at == NULL) {
         return;
@@ -137,15 +136,15 @@ gmv_status gmv_cuda_gaussian_sample_backward(gmv_backend *b, gmv_mat posterior, 
     return GMV_OK;
 }
 
-gmv_status gmv_cuda_gaussian_kl(gmv_backend *b, gmv_mat posterior, gmv_mat terms, int column, const float *scale,
+gmv_status gmv_cuda_gaussian_kl(gmv_backend *b, gmv_mat posterior, gmv_mat terms, const float *scale,
                                 gmv_mat d_posterior)
 {
-    GMV_CHECK(terms.rows == posterior.rows && column < terms.cols);
+    GMV_CHECK(terms.rows == posterior.rows && terms.cols == 1);
     if (posterior.rows == 0) {
         return GMV_OK;
     }
     GMV_LAUNCH(gaussian_kl_kernel, blocks_of(posterior.rows), dim3(warp_width, rows_of_block), 0, gmv_cuda_stream(b),
-               posterior, terms, column, scale, d_posterior);
+               posterior, terms, scale, d_posterior);
     GMV_LAUNCHED();
     return GMV_OK;
 }

@@ -136,13 +136,13 @@ static __device__ float cell_terms(const mixture_work &work, int cell)
     published /= args.draws;
     double gated = kl_z > limit ? kl_z : limit;
     float *terms = args.terms.at + (int64_t)cell * args.terms.ld;
-    terms[GMV_TERM_KL_Z] = (float)kl_z;
-    terms[GMV_TERM_KL_X] = (float)kl_x;
+    terms[GMV_MIXTURE_KL_Z] = (float)kl_z;
+    terms[GMV_MIXTURE_KL_X] = (float)kl_x;
     if (args.objective == GMV_OBJECTIVE_MARGINAL) {
-        terms[GMV_TERM_PRIOR] = (float)(kl_z + kl_x);
+        terms[GMV_MIXTURE_PRIOR] = (float)(kl_z + kl_x);
         return 1.0f;
     }
-    terms[GMV_TERM_PRIOR] = (float)((args.objective == GMV_OBJECTIVE_PUBLISHED ? published : kl_x) + gated);
+    terms[GMV_MIXTURE_PRIOR] = (float)((args.objective == GMV_OBJECTIVE_PUBLISHED ? published : kl_x) + gated);
     return args.free_nats <= 0.0f || kl_z > limit ? 1.0f : 0.0f;
 }
 
@@ -347,7 +347,7 @@ static gmv_status check_shapes(const gmv_mixture_args *args)
     int width = 2 * args->components * dim;
     GMV_CHECK(args->weight.rows == width && args->bias.n == width && args->weight.cols == args->hidden.cols);
     GMV_CHECK(args->x.rows == cells * draws && args->hidden.rows == cells * draws);
-    GMV_CHECK(args->posterior.cols == 2 * dim && args->terms.rows == cells && args->terms.cols == GMV_TERMS);
+    GMV_CHECK(args->posterior.cols == 2 * dim && args->terms.rows == cells && args->terms.cols == GMV_MIXTURE_TERMS);
     return GMV_OK;
 }
 

@@ -155,8 +155,8 @@ gmv_status gmv_grad_of(const gmv_sweep *s, int array, gmv_mat *grad);
 /* Noise of one use, of drawn rows or of cells. */
 gmv_noise gmv_noise_of(const gmv_sweep *s, uint32_t stream, bool drawn);
 
-/* Terms of the loss [B, GMV_TERMS]. */
-gmv_mat gmv_terms_of(const gmv_sweep *s);
+/* Columns [first, first + n) of the terms of the loss. */
+gmv_mat gmv_terms_of(const gmv_sweep *s, int first, int n);
 
 static inline float gmv_dropout_of(const gmv_sweep *s)
 {

@@ -11,7 +11,7 @@ static gmv_status heads_loss(gmv_sweep *s, const gmv_part *part)
                           .observed_library = model->observed_library,
                           .draws = s->pass->draws,
                           .batch = s->pass->batch,
-                          .terms = gmv_terms_of(s),
+                          .terms = gmv_terms_of(s, GMV_TERM_RECONSTRUCTION, 1),
                           .hidden = gmv_value_of(s, part->in),
                           .scale = &model->step->scale};
     for (int h = 0; h < model->likelihood.heads; h++) {

@@ -14,7 +14,7 @@ static gmv_status mixture_loss(gmv_sweep *s, const gmv_part *part)
                              .bias = gmv_vector_value(s, mixture->bias),
                              .x = gmv_value_of(s, mixture->x),
                              .posterior = gmv_value_of(s, mixture->posterior),
-                             .terms = gmv_terms_of(s)};
+                             .terms = gmv_terms_of(s, GMV_TERM_KL_Z, GMV_MIXTURE_TERMS)};
     if (s->pass->probability) {
         args.probability = gmv_mat_of(model->probability, s->cells, model->clusters);
     }

@@ -9,9 +9,9 @@ gmv_mat gmv_value_of(const gmv_sweep *s, int array)
     return gmv_mat_of(a->value, a->drawn ? s->rows : s->cells, a->cols);
 }
 
-gmv_mat gmv_terms_of(const gmv_sweep *s)
+gmv_mat gmv_terms_of(const gmv_sweep *s, int first, int n)
 {
-    return gmv_mat_of(s->model->terms, s->cells, GMV_TERMS);
+    return gmv_mat_columns(gmv_mat_of(s->model->terms, s->cells, GMV_TERMS), first, n);
 }
 
 static gmv_mat grad_mat(const gmv_sweep *s, int array)

@@ -9,7 +9,7 @@ typedef struct latent_case {
     float scale;
 } latent_case;
 
-enum { COLUMN = GMV_TERM_KL_W };
+enum { COLUMN = 1, COLUMNS = 5 };
 
 static void run(const void *context, t_outputs *out)
 {
@@ -20,10 +20,11 @@ static void run(const void *context, t_outputs *out)
     gmv_mat posterior = t_mat(c->cells, 2 * c->dim, c->posterior), sample = t_mat(rows, c->dim, NULL);
     gmv_mat d_sample = t_mat(rows, c->dim, c->d_sample), none = {NULL, c->cells, 2 * c->dim, 2 * c->dim};
     gmv_mat d_from_sample = t_mat(c->cells, 2 * c->dim, c->start), d_from_kl = t_mat(c->cells, 2 * c->dim, c->start);
-    gmv_mat terms = t_mat(c->cells, GMV_TERMS, t_random(1, (size_t)c->cells * GMV_TERMS, 1.0));
+    gmv_mat terms = t_mat(c->cells, COLUMNS, t_random(1, (size_t)c->cells * COLUMNS, 1.0));
     T_OP(gaussian_sample, posterior, given, c->draws, sample);
     T_OP(gaussian_sample_backward, posterior, given, c->draws, d_sample, d_from_sample);
-    T_OP(gaussian_kl, posterior, terms, COLUMN, t_number(c->scale), c->with_gradient ? d_from_kl : none);
+    T_OP(gaussian_kl, posterior, gmv_mat_columns(terms, COLUMN, 1), t_number(c->scale),
+         c->with_gradient ? d_from_kl : none);
     t_keep_mat(out, sample);
     t_keep_mat(out, d_from_sample);
     t_keep_mat(out, terms);
@@ -61,10 +62,10 @@ static void check(const latent_case *c)
     }
     t_pointwise("gaussian_sample", out.at[0], sample, rows * dim);
     t_sums("gaussian_sample_backward", out.at[1], d_sample, size, n, (double)c->draws);
-    const float *terms = t_random(1, (size_t)c->cells * GMV_TERMS, 1.0);
-    for (size_t i = 0; i < (size_t)c->cells * GMV_TERMS; i++) {
-        if (i % GMV_TERMS == COLUMN) {
-            t_sums("gaussian_kl", out.at[2] + i, kl + i / GMV_TERMS, kl_size + i / GMV_TERMS, 1, (double)dim);
+    const float *terms = t_random(1, (size_t)c->cells * COLUMNS, 1.0);
+    for (size_t i = 0; i < (size_t)c->cells * COLUMNS; i++) {
+        if (i % COLUMNS == COLUMN) {
+            t_sums("gaussian_kl", out.at[2] + i, kl + i / COLUMNS, kl_size + i / COLUMNS, 1, (double)dim);
         } else {
             t_same_bits("other columns of terms", out.at[2] + i, terms + i, sizeof(float));
         }

@@ -12,6 +12,9 @@ typedef struct mixture_case {
 
 enum { TERMS, PROBABILITY, D_HIDDEN, D_WEIGHT, D_BIAS, D_X, D_POSTERIOR, OUTPUTS };
 
+/* The terms are some columns of a wider matrix. */
+enum { FIRST = 1, BEHIND = FIRST + GMV_MIXTURE_TERMS, COLUMNS = BEHIND + 2 };
+
 /* What the buffers that are added to hold before: zero, so that nothing hides the gradient. */
 static float *zeros(int n)
 {
@@ -32,7 +35,8 @@ static void run(const void *context, t_outputs *out)
     a.bias = t_vec(raw, c->bias);
     a.x = t_mat(rows, c->dim, c->x);
     a.posterior = t_mat(c->cells, 2 * c->dim, c->posterior);
-    a.terms = t_mat(c->cells, GMV_TERMS, t_random(1, (size_t)c->cells * GMV_TERMS, 1.0));
+    gmv_mat terms = t_mat(c->cells, COLUMNS, t_random(1, (size_t)c->cells * COLUMNS, 1.0));
+    a.terms = gmv_mat_columns(terms, FIRST, GMV_MIXTURE_TERMS);
     if (c->probability) {
         a.probability = t_mat(c->cells, c->components, NULL);
     }
@@ -45,7 +49,7 @@ static void run(const void *context, t_outputs *out)
         a.d_posterior = t_mat(c->cells, 2 * c->dim, zeros(c->cells * 2 * c->dim));
     }
     T_OP(mixture, &a);
-    t_keep_mat(out, a.terms);
+    t_keep_mat(out, terms);
     t_keep_mat(out, a.probability);
     t_keep_mat(out, a.d_hidden);
     t_keep_mat(out, a.d_weight);
@@ -113,15 +117,17 @@ static mixture_ref reference(const mixture_case *c)
 /* Terms come from densities of `dim` dimensions: errors on the scale of a log density. */
 static void check_terms(const mixture_case *c, mixture_ref *ref, const t_outputs *out)
 {
-    const float *other = t_random(1, (size_t)c->cells * GMV_TERMS, 1.0);
+    const float *other = t_random(1, (size_t)c->cells * COLUMNS, 1.0);
     ref_mixture(ref);
     for (int i = 0; i < c->cells; i++) {
-        const float *terms = out->at[TERMS] + i * GMV_TERMS;
+        const float *terms = out->at[TERMS] + i * COLUMNS + FIRST;
         double scale = (double)c->dim + fabs(ref->kl_x[i]) + fabs(ref->prior[i]);
-        t_near("KL_Z", (double)terms[GMV_TERM_KL_Z], ref->kl_z[i], T_POINTWISE, scale);
-        t_near("KL_X", (double)terms[GMV_TERM_KL_X], ref->kl_x[i], T_POINTWISE, scale);
-        t_near("PRIOR", (double)terms[GMV_TERM_PRIOR], ref->prior[i], T_POINTWISE, scale);
-        t_same_bits("other terms", terms, other + i * GMV_TERMS, 2 * sizeof *terms);
+        t_near("KL_Z", (double)terms[GMV_MIXTURE_KL_Z], ref->kl_z[i], T_POINTWISE, scale);
+        t_near("KL_X", (double)terms[GMV_MIXTURE_KL_X], ref->kl_x[i], T_POINTWISE, scale);
+        t_near("PRIOR", (double)terms[GMV_MIXTURE_PRIOR], ref->prior[i], T_POINTWISE, scale);
+        t_same_bits("column before", terms - FIRST, other + i * COLUMNS, FIRST * sizeof *terms);
+        t_same_bits("columns behind", terms + GMV_MIXTURE_TERMS, other + i * COLUMNS + BEHIND,
+                    (COLUMNS - BEHIND) * sizeof *terms);
         for (int k = 0; k < c->components && c->probability; k++) {
             /* an error of a log density is a relative error of a probability */
             t_near("probability", (double)out->at[PROBABILITY][i * c->components + k],
@@ -257,14 +263,14 @@ static void permuted_cells_permute_the_outputs(void **state)
     p.x = x;
     p.posterior = posterior;
     t_outputs before = t_repeatable(run, &c), after = t_repeatable(run, &p);
-    static const int width[] = {GMV_TERMS, K, M * H, 0, 0, M * D, 2 * D};
+    static const int width[] = {COLUMNS, K, M * H, 0, 0, M * D, 2 * D};
     for (int o = 0; o < OUTPUTS; o++) {
         for (int i = 0; i < B; i++) {
-            size_t w = (size_t)width[o], skip = o == TERMS ? 2 : 0;
+            size_t w = (size_t)width[o], skip = o == TERMS ? FIRST : 0, n = o == TERMS ? GMV_MIXTURE_TERMS : w;
             if (w > 0) { /* sums over the cells have no rows to compare */
                 int from = (i * 7 + 3) % B;
                 t_pointwise("permuted output", after.at[o] + (size_t)i * w + skip,
-                            t_widen(before.at[o] + (size_t)from * w + skip, w - skip), w - skip);
+                            t_widen(before.at[o] + (size_t)from * w + skip, n), n);
             }
         }
     }
@@ -327,11 +333,11 @@ static void the_worked_example_at_a_point(void **state)
         t_near("pi", (double)out.at[PROBABILITY][k], pi[k], T_POINTWISE, 0.0);
         mixture_case one = toy(GMV_OBJECTIVE_PUBLISHED, k, 1, 1, x);
         t_outputs alone = t_repeatable(run, &one);
-        t_near("KL_k", (double)alone.at[TERMS][GMV_TERM_PRIOR], kl[k], T_POINTWISE, 0.0);
-        t_near("KL_Z of one component", (double)alone.at[TERMS][GMV_TERM_KL_Z], 0.0, T_POINTWISE, 1.0);
+        t_near("KL_k", (double)alone.at[TERMS][FIRST + GMV_MIXTURE_PRIOR], kl[k], T_POINTWISE, 0.0);
+        t_near("KL_Z of one component", (double)alone.at[TERMS][FIRST + GMV_MIXTURE_KL_Z], 0.0, T_POINTWISE, 1.0);
     }
-    t_near("KL_Z", (double)out.at[TERMS][GMV_TERM_KL_Z], 0.1923257181, T_POINTWISE, 0.0);
-    t_near("published conditional prior", (double)out.at[TERMS][GMV_TERM_PRIOR] - 0.1923257181, 0.8967340271,
+    t_near("KL_Z", (double)out.at[TERMS][FIRST + GMV_MIXTURE_KL_Z], 0.1923257181, T_POINTWISE, 0.0);
+    t_near("published conditional prior", (double)out.at[TERMS][FIRST + GMV_MIXTURE_PRIOR] - 0.1923257181, 0.8967340271,
            T_POINTWISE, 1.0);
 }
 
@@ -355,10 +361,10 @@ static void the_worked_example_in_expectation(void **state)
         mixture_case c = toy((gmv_objective)objective, 0, 3, SIDE * SIDE, x);
         t_outputs out = t_repeatable(run, &c);
         for (int i = 0; i < SIDE * SIDE; i++) {
-            const float *terms = out.at[TERMS] + i * GMV_TERMS;
-            prior[objective] += share[i] / total * (double)terms[GMV_TERM_PRIOR];
-            kl_z += objective == 0 ? share[i] / total * (double)terms[GMV_TERM_KL_Z] : 0.0;
-            kl_x += objective == 0 ? share[i] / total * (double)terms[GMV_TERM_KL_X] : 0.0;
+            const float *terms = out.at[TERMS] + i * COLUMNS + FIRST;
+            prior[objective] += share[i] / total * (double)terms[GMV_MIXTURE_PRIOR];
+            kl_z += objective == 0 ? share[i] / total * (double)terms[GMV_MIXTURE_KL_Z] : 0.0;
+            kl_x += objective == 0 ? share[i] / total * (double)terms[GMV_MIXTURE_KL_X] : 0.0;
         }
     }
     t_near("E KL_Z", kl_z, 0.26851933, T_POINTWISE, 0.0);
