@@ -303,6 +303,7 @@ typedef struct gmv_trainer {
     gmv_taken_step seen;                /* the last one seen, and of it: */
     double last[GMV_TERMS];             /* terms, means over its cells */
     double last_norm;                   /* norm of the gradient */
+    double lowest;                      /* -ELBO of the first step or an epoch since; NaN: not known yet */
     bool stop;                          /* a signal reached some rank; all ranks see it after the same step */
 } gmv_trainer;
 

@@ -109,6 +109,21 @@ done:
     return status;
 }
 
+/* A finite loss can be lost, too: no checkpoint may take the place of one from before that. */
+static gmv_status check_divergence(gmv_trainer *trainer, double neg_elbo)
+{
+    const double growth = 1000.0, least = 100.0; /* nats per cell: a first step may be of few small cells */
+    double before = trainer->lowest;
+    if (neg_elbo > growth * (fabs(before) + least)) {
+        return GMV_FAIL(GMV_ERR_NUMERIC,
+                        "epoch %" PRId64 ", step %" PRId64 ": -ELBO has grown from %.4g to %.4g nats per cell, the run "
+                        "diverges; checkpoints from before stay. Lower train.lr or train.clip_norm",
+                        trainer->progress.epoch + 1, trainer->progress.step, before, neg_elbo);
+    }
+    trainer->lowest = fmin(before, neg_elbo); /* of a number and NaN the number */
+    return GMV_OK;
+}
+
 typedef struct held_out {
     const gmv_cells *cells; /* NULL: no held-out cells */
     gmv_feed *feed;
@@ -168,6 +183,7 @@ static gmv_status finish_epoch(gmv_trainer *trainer, const held_out *held, const
     double speed = cells_per_second(trainer, clock), best_before = progress->best;
     bool better;
     GMV_TRY(epoch_statistics(trainer, &train));
+    GMV_TRY(check_divergence(trainer, train.neg_elbo));
     progress->epoch++;
     progress->batch = 0;
     memset(progress->sum, 0, sizeof progress->sum);

@@ -227,6 +227,11 @@ static gmv_status see_outcome(gmv_trainer *trainer)
     if (outcome.bad != 0) {
         return not_finite(trainer, &trainer->seen, !isfinite(loss));
     }
+    if (isnan(trainer->lowest)) {
+        const double *term = trainer->last;
+        trainer->lowest =
+            term[GMV_TERM_RECONSTRUCTION] + term[GMV_TERM_KL_W] + term[GMV_TERM_KL_Z] + term[GMV_TERM_KL_X];
+    }
     int64_t every = trainer->config->train_log_steps;
     if (every > 0 && trainer->seen.step % every == 0) {
         gmv_metrics_step(trainer);
@@ -332,6 +337,7 @@ gmv_status gmv_trainer_init(gmv_trainer *trainer, const gmv_config *config, cons
     trainer->backend = model->backend;
     trainer->cells = cells;
     trainer->progress.best = INFINITY;
+    trainer->lowest = NAN;
     trainer->order.epoch = -1;
     gmv_backend *b = model->backend;
     GMV_TRY(gmv_sampler_init(&trainer->sampler, comm, cells, (uint64_t)config->seed, config->train_batch_size,

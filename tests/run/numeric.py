@@ -31,6 +31,17 @@ class Numeric(RunTest):
                 self.assertEqual({name: contents(run.checkpoint(name)) for name in run.checkpoints()}, before)
             self.train(reduction, calm)
 
+    def test_a_finite_loss_that_grows_a_thousandfold(self):
+        calm = {"model.likelihood": "nb_logit", "train.clip_norm": 0}
+        first = self.train("grows", {**calm, "train.epochs": 1})
+        before = {name: contents(first.checkpoint(name)) for name in first.checkpoints()}
+        for ranks in (1, 2):
+            run = self.fails(["step ", "-ELBO has grown from ", "train.lr"], 4, "grows",
+                             {**calm, "train.lr": 10.0, "train.epochs": 30}, ranks)
+            self.assertNotIn("finite", run.err)
+            self.assertEqual({name: contents(run.checkpoint(name)) for name in run.checkpoints()}, before)
+        self.fails(["epoch 1, step ", "-ELBO has grown"], 4, "new", {**calm, "train.lr": 10.0})
+
     def test_warm_up_longer_than_the_run(self):
         run = self.try_run("run", {"train.kl_warmup": {"steps": 1000}, "train.epochs": 1})
         self.assertEqual(run.code, 0, run.err)
