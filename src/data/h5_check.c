@@ -19,6 +19,7 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -73,6 +74,14 @@ static void limit_rest(void)
 #endif
 }
 
+/* Seconds of work that are enough for a checkpoint, all of which is read once. */
+static long enough_for(const char *path)
+{
+    const long start = 5, bytes_a_second = 50000000;
+    struct stat info;
+    return start + (stat(path, &info) == 0 ? (long)(info.st_size / bytes_a_second) : 0);
+}
+
 static void check_checkpoint(gmv_checkpoint_reader *reader, const char *path, bool whole)
 {
     char text[600];
@@ -103,7 +112,8 @@ void gmv_checker_main(int argc, char **argv, gmv_checkpoint_reader *reader)
     harden_memory();
     say(""); /* started */
     while (getdelim(&path, &room, '\0', stdin) > 0) {
-        limit_cpu(strtol(argv[2], NULL, 10));
+        long most = strtol(argv[2], NULL, 10), enough = work == inputs ? most : enough_for(path);
+        limit_cpu(enough < most ? enough : most);
         if (work == inputs) {
             gmv_h5_walk(path, name_object);
         } else {
