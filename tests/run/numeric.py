@@ -118,7 +118,7 @@ class Numeric(RunTest):
         self.assertEqual((done.code, done.err), (0, ""))
         self.assertNotIn("+-", done.out)
         self.assertIn("clusters against cell_type: no figure, as all cells have the same label", done.out)
-        with open(run.path("evaluation.json")) as file:
+        with open(run.path("evaluation-one.json")) as file:
             found = json.load(file)
         self.assertEqual((found["cells"], found["neg_elbo_se"], found["kl_x_se"], found["ari"]), (1, None, None, None))
         self.assertGreater(found["neg_elbo"], 0)
@@ -161,11 +161,12 @@ class Numeric(RunTest):
         np.testing.assert_allclose(other.losses("step"), first.losses("step"), rtol=1e-6)
 
     def test_held_out_files(self):
-        held = os.path.join(self.folder, "held.h5ad")
+        held, others = (os.path.join(self.folder, name) for name in ("held.h5ad", "others.h5ad"))
         rewrite(held, rows=100)
-        run = self.train("run", {"data.validation": [held]}, 2)
+        rewrite(others, first=100)
+        run = self.train("run", {"data.train": [others], "data.validation": [held]}, 2)
         self.assertEqual(run.metrics("validation")[-1]["cells"], 100)
-        self.assertEqual(run.metrics("train")[-1]["cells"], ALL)
+        self.assertEqual(run.metrics("train")[-1]["cells"], ALL - 100)
 
 
 if __name__ == "__main__":
