@@ -1,4 +1,5 @@
 /* embedding.h5ad: rank 0 writes strings, attributes and obs, then all ranks write their rows of numbers. */
+#define _XOPEN_SOURCE 700 /* realpath */
 #include "embedding_obs.h"
 #include "h5ad_file.h"
 #include "h5ad_write.h"
