@@ -1,6 +1,8 @@
 #define _XOPEN_SOURCE 700 /* realpath */
 #include "result_files.h"
 
+#include "gmvae/files.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -54,17 +56,14 @@ void gmv_put_files(FILE *out, const gmv_cells *cells)
     fputs("],\n", out);
 }
 
-/* Whole text file, NULL when it cannot be read. */
-static char *read_text(const char *path)
+/* All that is left of a text file, NULL when there is no memory. */
+static char *read_text(FILE *in)
 {
     char *text = NULL, buffer[4096];
     size_t size = 0, n;
-    FILE *in = fopen(path, "rb"), *out = open_memstream(&text, &size);
-    while (in != NULL && out != NULL && (n = fread(buffer, 1, sizeof buffer, in)) > 0) {
+    FILE *out = open_memstream(&text, &size);
+    while (out != NULL && (n = fread(buffer, 1, sizeof buffer, in)) > 0) {
         fwrite(buffer, 1, n, out);
-    }
-    if (in != NULL) {
-        fclose(in);
     }
     if (out != NULL) {
         fclose(out);
@@ -73,9 +72,9 @@ static char *read_text(const char *path)
 }
 
 /* By its line of files, which is written in one way. */
-static bool evaluation_is_of(const char *path, const gmv_cells *cells)
+static bool evaluation_is_of(FILE *in, const gmv_cells *cells)
 {
-    char *line = NULL, *text = read_text(path);
+    char *line = NULL, *text = read_text(in);
     size_t size = 0;
     FILE *out = open_memstream(&line, &size);
     if (out != NULL) {
@@ -93,8 +92,15 @@ gmv_status gmv_result_check(const gmv_config *config, const gmv_cells *cells, co
     if (name[0] == '\0' || config->output_name[0] != '\0' || access(path, F_OK) != 0) {
         return GMV_OK;
     }
+    FILE *in;
+    const char *reason = gmv_file_open(path, &in);
+    if (reason != NULL) {
+        return GMV_FAIL(GMV_ERR_ENVIRONMENT, "%s: %s; remove it, or set output.name to another name", path, reason);
+    }
     bool json = strcmp(path + strlen(path) - 5, ".json") == 0;
-    if (json ? evaluation_is_of(path, cells) : gmv_embedding_is_of(path, cells, config->data_check_seconds)) {
+    bool same = json ? evaluation_is_of(in, cells) : gmv_embedding_is_of(path, cells, config->data_check_seconds);
+    fclose(in);
+    if (same) {
         return GMV_OK;
     }
     return GMV_FAIL(

@@ -122,6 +122,11 @@ class SameCells(RunTest):
         with h5py.File(done.path("embedding-query.h5ad")) as f:
             self.assertEqual([name.decode() for name in f["uns/gmvae_dist/files"]], [os.path.realpath(self.mine)])
             self.assertEqual(len(f["obsm/X_gmvae"]), ROWS)
+        pipe = os.path.join(self.folder, "run", "evaluation-pipe.json")
+        os.mkfifo(pipe) # where an earlier result is looked for
+        self.fails([pipe, "a pipe, not a file", "output.name"], 5, "run",
+                   {**self.changes, "data.predict": [self.file("pipe.h5ad", rows=20)]}, word="eval")
+        os.remove(pipe)
         done = self.try_run("run", {**self.changes, "data.predict": [self.mine]}, word="eval")
         self.assertIn("the model was trained on 85.8 %", done.out)
         self.assertEqual(self.snapshot(self.run_), {**self.snapshot(self.run_), **before})
