@@ -1,7 +1,7 @@
 /* What libraries take from the environment while they are loaded, set before they are.
  *
  * libgomp threads that wait spin some 300,000 turns, at about forty barriers a step: beside one busy process a step
- * takes ten times as long. OpenBLAS starts a thread for each core, with 128 MB of addresses, none of which is used.
+ * takes several times as long (docs/performance.md). OpenBLAS starts a thread for each core, with 128 MB of addresses, none of which is used.
  * Both are settled by variables that the libraries read in their constructors, so the program starts itself once more
  * with them. That happens before any constructor has run: the libraries have done nothing yet. */
 #include <elf.h>
