@@ -29,13 +29,15 @@ static MPI_Comm world_of(const gmv_comm *comm)
     return (MPI_Comm)comm->world;
 }
 
-/* Open MPI busy-waits. Where ranks outnumber the cores that starves the rank being waited for, so
- * waiting ranks are told to yield; it must be known before MPI starts. */
+/* Open MPI busy-waits. Where ranks outnumber the cores that starves the rank being waited for, so waiting ranks are told to
+ * yield, which helps little beside a process that never does: then each piece of a message may cost a turn of the
+ * scheduler, and pieces are larger. MPI must know before it starts. */
 static void avoid_starving_neighbours(void)
 {
     const char *local_size = getenv("OMPI_COMM_WORLD_LOCAL_SIZE");
     if (local_size != NULL && atol(local_size) > sysconf(_SC_NPROCESSORS_ONLN)) {
         setenv("OMPI_MCA_mpi_yield_when_idle", "1", 0);
+        setenv("OMPI_MCA_btl_vader_max_send_size", "524288", 0);
     }
 }
 
