@@ -76,6 +76,17 @@ class Variables(RunTest):
         self.assertEqual(self.seen("count", GOMP_SPINCOUNT="7")["GOMP_SPINCOUNT"], "7")
         self.assertNotIn("GOMP_SPINCOUNT", self.seen("policy", OMP_WAIT_POLICY="passive"))
 
+    def test_more_ranks_than_cores(self):
+        """Open MPI says itself what it has found in the environment."""
+        def pieces(**variables):
+            command = [*self.command("run", NARROW, os.cpu_count() + 1), "--dry-run"]
+            done = subprocess.run(command, cwd=self.folder, capture_output=True, text=True, timeout=PATIENCE,
+                                  env={**self.environment(), "OMPI_MCA_mpi_show_mca_params": "enviro", **variables})
+            self.assertEqual(done.returncode, 0, done.stderr)
+            return re.findall(r"btl_vader_max_send_size=(\d+)", done.stdout + done.stderr)
+        self.assertEqual(pieces(), ["524288"])
+        self.assertEqual(pieces(OMPI_MCA_btl_vader_max_send_size="65536"), ["65536"])
+
     def test_started_by_the_loader(self):
         loader = "/lib64/ld-linux-x86-64.so.2"
         done = subprocess.run([loader, PROGRAM[0], "--version"], env=self.environment(), capture_output=True, text=True)
