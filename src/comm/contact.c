@@ -1,5 +1,5 @@
-/* Ranks that wait look at the clock. A rank that has waited for half of runtime.timeout asks all others; who waits, too, or
- * is at work answers, and who has not answered when the time is over is lost: stopped, stuck, or cut off. News are
+/* Ranks that wait look at the clock. A rank that has waited, or worked alone, for half of runtime.timeout asks all others; who
+ * waits, too, or is at work answers, and who has not answered when the time is over is lost: stopped, stuck, or cut off. News are
  * messages without contents whose tag says it all, on a communicator of their own. */
 #include "contact.h"
 
@@ -76,16 +76,7 @@ static void hear(double now)
     }
 }
 
-/* For gmv_stop_asked: whoever works looks up now and then. */
-static void listen(void)
-{
-    if (pthread_equal(pthread_self(), contact.main_thread)) {
-        double now = gmv_clock();
-        if (now - contact.heard > 0.01) {
-            hear(now);
-        }
-    }
-}
+static void listen(void);
 
 void gmv_contact_open(const gmv_comm *comm)
 {
@@ -148,6 +139,8 @@ typedef struct patience {
     int rounds; /* of asking to which all have answered that they wait */
 } patience;
 
+static patience working; /* since the last wait */
+
 /* "rank 1 on a, rank 3 on b". @return how many have not answered */
 static int name_silent(char *text, size_t room)
 {
@@ -199,7 +192,7 @@ static void judge(patience *wait, double now, double over)
 {
     char who[most_named * (host_room + 24) + 32];
     if (name_silent(who, sizeof who) == 0) {
-        bool all_wait = true;
+        bool all_wait = contact.waiting;
         for (int r = 0; r < contact.size; r++) {
             all_wait = all_wait && (r == contact.rank || contact.answer[r] == WAITING);
         }
@@ -245,6 +238,24 @@ static void look(patience *wait)
     }
 }
 
+/* For gmv_stop_asked: whoever works looks up now and then, and the first two ranks, one of which may be lost itself, ask in
+ * work that takes long, an evaluation of many cells, for the others. */
+static void listen(void)
+{
+    if (!pthread_equal(pthread_self(), contact.main_thread) || contact.waiting) {
+        return;
+    }
+    double now = gmv_clock();
+    if (now - contact.heard <= 0.01) {
+        return;
+    }
+    if (contact.rank < 2) {
+        look(&working);
+    } else {
+        hear(now);
+    }
+}
+
 void gmv_contact_wait(MPI_Request *request, int n)
 {
     patience wait = {0};
@@ -258,4 +269,5 @@ void gmv_contact_wait(MPI_Request *request, int n)
         }
     }
     contact.waiting = false;
+    working = (patience){0}; /* the others have just been heard of */
 }

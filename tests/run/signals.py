@@ -35,6 +35,12 @@ def embeds(run):
     return bool(glob.glob(run.path(".embedding*.part")))
 
 
+def results(run):
+    """In the middle of the final evaluation: nothing was written for a while."""
+    best = run.checkpoint("best.h5")
+    return os.path.exists(best) and time.time() > os.path.getmtime(best) + 0.5
+
+
 class Signals(RunTest):
     def start(self, name, changes, ranks=1, word="train"):
         command = self.command(name, changes, ranks, word)
@@ -154,8 +160,15 @@ class Signals(RunTest):
         return int(caught, 16) >> (number - 1) & 1
 
     def test_a_rank_without_progress(self):
-        process, run = self.start("run", {"train.epochs": 10000, "runtime.timeout": 2}, ranks=2), Run(self.folder, "run")
-        self.reach(process, run, trains)
+        self.lose_a_rank({"train.epochs": 10000}, trains)
+
+    def test_a_rank_lost_while_others_work(self):
+        """In an evaluation that takes far longer than the time limit, with nothing to wait for before its end."""
+        self.lose_a_rank({**EPOCHS, "eval.samples": 100000}, results)
+
+    def lose_a_rank(self, changes, ready):
+        process, run = self.start("run", {**changes, "runtime.timeout": 2}, ranks=2), Run(self.folder, "run")
+        self.reach(process, run, ready)
         ranks = [self.rank_of(process.pid, rank) for rank in range(2)]
         os.kill(ranks[1], signal.SIGSTOP)
         run = self.finish(process, run)
