@@ -8,16 +8,26 @@
 #include "gmvae/likelihoods.h"
 #include "gmvae/params.h"
 
-/* Terms of the loss, per cell, means over draws, nats. KL_Z + KL_X is the exact (marginal) conditional
- * term for every objective; PRIOR is the one that is trained (without warm-up weight, with free nats). */
-typedef enum gmv_term {
-    GMV_TERM_RECONSTRUCTION,
-    GMV_TERM_KL_W,
-    GMV_TERM_KL_Z,
-    GMV_TERM_KL_X,
-    GMV_TERM_PRIOR,
-    GMV_TERMS
+/* At most so many terms; they ride before the gradient in its sum over ranks (params.h). */
+enum { GMV_MAX_TERMS = 12 };
+
+/* A term of the loss: a number of each cell, mean over draws, nats. */
+typedef struct gmv_term {
+    const char *name;  /* its key in metrics.jsonl and evaluation.json; static */
+    const char *label; /* in the log; static */
+    bool in_bound;     /* a part of -ELBO, the exact bound */
+    bool trained;      /* a part of what is minimised, without warm-up weight */
 } gmv_term;
+
+/* The terms of a model, in the order of its parts. */
+typedef struct gmv_terms {
+    int n;
+    gmv_term at[GMV_MAX_TERMS];
+} gmv_terms;
+
+/* Sums of the terms `value` [n] that are in the bound, or trained. */
+double gmv_terms_bound(const gmv_terms *terms, const double *value);
+double gmv_terms_objective(const gmv_terms *terms, const double *value);
 
 /* Stretches of the gradient: tensors that lie side by side and whose gradients are final together. */
 enum { GMV_MAX_STRETCHES = 8 };
@@ -35,6 +45,7 @@ typedef struct gmv_model {
     bool observed_library;
     float dropout, free_nats;
     uint64_t seed;
+    gmv_terms terms;
 
     struct gmv_assembly *assembly; /* the parts; private to src/model */
 
@@ -43,7 +54,8 @@ typedef struct gmv_model {
     bool gradients;
     void *workspace;
     const float *latent; /* [R, D] draws of x, or its means [B, D] */
-    float *terms, *probability;
+    float *loss;         /* [B, terms] */
+    float *probability;
 
     gmv_step *step; /* backend memory: the numbers that passes and the optimiser read */
 
@@ -86,9 +98,9 @@ void gmv_model_destroy(gmv_model **model);
 /* Sets *model->step. Values that a pass does not use may be 0. */
 gmv_status gmv_model_set_step(gmv_model *model, const gmv_step *values);
 
-/* Runs one pass with the numbers of *model->step. Fills model->terms [B, GMV_TERMS] (backend memory, nats per
+/* Runs one pass with the numbers of *model->step. Fills model->loss [B, terms] (backend memory, nats per
  * cell) and the workspace's latents; in training adds gradients of the sum over cells of
- * scale * reconstruction + kl_scale * (KL_W + PRIOR) to params.grad. */
+ * scale * reconstruction + kl_scale * the other trained terms to params.grad. */
 gmv_status gmv_model_run(gmv_model *model, const gmv_pass *pass);
 
 /* Bytes of backend memory that a workspace of this size takes. */

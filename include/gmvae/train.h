@@ -220,7 +220,8 @@ typedef struct gmv_evaluation {
     int64_t cells, samples;
     double neg_elbo, neg_elbo_se; /* exact (marginal) bound */
     double objective, objective_se;
-    double term[GMV_TERMS], term_se[GMV_TERMS];
+    const gmv_terms *terms; /* the model's */
+    double term[GMV_MAX_TERMS], term_se[GMV_MAX_TERMS];
     int active_clusters; /* components with more than 0.5 % of the mass */
 } gmv_evaluation;
 
@@ -264,14 +265,15 @@ gmv_status gmv_label_agreement(gmv_model *model, gmv_feed *feed, const gmv_cells
 
 /* Position and statistics of a run; saved in checkpoints. */
 typedef struct gmv_progress {
-    int64_t epoch;         /* completed epochs */
-    int64_t batch;         /* batches done of the epoch under way; all of them: its evaluation was not done */
-    int64_t step;          /* optimiser steps done */
-    double sum[GMV_TERMS]; /* of the epoch under way: sums over cells of the terms */
-    double best;           /* lowest held-out -ELBO so far, +infinity before the first */
-    double norm;           /* of the last step's gradient; NaN: not known */
-    int64_t cells;         /* of an epoch: a position inside one means nothing among other cells */
-    int64_t window;        /* cells of a window when they are streamed, else 0: their order is another */
+    int64_t epoch;             /* completed epochs */
+    int64_t batch;             /* batches done of the epoch under way; all of them: its evaluation was not done */
+    int64_t step;              /* optimiser steps done */
+    int terms;                 /* of the model */
+    double sum[GMV_MAX_TERMS]; /* of the epoch under way: sums over cells of the terms */
+    double best;               /* lowest held-out -ELBO so far, +infinity before the first */
+    double norm;               /* of the last step's gradient; NaN: not known */
+    int64_t cells;             /* of an epoch: a position inside one means nothing among other cells */
+    int64_t window;            /* cells of a window when they are streamed, else 0: their order is another */
 } gmv_progress;
 
 /* A step that was started: position after it, and the numbers it was taken with. */
@@ -301,7 +303,7 @@ typedef struct gmv_trainer {
     int64_t steps_taken, steps_seen;    /* steps started, and those whose outcome the host has seen */
     int64_t steps_of_order;             /* steps started before the order at hand was taken */
     gmv_taken_step seen;                /* the last one seen, and of it: */
-    double last[GMV_TERMS];             /* terms, means over its cells */
+    double last[GMV_MAX_TERMS];         /* terms, means over its cells */
     double last_norm;                   /* norm of the gradient */
     double lowest;                      /* -ELBO of the first step or an epoch since; NaN: not known yet */
     bool stop;                          /* a signal reached some rank; all ranks see it after the same step */

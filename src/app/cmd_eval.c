@@ -13,14 +13,14 @@ static void show_one(const char *name, double mean, double error, const char *no
 
 static void show(const gmv_evaluation *e)
 {
-    const double *term = e->term, *error = e->term_se;
     gmv_log("%" PRId64 " cell%s, %" PRId64 " draw%s each, nats per cell:", e->cells, e->cells == 1 ? "" : "s",
             e->samples, e->samples == 1 ? "" : "s");
     show_one("-ELBO", e->neg_elbo, e->neg_elbo_se, "  (exact bound)");
-    show_one("reconstruction", term[GMV_TERM_RECONSTRUCTION], error[GMV_TERM_RECONSTRUCTION], "");
-    show_one("KL w", term[GMV_TERM_KL_W], error[GMV_TERM_KL_W], "");
-    show_one("KL z", term[GMV_TERM_KL_Z], error[GMV_TERM_KL_Z], "");
-    show_one("KL x", term[GMV_TERM_KL_X], error[GMV_TERM_KL_X], "");
+    for (int i = 0; i < e->terms->n; i++) {
+        if (e->terms->at[i].in_bound) {
+            show_one(e->terms->at[i].label, e->term[i], e->term_se[i], "");
+        }
+    }
     show_one("trained bound", e->objective, e->objective_se, "");
 }
 

@@ -173,6 +173,10 @@ static gmv_status take_up(training *t)
                         "output.dir, or checkpoint.resume=never to replace it",
                         t->resume_path, progress->cells, cells);
     }
+    if (progress->terms != t->model->terms.n) {
+        return GMV_FAIL(GMV_ERR_DATA, "%s: damaged or foreign checkpoint: sums of %d terms, its model has %d",
+                        t->resume_path, progress->terms, t->model->terms.n);
+    }
     if (progress->batch > t->trainer.sampler.batches) {
         return GMV_FAIL(GMV_ERR_DATA, "%s: damaged or foreign checkpoint: batch %" PRId64 " of an epoch of %" PRId64,
                         t->resume_path, progress->batch, t->trainer.sampler.batches);

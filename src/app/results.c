@@ -136,10 +136,11 @@ static gmv_status write_json(const gmv_config *config, const gmv_cells *cells, c
     fprintf(out, "{\n  \"cells\": %" PRId64 ",\n  \"samples\": %" PRId64 ",\n", e->cells, e->samples);
     put_term(out, "neg_elbo", e->neg_elbo, e->neg_elbo_se);
     put_term(out, "neg_elbo_objective", e->objective, e->objective_se);
-    put_term(out, "reconstruction", e->term[GMV_TERM_RECONSTRUCTION], e->term_se[GMV_TERM_RECONSTRUCTION]);
-    put_term(out, "kl_w", e->term[GMV_TERM_KL_W], e->term_se[GMV_TERM_KL_W]);
-    put_term(out, "kl_z", e->term[GMV_TERM_KL_Z], e->term_se[GMV_TERM_KL_Z]);
-    put_term(out, "kl_x", e->term[GMV_TERM_KL_X], e->term_se[GMV_TERM_KL_X]);
+    for (int i = 0; i < e->terms->n; i++) {
+        if (e->terms->at[i].in_bound) {
+            put_term(out, e->terms->at[i].name, e->term[i], e->term_se[i]);
+        }
+    }
     if (config->data_label_key[0] != '\0' && wants(config, "ari")) {
         put_number(out, "ari", "", "%.6f", agreement->ari);
     }

@@ -156,7 +156,7 @@ static gmv_status check_numbers(const gmv_checkpoint *checkpoint)
         }
     }
     bool finite = isfinite(checkpoint->input_mean) && isfinite(checkpoint->input_std) && !isnan(p->best);
-    for (int i = 0; i < GMV_TERMS; i++) {
+    for (int i = 0; i < p->terms; i++) {
         finite = finite && isfinite(p->sum[i]);
     }
     if (!finite || !(checkpoint->input_std > 0.0)) {
@@ -182,7 +182,7 @@ static gmv_status read_numbers(hid_t file, gmv_checkpoint *checkpoint)
     GMV_GO(gmv_h5io_get_i64(state, "batch", &progress->batch));
     GMV_GO(gmv_h5io_get_i64(state, "cells", &progress->cells));
     GMV_GO(gmv_h5io_get_i64(state, "window", &progress->window));
-    GMV_GO(gmv_h5io_get_f64(state, "sum", GMV_TERMS, progress->sum));
+    GMV_GO(gmv_h5io_get_f64s(state, "sum", GMV_MAX_TERMS, &progress->terms, progress->sum));
     GMV_GO(gmv_h5io_get_f64(state, "best", 1, &progress->best));
     progress->norm = NAN; /* files of earlier versions do not have it */
     GMV_GO(H5Aexists(state, "norm") > 0 ? gmv_h5io_get_f64(state, "norm", 1, &progress->norm) : GMV_OK);

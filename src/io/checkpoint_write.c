@@ -67,7 +67,7 @@ static gmv_status write_state(hid_t file, const gmv_progress *progress)
     GMV_GO(gmv_h5io_put_i64(group, "batch", progress->batch));
     GMV_GO(gmv_h5io_put_i64(group, "cells", progress->cells));
     GMV_GO(gmv_h5io_put_i64(group, "window", progress->window));
-    GMV_GO(gmv_h5io_put_f64(group, "sum", GMV_TERMS, progress->sum));
+    GMV_GO(gmv_h5io_put_f64(group, "sum", progress->terms, progress->sum));
     GMV_GO(gmv_h5io_put_f64(group, "best", 1, &progress->best));
     status = gmv_h5io_put_f64(group, "norm", 1, &progress->norm);
 done:

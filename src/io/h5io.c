@@ -177,6 +177,20 @@ gmv_status gmv_h5io_get_f64(hid_t object, const char *name, int n, double *value
     return get(object, name, H5T_NATIVE_DOUBLE, n, value);
 }
 
+gmv_status gmv_h5io_get_f64s(hid_t object, const char *name, int most, int *n, double *value)
+{
+    hid_t attribute = -1;
+    gmv_status status;
+    GMV_GO(open_attribute(object, name, &attribute, n));
+    H5IO_CHECK(*n <= most, "attribute %s has %d numbers, at most %d are possible", name, *n, most);
+    H5IO_CHECK(H5Aread(attribute, H5T_NATIVE_DOUBLE, value) >= 0, "attribute %s is not %d numbers", name, *n);
+done:
+    if (attribute >= 0) {
+        H5Aclose(attribute);
+    }
+    return status;
+}
+
 gmv_status gmv_h5io_get_u64(hid_t object, const char *name, uint64_t *value)
 {
     return get(object, name, H5T_NATIVE_UINT64, 1, value);

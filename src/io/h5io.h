@@ -17,11 +17,12 @@ gmv_status gmv_h5io_put_f64(hid_t object, const char *name, int n, const double 
 gmv_status gmv_h5io_put_u64(hid_t object, const char *name, uint64_t value);
 gmv_status gmv_h5io_put_u64s(hid_t object, const char *name, int n, const uint64_t *value);
 
-/* Attributes read back; texts are new strings that the caller frees with gmv_free. */
+/* Attributes read back; texts are new strings that the caller frees with gmv_free. get_f64s: *n numbers, at most `most`. */
 gmv_status gmv_h5io_get_text(hid_t object, const char *name, char **text);
 gmv_status gmv_h5io_get_texts(hid_t object, const char *name, int *n, char ***text);
 gmv_status gmv_h5io_get_i64(hid_t object, const char *name, int64_t *value);
 gmv_status gmv_h5io_get_f64(hid_t object, const char *name, int n, double *value);
+gmv_status gmv_h5io_get_f64s(hid_t object, const char *name, int most, int *n, double *value);
 gmv_status gmv_h5io_get_u64(hid_t object, const char *name, uint64_t *value);
 gmv_status gmv_h5io_get_u64s(hid_t object, const char *name, int *n, uint64_t **value);
 

@@ -41,6 +41,12 @@ int gmv_add_array(gmv_model *model, int cols, bool drawn)
     return all->arrays++;
 }
 
+int gmv_add_term(gmv_model *model, gmv_term term)
+{
+    model->terms.at[model->terms.n] = term;
+    return model->terms.n++;
+}
+
 /* From here on declared tensors belong to another stretch of the gradient, final when the next part's way back is done. */
 static void begin_stretch(gmv_model *model)
 {
@@ -49,7 +55,7 @@ static void begin_stretch(gmv_model *model)
 }
 
 /* encoder -> x and w; w -> mixture prior of x; x and covariates -> counts. */
-static gmv_status compose_gmvae(gmv_model *model, const gmv_config *config)
+static gmv_status compose_gmvae(gmv_model *model, const gmv_config *config, int reconstruction)
 {
     static const uint32_t streams_x[] = {GMV_STREAM_LATENT_X, GMV_STREAM_EVAL_X};
     static const uint32_t streams_w[] = {GMV_STREAM_LATENT_W, GMV_STREAM_EVAL_W};
@@ -59,7 +65,7 @@ static gmv_status compose_gmvae(gmv_model *model, const gmv_config *config)
                           config->model_encoder, &encoded));
     GMV_TRY(gmv_add_latent(model, "encoder.x", encoded, model->latent_dim, streams_x, &x));
     GMV_TRY(gmv_add_latent(model, "encoder.w", encoded, model->w_dim, streams_w, &w));
-    GMV_TRY(gmv_add_prior(model, "prior.w", w, GMV_TERM_KL_W));
+    GMV_TRY(gmv_add_prior(model, "prior.w", w, (gmv_term){"kl_w", "KL w", .in_bound = true, .trained = true}));
     const gmv_part *part = model->assembly->part;
     begin_stretch(model);
     GMV_TRY(gmv_add_trunk(model, "beta", (gmv_trunk_inputs){.in = part[w].out}, config->model_beta, &beta));
@@ -68,7 +74,7 @@ static gmv_status compose_gmvae(gmv_model *model, const gmv_config *config)
     int first = model->assembly->parts;
     GMV_TRY(gmv_add_trunk(model, "decoder", (gmv_trunk_inputs){.covariates = true, .in = part[x].out},
                           config->model_decoder, &decoded));
-    GMV_TRY(gmv_add_heads(model, "decoder", decoded));
+    GMV_TRY(gmv_add_heads(model, "decoder", decoded, reconstruction));
     for (int p = first; p < model->assembly->parts; p++) {
         model->assembly->part[p].decodes = true;
     }
@@ -81,10 +87,12 @@ gmv_status gmv_compose(gmv_model *model, const gmv_config *config)
     struct gmv_assembly *all = model->assembly;
     all->next_stream = GMV_STREAM_DROPOUT;
     model->open_stretch = -1;
-    gmv_add_space(model, &model->terms, GMV_TERMS, false, false);
+    int reconstruction =
+        gmv_add_term(model, (gmv_term){"reconstruction", "reconstruction", .in_bound = true, .trained = true});
     gmv_add_space(model, &model->probability, model->clusters, false, false);
-    GMV_TRY(compose_gmvae(model, config));
+    GMV_TRY(compose_gmvae(model, config, reconstruction));
     model->stretch_start[model->stretches] = model->params.total;
+    gmv_add_space(model, &model->loss, model->terms.n, false, false);
     for (int i = 0; i < 2; i++) {
         gmv_add_space(model, &all->scratch[i], all->scratch_width, true, true);
     }

@@ -84,6 +84,24 @@ static int64_t workspace_floats(const gmv_model *model, int64_t cells, int64_t r
     return floats;
 }
 
+double gmv_terms_bound(const gmv_terms *terms, const double *value)
+{
+    double sum = 0.0;
+    for (int i = 0; i < terms->n; i++) {
+        sum += terms->at[i].in_bound ? value[i] : 0.0;
+    }
+    return sum;
+}
+
+double gmv_terms_objective(const gmv_terms *terms, const double *value)
+{
+    double sum = 0.0;
+    for (int i = 0; i < terms->n; i++) {
+        sum += terms->at[i].trained ? value[i] : 0.0;
+    }
+    return sum;
+}
+
 static void arrange(gmv_model *model, float *base, int64_t cells, int64_t rows, bool gradients)
 {
     struct gmv_assembly *all = model->assembly;

@@ -74,11 +74,13 @@ typedef struct gmv_prior {
 typedef struct gmv_mixture {
     int x, posterior; /* arrays of the latent that it is the prior of */
     int weight, bias;
+    int term; /* the first of GMV_MIXTURE_TERMS */
 } gmv_mixture;
 
 /* Likelihood of the counts given `in`. */
 typedef struct gmv_heads {
     int weight[GMV_MAX_HEADS], bias[GMV_MAX_HEADS], gene_param; /* gene_param -1: none */
+    int term;
 } gmv_heads;
 
 struct gmv_part {
@@ -127,13 +129,14 @@ bool gmv_is_trunk(const gmv_part *part);
 /* A latent NAME of `dim` dimensions from the array `in`; *part is its number, `out` and `of.latent` of which others take. */
 gmv_status gmv_add_latent(gmv_model *model, const char *name, int in, int dim, const uint32_t streams[2], int *part);
 
-gmv_status gmv_add_prior(gmv_model *model, const char *name, int latent_part, int term);
+gmv_status gmv_add_prior(gmv_model *model, const char *name, int latent_part, gmv_term term);
 gmv_status gmv_add_mixture(gmv_model *model, const char *name, int in, int latent_part);
-gmv_status gmv_add_heads(gmv_model *model, const char *name, int in);
+gmv_status gmv_add_heads(gmv_model *model, const char *name, int in, int term);
 
-/* Adds an empty part, or an array with room for its value and gradient, or room for something else. */
+/* Adds an empty part, an array with room for its value and gradient, a term, or room for something else. */
 gmv_part *gmv_add_part(gmv_model *model, const gmv_part_kind *kind, const char *name, int in, int out);
 int gmv_add_array(gmv_model *model, int cols, bool drawn);
+int gmv_add_term(gmv_model *model, gmv_term term);
 void gmv_add_space(gmv_model *model, float **at, int64_t width, bool drawn, bool gradient);
 
 /* A linear layer NAME.weight [out, in], NAME.bias [out]. */

@@ -11,7 +11,7 @@ static gmv_status heads_loss(gmv_sweep *s, const gmv_part *part)
                           .observed_library = model->observed_library,
                           .draws = s->pass->draws,
                           .batch = s->pass->batch,
-                          .terms = gmv_terms_of(s, GMV_TERM_RECONSTRUCTION, 1),
+                          .terms = gmv_terms_of(s, heads->term, 1),
                           .hidden = gmv_value_of(s, part->in),
                           .scale = &model->step->scale};
     for (int h = 0; h < model->likelihood.heads; h++) {
@@ -28,7 +28,7 @@ static gmv_status heads_loss(gmv_sweep *s, const gmv_part *part)
     return s->b->op->head_likelihood(s->b, &args);
 }
 
-gmv_status gmv_add_heads(gmv_model *model, const char *name, int in)
+gmv_status gmv_add_heads(gmv_model *model, const char *name, int in, int term)
 {
     static const gmv_part_kind kind = {.loss = heads_loss};
     gmv_heads *heads = &gmv_add_part(model, &kind, name, in, GMV_NO_ARRAY)->of.heads;
@@ -38,6 +38,7 @@ gmv_status gmv_add_heads(gmv_model *model, const char *name, int in)
         GMV_TRY(gmv_declare_linear(&model->params, tensor, model->genes, model->assembly->array[in].cols,
                                    &heads->weight[h], &heads->bias[h]));
     }
+    heads->term = term;
     heads->gene_param = -1;
     snprintf(tensor, sizeof tensor, "%s.theta", name);
     return model->likelihood.gene_param

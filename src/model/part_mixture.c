@@ -14,7 +14,7 @@ static gmv_status mixture_loss(gmv_sweep *s, const gmv_part *part)
                              .bias = gmv_vector_value(s, mixture->bias),
                              .x = gmv_value_of(s, mixture->x),
                              .posterior = gmv_value_of(s, mixture->posterior),
-                             .terms = gmv_terms_of(s, GMV_TERM_KL_Z, GMV_MIXTURE_TERMS)};
+                             .terms = gmv_terms_of(s, mixture->term, GMV_MIXTURE_TERMS)};
     if (s->pass->probability) {
         args.probability = gmv_mat_of(model->probability, s->cells, model->clusters);
     }
@@ -35,7 +35,11 @@ gmv_status gmv_add_mixture(gmv_model *model, const char *name, int in, int laten
     const gmv_part *latent = &model->assembly->part[latent_part];
     gmv_part *part = gmv_add_part(model, &kind, name, in, GMV_NO_ARRAY);
     gmv_mixture *mixture = &part->of.mixture;
-    *mixture = (gmv_mixture){.x = latent->out, .posterior = latent->of.latent.posterior};
+    _Static_assert(GMV_MIXTURE_KL_Z == 0 && GMV_MIXTURE_KL_X == 1 && GMV_MIXTURE_PRIOR == 2, "columns of the op");
+    int term = gmv_add_term(model, (gmv_term){"kl_z", "KL z", .in_bound = true});
+    gmv_add_term(model, (gmv_term){"kl_x", "KL x", .in_bound = true});
+    gmv_add_term(model, (gmv_term){"prior", "prior", .trained = true});
+    *mixture = (gmv_mixture){.term = term, .x = latent->out, .posterior = latent->of.latent.posterior};
     return gmv_declare_linear(&model->params, name, 2 * model->clusters * latent->of.latent.dim,
                               model->assembly->array[in].cols, &mixture->weight, &mixture->bias);
 }

@@ -10,11 +10,11 @@ static gmv_status prior_loss(gmv_sweep *s, const gmv_part *part)
                                  &s->model->step->kl_scale, d_posterior);
 }
 
-gmv_status gmv_add_prior(gmv_model *model, const char *name, int latent_part, int term)
+gmv_status gmv_add_prior(gmv_model *model, const char *name, int latent_part, gmv_term term)
 {
     static const gmv_part_kind kind = {.loss = prior_loss};
     int posterior = model->assembly->part[latent_part].of.latent.posterior;
     gmv_part *part = gmv_add_part(model, &kind, name, posterior, GMV_NO_ARRAY);
-    part->of.prior = (gmv_prior){posterior, term};
+    part->of.prior = (gmv_prior){posterior, gmv_add_term(model, term)};
     return GMV_OK;
 }

@@ -11,7 +11,7 @@ gmv_mat gmv_value_of(const gmv_sweep *s, int array)
 
 gmv_mat gmv_terms_of(const gmv_sweep *s, int first, int n)
 {
-    return gmv_mat_columns(gmv_mat_of(s->model->terms, s->cells, GMV_TERMS), first, n);
+    return gmv_mat_columns(gmv_mat_of(s->model->loss, s->cells, s->model->terms.n), first, n);
 }
 
 static gmv_mat grad_mat(const gmv_sweep *s, int array)

@@ -7,21 +7,14 @@
 #include <math.h>
 #include <string.h>
 
-/* Sums over the cells of one shard. */
-typedef struct shard_sums {
-    double cells;
-    double term[GMV_TERMS], term_square[GMV_TERMS];
-    double neg_elbo, neg_elbo_square, objective, objective_square;
-} shard_sums;
-
 typedef struct evaluator {
     gmv_model *model;
     gmv_feed *feed;
     const gmv_cells *cells;
     const gmv_row_sink *sink;
     int samples;
-    float *terms;       /* host [GMV_EVAL_CELLS, GMV_TERMS] */
-    double *mean;       /* host [GMV_EVAL_CELLS, GMV_TERMS]: means over draws */
+    float *loss;        /* host [GMV_EVAL_CELLS, terms] */
+    double *mean;       /* host [GMV_EVAL_CELLS, terms]: means over draws */
     float *probability; /* host [GMV_EVAL_CELLS, K] */
     double *mass;       /* [K] */
     float bound[GMV_EVAL_CELLS];
@@ -45,45 +38,48 @@ static bool has_counts(const void *context, gmv_gidx row)
     return gmv_cells_has_counts(context, row);
 }
 
-/* Exact bound of a cell from its terms. */
-static double neg_elbo_of(const double *term)
+/* Sums over the cells of a shard: how many there are, and each figure and its square; the figures of a cell are its terms
+ * and two sums of them. */
+enum { more_figures = 2, most_figures = GMV_MAX_TERMS + more_figures };
+
+static int figures_of(const gmv_terms *terms)
 {
-    return term[GMV_TERM_RECONSTRUCTION] + term[GMV_TERM_KL_W] + term[GMV_TERM_KL_Z] + term[GMV_TERM_KL_X];
+    return terms->n + more_figures;
 }
 
-static double objective_of(const double *term)
+static int columns_of(const gmv_terms *terms)
 {
-    return term[GMV_TERM_RECONSTRUCTION] + term[GMV_TERM_KL_W] + term[GMV_TERM_PRIOR];
+    return 1 + 2 * figures_of(terms);
 }
 
-static void add_cell(shard_sums *sums, const double *term)
+static void add_cell(double *sums, const gmv_terms *terms, const double *value)
 {
-    double bound = neg_elbo_of(term), objective = objective_of(term);
-    sums->cells += 1.0;
-    for (int i = 0; i < GMV_TERMS; i++) {
-        sums->term[i] += term[i];
-        sums->term_square[i] += term[i] * term[i];
+    double figure[most_figures];
+    memcpy(figure, value, (size_t)terms->n * sizeof *figure);
+    figure[terms->n] = gmv_terms_bound(terms, value);
+    figure[terms->n + 1] = gmv_terms_objective(terms, value);
+    sums[0] += 1.0;
+    for (int i = 0; i < figures_of(terms); i++) {
+        sums[1 + 2 * i] += figure[i];
+        sums[2 + 2 * i] += figure[i] * figure[i];
     }
-    sums->neg_elbo += bound;
-    sums->neg_elbo_square += bound * bound;
-    sums->objective += objective;
-    sums->objective_square += objective * objective;
 }
 
 /* Terms of the batch at hand, means over all draws, which are taken a few at a time to bound the memory. */
 static gmv_status evaluate_batch(evaluator *e, int n)
 {
     gmv_backend *b = e->model->backend;
-    memset(e->mean, 0, (size_t)n * GMV_TERMS * sizeof *e->mean);
+    int terms = e->model->terms.n;
+    memset(e->mean, 0, (size_t)(n * terms) * sizeof *e->mean);
     for (int first = 0; first < e->samples; first += GMV_EVAL_DRAWS) {
         GMV_TRY(gmv_stop_check());
         int draws = e->samples - first < GMV_EVAL_DRAWS ? e->samples - first : GMV_EVAL_DRAWS;
         gmv_pass pass = {
             .batch = &e->feed->batch, .draws = draws, .first_draw = (uint32_t)first, .probability = first == 0};
         GMV_TRY(gmv_model_run(e->model, &pass));
-        GMV_TRY(b->op->download(b, e->terms, e->model->terms, (int64_t)n * GMV_TERMS * (int64_t)sizeof(float)));
-        for (int i = 0; i < n * GMV_TERMS; i++) {
-            e->mean[i] += (double)e->terms[i] * draws / e->samples;
+        GMV_TRY(b->op->download(b, e->loss, e->model->loss, (int64_t)n * terms * (int64_t)sizeof(float)));
+        for (int i = 0; i < n * terms; i++) {
+            e->mean[i] += (double)e->loss[i] * draws / e->samples;
         }
         if (first == 0) {
             int clusters = e->model->clusters;
@@ -98,8 +94,9 @@ static gmv_status evaluate_batch(evaluator *e, int n)
 }
 
 /* All chosen cells, added to the sums of their shards. */
-static gmv_status evaluate_cells(evaluator *e, const choice *chosen, shard_sums *sums)
+static gmv_status evaluate_cells(evaluator *e, const choice *chosen, double *sums)
 {
+    const gmv_terms *terms = &e->model->terms;
     gmv_visit visit;
     gmv_status status;
     GMV_GO(gmv_visit_begin(&visit, e->feed, e->cells, (gmv_row_filter){is_chosen, chosen}));
@@ -110,9 +107,9 @@ static gmv_status evaluate_cells(evaluator *e, const choice *chosen, shard_sums 
         }
         GMV_GO(evaluate_batch(e, visit.n));
         for (int i = 0; i < visit.n; i++) {
-            const double *term = e->mean + (size_t)i * GMV_TERMS;
-            add_cell(&sums[visit.shard], term);
-            e->bound[i] = (float)neg_elbo_of(term);
+            const double *value = e->mean + (size_t)i * (size_t)terms->n;
+            add_cell(sums + (size_t)visit.shard * (size_t)columns_of(terms), terms, value);
+            e->bound[i] = (float)gmv_terms_bound(terms, value);
         }
         if (e->sink != NULL) {
             gmv_row_results results = {.n = visit.n, .row = visit.row, .neg_elbo = e->bound};
@@ -131,27 +128,27 @@ static double standard_error(double sum, double squares, double n)
     return variance <= 0.0 ? 0.0 : sqrt(variance / n);
 }
 
-static void finish(gmv_evaluation *evaluation, const shard_sums *all, int shards)
+static void finish(gmv_evaluation *evaluation, const double *all, int shards)
 {
-    shard_sums total;
-    memset(&total, 0, sizeof total);
-    double *to = (double *)(void *)&total;
+    const gmv_terms *terms = evaluation->terms;
+    double total[1 + 2 * most_figures] = {0}, mean[most_figures], error[most_figures];
     for (int s = 0; s < shards; s++) {
-        const double *from = (const double *)(const void *)&all[s];
-        for (size_t i = 0; i < sizeof total / sizeof(double); i++) {
-            to[i] += from[i];
+        for (int i = 0; i < columns_of(terms); i++) {
+            total[i] += all[(size_t)s * (size_t)columns_of(terms) + (size_t)i];
         }
     }
-    double n = total.cells, safe = n > 0.0 ? n : 1.0;
-    evaluation->cells = (int64_t)n;
-    evaluation->neg_elbo = total.neg_elbo / safe;
-    evaluation->neg_elbo_se = standard_error(total.neg_elbo, total.neg_elbo_square, n);
-    evaluation->objective = total.objective / safe;
-    evaluation->objective_se = standard_error(total.objective, total.objective_square, n);
-    for (int i = 0; i < GMV_TERMS; i++) {
-        evaluation->term[i] = total.term[i] / safe;
-        evaluation->term_se[i] = standard_error(total.term[i], total.term_square[i], n);
+    double n = total[0], safe = n > 0.0 ? n : 1.0;
+    for (int i = 0; i < figures_of(terms); i++) {
+        mean[i] = total[1 + 2 * i] / safe;
+        error[i] = standard_error(total[1 + 2 * i], total[2 + 2 * i], n);
     }
+    evaluation->cells = (int64_t)n;
+    memcpy(evaluation->term, mean, (size_t)terms->n * sizeof *mean);
+    memcpy(evaluation->term_se, error, (size_t)terms->n * sizeof *error);
+    evaluation->neg_elbo = mean[terms->n];
+    evaluation->neg_elbo_se = error[terms->n];
+    evaluation->objective = mean[terms->n + 1];
+    evaluation->objective_se = error[terms->n + 1];
 }
 
 gmv_status gmv_evaluate(gmv_model *model, gmv_feed *feed, const gmv_cells *cells, const gmv_comm *comm,
@@ -159,13 +156,15 @@ gmv_status gmv_evaluate(gmv_model *model, gmv_feed *feed, const gmv_cells *cells
 {
     evaluator e = {.model = model, .feed = feed, .cells = cells, .sink = sink, .samples = samples};
     choice chosen = {cells, which};
-    shard_sums *sums = NULL;
+    double *sums = NULL;
+    int64_t columns = columns_of(&model->terms);
     gmv_status status;
     memset(evaluation, 0, sizeof *evaluation);
+    evaluation->terms = &model->terms;
     evaluation->samples = samples;
-    GMV_GO(GMV_NEW(sums, cells->shards, "sums of evaluation"));
-    GMV_GO(GMV_NEW(e.terms, GMV_EVAL_CELLS * GMV_TERMS, "terms"));
-    GMV_GO(GMV_NEW(e.mean, GMV_EVAL_CELLS * GMV_TERMS, "terms"));
+    GMV_GO(GMV_NEW(sums, cells->shards * columns, "sums of evaluation"));
+    GMV_GO(GMV_NEW(e.loss, GMV_EVAL_CELLS * model->terms.n, "terms"));
+    GMV_GO(GMV_NEW(e.mean, GMV_EVAL_CELLS * model->terms.n, "terms"));
     GMV_GO(GMV_NEW(e.probability, (int64_t)GMV_EVAL_CELLS * model->clusters, "cluster probabilities"));
     GMV_GO(GMV_NEW(e.mass, model->clusters, "cluster mass"));
     GMV_GO(gmv_model_reserve(model, GMV_EVAL_CELLS, samples < GMV_EVAL_DRAWS ? samples : GMV_EVAL_DRAWS,
@@ -176,8 +175,7 @@ gmv_status gmv_evaluate(gmv_model *model, gmv_feed *feed, const gmv_cells *cells
 done:
     status = gmv_comm_agree(comm, status);
     if (status == GMV_OK) {
-        gmv_comm_share_f64(comm, (double *)(void *)sums,
-                           (int64_t)cells->shards * (int64_t)(sizeof *sums / sizeof(double)));
+        gmv_comm_share_f64(comm, sums, cells->shards * columns);
         gmv_comm_sum_f64(comm, e.mass, model->clusters);
         finish(evaluation, sums, cells->shards);
         for (int k = 0; k < model->clusters; k++) {
@@ -185,7 +183,7 @@ done:
         }
     }
     GMV_FREE(sums);
-    GMV_FREE(e.terms);
+    GMV_FREE(e.loss);
     GMV_FREE(e.mean);
     GMV_FREE(e.probability);
     GMV_FREE(e.mass);

@@ -23,11 +23,6 @@ typedef struct pace {
     int64_t epoch_first_step;
 } pace;
 
-static double exact_bound(const double *term)
-{
-    return term[GMV_TERM_RECONSTRUCTION] + term[GMV_TERM_KL_W] + term[GMV_TERM_KL_Z] + term[GMV_TERM_KL_X];
-}
-
 static double cells_per_second(const gmv_trainer *trainer, const pace *clock)
 {
     const gmv_progress *progress = &trainer->progress;
@@ -53,7 +48,7 @@ static void show_progress(const gmv_trainer *trainer, pace *clock)
     gmv_log_progress(
         false, "epoch %" PRId64 "/%" PRId64 "  step %" PRId64 "/%" PRId64 "  -ELBO %.2f  %.0f cells/s  %s%.0f s left",
         progress->epoch + 1, trainer->config->train_epochs, progress->batch, trainer->sampler.batches,
-        exact_bound(trainer->last), cells_per_second(trainer, clock), "about ", left);
+        gmv_terms_bound(&trainer->model->terms, trainer->last), cells_per_second(trainer, clock), "about ", left);
 }
 
 /* Steps to the end of the epoch under way, or to a signal. */
@@ -79,12 +74,13 @@ static gmv_status epoch_statistics(gmv_trainer *trainer, gmv_evaluation *e)
     float *mass = NULL;
     double *sum = NULL, total = 0.0;
     memset(e, 0, sizeof *e);
+    e->terms = &trainer->model->terms;
     e->cells = trainer->sampler.total;
-    for (int i = 0; i < GMV_TERMS; i++) {
+    for (int i = 0; i < e->terms->n; i++) {
         e->term[i] = trainer->progress.sum[i] / (double)e->cells;
     }
-    e->neg_elbo = exact_bound(e->term);
-    e->objective = e->term[GMV_TERM_RECONSTRUCTION] + e->term[GMV_TERM_KL_W] + e->term[GMV_TERM_PRIOR];
+    e->neg_elbo = gmv_terms_bound(e->terms, e->term);
+    e->objective = gmv_terms_objective(e->terms, e->term);
     gmv_status status;
     GMV_GO(GMV_NEW(mass, clusters, "cluster mass"));
     GMV_GO(GMV_NEW(sum, clusters, "cluster mass"));

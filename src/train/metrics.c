@@ -54,10 +54,11 @@ static void append(const gmv_trainer *trainer, int64_t epoch, int64_t step, cons
     fprintf(out, "{\"epoch\": %" PRId64 ", \"step\": %" PRId64 ", \"split\": \"%s\"", epoch, step, split);
     put_number(out, "neg_elbo", e->neg_elbo);
     put_number(out, "neg_elbo_objective", e->objective);
-    put_number(out, "reconstruction", e->term[GMV_TERM_RECONSTRUCTION]);
-    put_number(out, "kl_w", e->term[GMV_TERM_KL_W]);
-    put_number(out, "kl_z", e->term[GMV_TERM_KL_Z]);
-    put_number(out, "kl_x", e->term[GMV_TERM_KL_X]);
+    for (int i = 0; i < e->terms->n; i++) {
+        if (e->terms->at[i].in_bound) {
+            put_number(out, e->terms->at[i].name, e->term[i]);
+        }
+    }
     put_number(out, "lr", trainer->seen.lr);
     put_number(out, "kl_weight", trainer->seen.kl_weight);
     put_number(out, "grad_norm", trainer->last_norm);
@@ -75,12 +76,12 @@ void gmv_metrics_append(const gmv_trainer *trainer, const char *split, const gmv
 
 void gmv_metrics_step(const gmv_trainer *trainer)
 {
-    const double *term = trainer->last;
+    const gmv_terms *terms = &trainer->model->terms;
     gmv_evaluation e = {.cells = trainer->seen.cells,
-                        .neg_elbo = term[GMV_TERM_RECONSTRUCTION] + term[GMV_TERM_KL_W] + term[GMV_TERM_KL_Z] +
-                                    term[GMV_TERM_KL_X],
-                        .objective = term[GMV_TERM_RECONSTRUCTION] + term[GMV_TERM_KL_W] + term[GMV_TERM_PRIOR]};
-    memcpy(e.term, term, sizeof e.term);
+                        .terms = terms,
+                        .neg_elbo = gmv_terms_bound(terms, trainer->last),
+                        .objective = gmv_terms_objective(terms, trainer->last)};
+    memcpy(e.term, trainer->last, sizeof e.term);
     append(trainer, trainer->seen.epoch, trainer->seen.step, "step", &e, NAN);
 }
 

@@ -7,7 +7,8 @@
 #include <string.h>
 
 /* Floats that ride before the gradient in its all-reduce. */
-enum { extra_terms = 0, extra_stop = GMV_TERMS };
+enum { extra_terms = 0, extra_stop = GMV_MAX_TERMS };
+_Static_assert((int)extra_stop < (int)GMV_GRAD_EXTRA, "room before the gradient");
 
 /* Keys of recorded sequences: of a batch or a piece of it, see key_of; the update behind the pieces of an exact sum. */
 enum { key_of_update = -1 };
@@ -61,8 +62,8 @@ static gmv_status stretch_is_ready(void *context, int stretch)
     gmv_model *model = trainer->model;
     if (stretch == 0) { /* the last: the terms are known by now */
         int n = trainer->feed.batch.cells;
-        GMV_TRY(b->op->add_column_sums(b, gmv_mat_of(model->terms, n, GMV_TERMS), &model->step->scale,
-                                       gmv_vec_of(model->params.extra + extra_terms, GMV_TERMS)));
+        GMV_TRY(b->op->add_column_sums(b, gmv_mat_of(model->loss, n, model->terms.n), &model->step->scale,
+                                       gmv_vec_of(model->params.extra + extra_terms, model->terms.n)));
         GMV_TRY(b->op->add_column_sums(b, gmv_mat_of(model->probability, n, model->clusters), NULL,
                                        gmv_vec_of(trainer->cluster_mass, model->clusters)));
     }
@@ -217,7 +218,7 @@ static gmv_status see_outcome(gmv_trainer *trainer)
         gmv_comm_fail_alone(trainer->comm, trainer->backend->op->collect(trainer->backend, &outcome, sizeof outcome)));
     trainer->seen = trainer->taken[trainer->steps_seen++ % GMV_REPORTS];
     double loss = 0.0;
-    for (int i = 0; i < GMV_TERMS; i++) {
+    for (int i = 0; i < trainer->model->terms.n; i++) {
         trainer->last[i] = (double)outcome.extra[extra_terms + i];
         trainer->progress.sum[i] += trainer->last[i] * (double)trainer->seen.cells;
         loss += trainer->last[i];
@@ -228,9 +229,7 @@ static gmv_status see_outcome(gmv_trainer *trainer)
         return not_finite(trainer, &trainer->seen, !isfinite(loss));
     }
     if (isnan(trainer->lowest)) {
-        const double *term = trainer->last;
-        trainer->lowest =
-            term[GMV_TERM_RECONSTRUCTION] + term[GMV_TERM_KL_W] + term[GMV_TERM_KL_Z] + term[GMV_TERM_KL_X];
+        trainer->lowest = gmv_terms_bound(&trainer->model->terms, trainer->last);
     }
     int64_t every = trainer->config->train_log_steps;
     if (every > 0 && trainer->seen.step % every == 0) {
@@ -337,6 +336,7 @@ gmv_status gmv_trainer_init(gmv_trainer *trainer, const gmv_config *config, cons
     trainer->backend = model->backend;
     trainer->cells = cells;
     trainer->progress.best = INFINITY;
+    trainer->progress.terms = model->terms.n;
     trainer->lowest = NAN;
     trainer->order.epoch = -1;
     gmv_backend *b = model->backend;

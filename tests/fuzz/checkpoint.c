@@ -36,7 +36,7 @@ static void write_tensors(hid_t file)
 static void write_whole(hid_t file)
 {
     char text[3][8] = {"gene a", "gene b", "gene c"}, *texts[] = {text[0], text[1], text[2]};
-    double sum[GMV_TERMS] = {0}, number = 1.5;
+    double sum[5] = {0}, number = 1.5;
     hid_t input = H5Gcreate2(file, "input", H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT);
     hid_t state = H5Gcreate2(file, "state", H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT);
     hid_t covariates = H5Gcreate2(file, "covariates", H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT);
@@ -54,7 +54,7 @@ static void write_whole(hid_t file)
     gmv_h5io_put_i64(state, "batch", 0);
     gmv_h5io_put_i64(state, "cells", 100);
     gmv_h5io_put_i64(state, "window", 0);
-    gmv_h5io_put_f64(state, "sum", GMV_TERMS, sum);
+    gmv_h5io_put_f64(state, "sum", 5, sum);
     gmv_h5io_put_f64(state, "best", 1, &number);
     write_tensors(file);
     H5Gclose(covariates);

@@ -309,8 +309,8 @@ static void run_pass(gmv_model *model, const dump *d, const gmv_batch *batch, bo
     gmv_step step = {.epoch = EPOCH, .scale = scale, .kl_scale = d->kl_weight * scale};
     must(gmv_model_set_step(model, &step) == GMV_OK, "gmv_model_set_step");
     must(gmv_model_run(model, &pass) == GMV_OK, "gmv_model_run");
-    int width[] = {GMV_TERMS, model->clusters};
-    const float *from[] = {model->terms, model->probability};
+    int width[] = {model->terms.n, model->clusters};
+    const float *from[] = {model->loss, model->probability};
     static const char *const name[] = {"terms", "probability"};
     for (int k = 0; k < 2; k++) {
         float *host = get((size_t)(d->cells * width[k]), sizeof *host);
