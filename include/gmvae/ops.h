@@ -111,7 +111,8 @@ typedef enum gmv_objective { GMV_OBJECTIVE_MARGINAL, GMV_OBJECTIVE_PUBLISHED, GM
  * every objective; PRIOR is the one that is trained (without warm-up weight, with free nats). */
 enum { GMV_MIXTURE_KL_Z, GMV_MIXTURE_KL_X, GMV_MIXTURE_PRIOR, GMV_MIXTURE_TERMS };
 
-/* w-conditioned mixture: beta output layer, component densities, conditional prior, and gradients. */
+/* Mixture prior of x: output layer of the components, from w or static (H = 0), their densities, conditional prior, and
+ * gradients. */
 typedef struct gmv_mixture_args {
     gmv_objective objective;
     int components;      /* K */
@@ -120,16 +121,18 @@ typedef struct gmv_mixture_args {
     gmv_mat hidden;      /* [R, H] output of the beta trunk */
     gmv_mat weight;      /* [2 K D, H] rows viewed as [2, K, D]: means, then raw variances */
     gmv_vec bias;        /* [2 K D] */
+    gmv_vec log_weight;  /* [K] logits of the components' weights, for the marginal objective; at == NULL: all equal */
     gmv_mat x;           /* [R, D] drawn latents */
     gmv_mat posterior;   /* [B, 2 D] means, then raw variances, of q(x|y) */
     gmv_mat terms;       /* out [B, GMV_MIXTURE_TERMS] */
-    gmv_mat probability; /* out [B, K] mean over draws of p(z|x,w); at == NULL: not wanted */
+    gmv_mat probability; /* out [B, K] mean over draws of p(z|x,w); at == NULL: not wanted, nor d_log_weight */
     /* Gradients of *scale * sum over cells of PRIOR; all of them NULL (at) in evaluation. */
-    const float *scale; /* KL weight / cells in the global batch */
-    gmv_mat d_hidden;   /* out [R, H] */
-    gmv_mat d_weight;   /* added to [2 K D, H] */
-    gmv_vec d_bias;     /* added to [2 K D] */
-    gmv_mat d_x;        /* added to [R, D] */
+    const float *scale;   /* KL weight / cells in the global batch */
+    gmv_mat d_hidden;     /* out [R, H] */
+    gmv_mat d_weight;     /* added to [2 K D, H] */
+    gmv_vec d_bias;       /* added to [2 K D] */
+    gmv_vec d_log_weight; /* added to [K] */
+    gmv_mat d_x;          /* added to [R, D] */
     /* x must be mean + sd * noise of the posterior: log q(x|y) then depends on the posterior's variance alone,
      * and its gradient goes to d_posterior whole, none of it to d_x. */
     gmv_mat d_posterior; /* added to [B, 2 D]: the part that does not pass through x */

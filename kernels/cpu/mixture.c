@@ -65,24 +65,26 @@ static float posterior_density(const float *GMV_RESTRICT x, const float *GMV_RES
     return -0.5f * sum - (float)dim * 0.918938533f;
 }
 
-/* share = softmax(log_density); returns log of the mean density, logsumexp_k log p_k - log K. */
-static float responsibilities(const float *log_density, int components, float *share)
+/* share = softmax(log_density + log_weight); returns log of the mean density, logsumexp_k of these; without weights they
+ * are 1 / K. */
+static float responsibilities(const float *log_density, const float *log_weight, int components, float *share)
 {
-    float top = log_density[0], sum = 0.0f;
-    for (int k = 1; k < components; k++) {
-        top = log_density[k] > top ? log_density[k] : top;
+    float top = -INFINITY, sum = 0.0f;
+    for (int k = 0; k < components; k++) {
+        share[k] = log_weight != NULL ? log_density[k] + log_weight[k] : log_density[k];
+        top = share[k] > top ? share[k] : top;
     }
     for (int k = 0; k < components; k++) {
-        share[k] = gmv_expf(log_density[k] - top);
+        share[k] = gmv_expf(share[k] - top);
         sum += share[k];
     }
     for (int k = 0; k < components; k++) {
         share[k] /= sum;
     }
-    return top + gmv_logf(sum) - gmv_logf((float)components);
+    return top + gmv_logf(sum) - (log_weight != NULL ? 0.0f : gmv_logf((float)components));
 }
 
-/* log(K pi_k), finite also where pi_k is 0. */
+/* log(pi_k / weight_k), finite also where pi_k is 0. */
 static float log_relative_share(float log_density, float log_mean_density)
 {
     return log_density - log_mean_density;
@@ -101,7 +103,7 @@ static float cell_terms(const gmv_mixture_args *args, int i, float *component, i
         float *share = work.share + (size_t)m * (size_t)components;
         float *kl = work.kl + (size_t)m * (size_t)components;
         densities(args, component + m * stride, x, posterior, log_density, kl);
-        float log_mean = responsibilities(log_density, components, share);
+        float log_mean = responsibilities(log_density, args->log_weight.at, components, share);
         float log_q = posterior_density(x, posterior, dim);
         float z = 0.0f, c = 0.0f;
         for (int k = 0; k < components; k++) {
@@ -206,7 +208,7 @@ static void piece_of_cells(const gmv_mixture_args *args, int first, int end, flo
 {
     int dim = args->x.cols, components = args->components, draws = args->draws;
     int width = 2 * components * dim, rows = (end - first) * draws;
-    bool gradients = args->d_hidden.at != NULL;
+    bool gradients = args->d_bias.at != NULL;
     cell_work work = {scratch, scratch + (size_t)draws * (size_t)components,
                       scratch + 2 * (size_t)draws * (size_t)components};
     gmv_mat hidden = gmv_mat_rows(args->hidden, first * draws, rows);
@@ -263,25 +265,59 @@ static void block_weight_gradient(const gmv_mixture_args *args, const float *com
     }
 }
 
-gmv_status GMV_CPU(mixture)(gmv_backend *b, const gmv_mixture_args *args)
+/* to = log(softmax(logit)). */
+static void log_softmax(const float *logit, int n, float *to)
 {
+    float top = logit[0], sum = 0.0f;
+    for (int k = 1; k < n; k++) {
+        top = logit[k] > top ? logit[k] : top;
+    }
+    for (int k = 0; k < n; k++) {
+        sum += gmv_expf(logit[k] - top);
+    }
+    for (int k = 0; k < n; k++) {
+        to[k] = logit[k] - top - gmv_logf(sum);
+    }
+}
+
+/* Of the marginal objective: the weights' share of the cells less that of the posterior. */
+static void weight_logit_gradient(const gmv_mixture_args *args)
+{
+    for (int k = 0; k < args->components; k++) {
+        double sum = 0.0;
+        for (int i = 0; i < args->probability.rows; i++) {
+            sum += (double)args->probability.at[(size_t)i * (size_t)args->probability.ld + (size_t)k];
+        }
+        double all = (double)gmv_expf(args->log_weight.at[k]) * args->probability.rows;
+        args->d_log_weight.at[k] += (float)((double)*args->scale * (all - sum));
+    }
+}
+
+gmv_status GMV_CPU(mixture)(gmv_backend *b, const gmv_mixture_args *all)
+{
+    gmv_mixture_args normalised = *all, *args = &normalised;
     int dim = args->x.cols, components = args->components, draws = args->draws, cells = args->posterior.rows;
     int width = 2 * components * dim;
     GMV_CHECK(args->weight.rows == width && args->bias.n == width && args->weight.cols == args->hidden.cols);
     GMV_CHECK(args->x.rows == cells * draws && args->hidden.rows == cells * draws);
     GMV_CHECK(args->posterior.cols == 2 * dim && args->terms.rows == cells && args->terms.cols == GMV_MIXTURE_TERMS);
+    GMV_CHECK(args->log_weight.at == NULL || args->objective == GMV_OBJECTIVE_MARGINAL);
+    GMV_CHECK(args->d_log_weight.at == NULL || args->probability.at != NULL);
     int block = block_rows / draws < 1 ? 1 : block_rows / draws;
     int piece = piece_rows / draws < 1 ? 1 : piece_rows / draws;
     block = (block + piece - 1) / piece * piece;
     if (block > cells) {
         block = cells;
     }
-    int64_t work = cell_work_floats(args);
+    int64_t work = cell_work_floats(args), raw = (int64_t)block * draws * width;
     float *scratch;
-    GMV_TRY(GMV_CPU(scratch)(
-        b, ((int64_t)block * draws * width + gmv_cpu_pieces(block, piece) * work) * (int64_t)sizeof(float),
-        (void **)&scratch));
-    float *work_at = scratch + (size_t)block * (size_t)draws * (size_t)width;
+    GMV_TRY(GMV_CPU(scratch)(b, (raw + gmv_cpu_pieces(block, piece) * work + components) * (int64_t)sizeof(float),
+                             (void **)&scratch));
+    float *work_at = scratch + raw;
+    if (args->log_weight.at != NULL) {
+        args->log_weight.at = work_at + gmv_cpu_pieces(block, piece) * work;
+        log_softmax(all->log_weight.at, components, args->log_weight.at);
+    }
     for (int start = 0; start < cells; start += block) {
         int end = start + block < cells ? start + block : cells, pieces = gmv_cpu_pieces(end - start, piece);
 #pragma omp parallel for schedule(dynamic, 1)
@@ -290,9 +326,12 @@ gmv_status GMV_CPU(mixture)(gmv_backend *b, const gmv_mixture_args *args)
             piece_of_cells(args, first, stop, scratch + (size_t)p * (size_t)piece * (size_t)draws * (size_t)width,
                            work_at + p * work);
         }
-        if (args->d_hidden.at != NULL) {
+        if (args->d_bias.at != NULL) {
             block_weight_gradient(args, scratch, gmv_mat_rows(args->hidden, start * draws, (end - start) * draws));
         }
+    }
+    if (args->d_log_weight.at != NULL) {
+        weight_logit_gradient(args);
     }
     return GMV_OK;
 }

@@ -81,30 +81,47 @@ static __device__ float posterior_density(const float *x, const float *posterior
     return -0.5f * warp_sum(sum) - (float)dim * half_log_two_pi;
 }
 
+/* By a warp; all of its lanes know it. */
+static __device__ float log_sum_exp(const float *value, int n)
+{
+    float top = -INFINITY, sum = 0.0f;
+    for (int k = (int)threadIdx.x % warp_width; k < n; k += warp_width) {
+        top = fmaxf(top, __ldg(value + k));
+    }
+    top = warp_max(top);
+    for (int k = (int)threadIdx.x % warp_width; k < n; k += warp_width) {
+        sum += gmv_expf(__ldg(value + k) - top);
+    }
+    return top + gmv_logf(warp_sum(sum));
+}
+
 /* Shares, and the parts of the terms, of every draw: a warp for each. */
 template <bool published> static __device__ void draw_shares(const mixture_work &work, int cell)
 {
     const gmv_mixture_args &args = work.args;
     int components = args.components, draws = args.draws;
     int lane = (int)threadIdx.x % warp_width, warp = (int)threadIdx.x / warp_width;
+    const float *logit = args.log_weight.at;
+    float log_weights = logit != NULL ? log_sum_exp(logit, components) : gmv_logf((float)components);
     for (int m = warp; m < draws; m += block_warps) {
         int64_t row = (int64_t)(cell - work.first_cell) * draws + m;
         const float *log_density = work.log_density + row * components;
         float *share = work.share + row * components;
         float top = -INFINITY, sum = 0.0f, z = 0.0f, c = 0.0f;
         for (int k = lane; k < components; k += warp_width) {
-            top = fmaxf(top, log_density[k]);
+            share[k] = log_density[k] + (logit != NULL ? __ldg(logit + k) : 0.0f);
+            top = fmaxf(top, share[k]);
         }
         top = warp_max(top);
         for (int k = lane; k < components; k += warp_width) {
-            share[k] = gmv_expf(log_density[k] - top);
+            share[k] = gmv_expf(share[k] - top);
             sum += share[k];
         }
         sum = warp_sum(sum);
-        float log_mean = top + gmv_logf(sum) - gmv_logf((float)components);
+        float log_mean = top + gmv_logf(sum) - log_weights;
         for (int k = lane; k < components; k += warp_width) {
             share[k] /= sum;
-            z += share[k] * (log_density[k] - log_mean); /* log(K pi_k), finite also where pi_k is 0 */
+            z += share[k] * (log_density[k] - log_mean); /* log(pi_k / weight_k), finite also where pi_k is 0 */
             c += published ? share[k] * work.divergence[row * components + k] : 0.0f;
         }
         z = warp_sum(z);
@@ -285,7 +302,7 @@ static __global__ void __launch_bounds__(block_threads) mixture_cell_kernel(mixt
 
 static gmv_status run_cells(gmv_backend *b, const mixture_work &work)
 {
-    bool published = work.args.objective == GMV_OBJECTIVE_PUBLISHED, gradients = work.args.d_hidden.at != NULL;
+    bool published = work.args.objective == GMV_OBJECTIVE_PUBLISHED, gradients = work.args.d_bias.at != NULL;
     unsigned cells = (unsigned)work.cells;
     cudaStream_t stream = gmv_cuda_stream(b);
     if (published && gradients) {
@@ -308,13 +325,30 @@ static gmv_status run_block(gmv_backend *b, const mixture_work &work)
     gmv_mat raw = gmv_mat_of(work.raw, rows, args.weight.rows), hidden = gmv_mat_rows(args.hidden, first, rows);
     GMV_TRY(gmv_cuda_product(b, GMV_N, GMV_T, 1.0f, hidden, args.weight, 0.0f, raw));
     GMV_TRY(run_cells(b, work));
-    if (args.d_hidden.at == NULL) {
+    if (args.d_bias.at == NULL) {
         return GMV_OK;
     }
     gmv_mat d_hidden = gmv_mat_rows(args.d_hidden, first, rows);
     GMV_TRY(gmv_cuda_product(b, GMV_N, GMV_N, 1.0f, raw, args.weight, 0.0f, d_hidden));
     GMV_TRY(gmv_cuda_product(b, GMV_T, GMV_N, 1.0f, raw, hidden, 1.0f, args.d_weight));
     return gmv_cuda_add_columns(b, raw, NULL, 1.0f, args.d_bias.at);
+}
+
+/* Of the marginal objective: adds the weights' share of the cells; that of the posterior is taken off by columns. */
+static __global__ void weight_logits_kernel(gmv_mixture_args args)
+{
+    float log_weights = log_sum_exp(args.log_weight.at, args.components);
+    for (int k = (int)threadIdx.x; k < args.components; k += warp_width) {
+        float all = gmv_expf(args.log_weight.at[k] - log_weights) * (float)args.posterior.rows;
+        args.d_log_weight.at[k] += *args.scale * all;
+    }
+}
+
+static gmv_status weight_logit_gradient(gmv_backend *b, const gmv_mixture_args *args)
+{
+    GMV_LAUNCH(weight_logits_kernel, 1, warp_width, 0, gmv_cuda_stream(b), *args);
+    GMV_LAUNCHED();
+    return gmv_cuda_add_columns(b, args->probability, args->scale, -1.0f, args->d_log_weight.at);
 }
 
 /* A cursor through scratch memory in steps of 256 bytes. */
@@ -348,6 +382,8 @@ static gmv_status check_shapes(const gmv_mixture_args *args)
     GMV_CHECK(args->weight.rows == width && args->bias.n == width && args->weight.cols == args->hidden.cols);
     GMV_CHECK(args->x.rows == cells * draws && args->hidden.rows == cells * draws);
     GMV_CHECK(args->posterior.cols == 2 * dim && args->terms.rows == cells && args->terms.cols == GMV_MIXTURE_TERMS);
+    GMV_CHECK(args->log_weight.at == NULL || args->objective == GMV_OBJECTIVE_MARGINAL);
+    GMV_CHECK(args->d_log_weight.at == NULL || args->probability.at != NULL);
     return GMV_OK;
 }
 
@@ -368,5 +404,5 @@ gmv_status gmv_cuda_mixture(gmv_backend *b, const gmv_mixture_args *args)
         work.cells = cells - first < block ? cells - first : block;
         GMV_TRY(run_block(b, work));
     }
-    return GMV_OK;
+    return args->d_log_weight.at != NULL ? weight_logit_gradient(b, args) : GMV_OK;
 }

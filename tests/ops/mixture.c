@@ -7,10 +7,10 @@ typedef struct mixture_case {
     int cells, draws, components, dim, width;
     float free_nats, scale;
     int gradients, probability;
-    const float *hidden, *weight, *bias, *x, *posterior;
+    const float *hidden, *weight, *bias, *x, *posterior, *log_weight; /* log_weight NULL: all equal */
 } mixture_case;
 
-enum { TERMS, PROBABILITY, D_HIDDEN, D_WEIGHT, D_BIAS, D_X, D_POSTERIOR, OUTPUTS };
+enum { TERMS, PROBABILITY, D_HIDDEN, D_WEIGHT, D_BIAS, D_X, D_POSTERIOR, D_LOG_WEIGHT, OUTPUTS };
 
 /* The terms are some columns of a wider matrix. */
 enum { FIRST = 1, BEHIND = FIRST + GMV_MIXTURE_TERMS, COLUMNS = BEHIND + 2 };
@@ -19,6 +19,16 @@ enum { FIRST = 1, BEHIND = FIRST + GMV_MIXTURE_TERMS, COLUMNS = BEHIND + 2 };
 static float *zeros(int n)
 {
     return t_host_floats((size_t)n);
+}
+
+static void keep_gradients(t_outputs *out, const gmv_mixture_args *a)
+{
+    t_keep_mat(out, a->d_hidden);
+    t_keep_mat(out, a->d_weight);
+    t_keep_vec(out, a->d_bias);
+    t_keep_mat(out, a->d_x);
+    t_keep_mat(out, a->d_posterior);
+    t_keep_vec(out, a->d_log_weight);
 }
 
 static void run(const void *context, t_outputs *out)
@@ -33,6 +43,7 @@ static void run(const void *context, t_outputs *out)
     a.hidden = t_mat(rows, c->width, c->hidden);
     a.weight = t_mat(raw, c->width, c->weight);
     a.bias = t_vec(raw, c->bias);
+    a.log_weight = c->log_weight != NULL ? t_vec(c->components, c->log_weight) : (gmv_vec){0};
     a.x = t_mat(rows, c->dim, c->x);
     a.posterior = t_mat(c->cells, 2 * c->dim, c->posterior);
     gmv_mat terms = t_mat(c->cells, COLUMNS, t_random(1, (size_t)c->cells * COLUMNS, 1.0));
@@ -47,22 +58,15 @@ static void run(const void *context, t_outputs *out)
         a.d_bias = t_vec(raw, zeros(raw));
         a.d_x = t_mat(rows, c->dim, zeros(rows * c->dim));
         a.d_posterior = t_mat(c->cells, 2 * c->dim, zeros(c->cells * 2 * c->dim));
+        a.d_log_weight = c->log_weight != NULL ? t_vec(c->components, zeros(c->components)) : (gmv_vec){0};
     }
     T_OP(mixture, &a);
     t_keep_mat(out, terms);
     t_keep_mat(out, a.probability);
-    t_keep_mat(out, a.d_hidden);
-    t_keep_mat(out, a.d_weight);
-    t_keep_vec(out, a.d_bias);
-    t_keep_mat(out, a.d_x);
-    t_keep_mat(out, a.d_posterior);
+    keep_gradients(out, &a);
     if (c->gradients) { /* a second call adds the same again */
         T_OP(mixture, &a);
-        t_keep_mat(out, a.d_hidden);
-        t_keep_mat(out, a.d_weight);
-        t_keep_vec(out, a.d_bias);
-        t_keep_mat(out, a.d_x);
-        t_keep_mat(out, a.d_posterior);
+        keep_gradients(out, &a);
     }
 }
 
@@ -70,10 +74,17 @@ static mixture_case make(uint64_t seed, gmv_objective objective, int cells, int 
                          int width)
 {
     int rows = cells * draws, raw = 2 * components * dim;
-    mixture_case c = {objective, cells, draws, components, dim,  width, 0.0f, 0.125f,
-                      1,         1,     NULL,  NULL,       NULL, NULL,  NULL};
+    mixture_case c = {.objective = objective,
+                      .cells = cells,
+                      .draws = draws,
+                      .components = components,
+                      .dim = dim,
+                      .width = width,
+                      .scale = 0.125f,
+                      .gradients = 1,
+                      .probability = 1};
     c.hidden = t_random(seed, (size_t)(rows * width), 1.0);
-    c.weight = t_random(seed + 1, (size_t)(raw * width), 1.0 / sqrt((double)width));
+    c.weight = t_random(seed + 1, (size_t)(raw * width), 1.0 / sqrt((double)(width > 0 ? width : 1)));
     c.bias = t_random(seed + 2, (size_t)raw, 0.7);
     c.posterior = t_random(seed + 3, (size_t)(cells * 2 * dim), 1.0);
     float *x = t_random(seed + 4, (size_t)(rows * dim), 1.7);
@@ -90,23 +101,24 @@ static mixture_ref reference(const mixture_case *c)
 {
     size_t rows = (size_t)(c->cells * c->draws), raw = 2 * (size_t)(c->components * c->dim), dim = (size_t)c->dim;
     size_t cells = (size_t)c->cells;
-    mixture_ref ref = {c->objective,
-                       c->cells,
-                       c->draws,
-                       c->components,
-                       c->dim,
-                       c->width,
-                       (double)c->free_nats,
-                       t_widen(c->hidden, rows * (size_t)c->width),
-                       t_widen(c->weight, raw * (size_t)c->width),
-                       t_widen(c->bias, raw),
-                       t_widen(c->x, rows * dim),
-                       t_widen(c->posterior, cells * 2 * dim),
-                       t_doubles(rows * dim),
-                       t_doubles(cells),
-                       t_doubles(cells),
-                       t_doubles(cells),
-                       t_doubles(cells * (size_t)c->components)};
+    mixture_ref ref = {.objective = c->objective,
+                       .cells = c->cells,
+                       .draws = c->draws,
+                       .components = c->components,
+                       .dim = c->dim,
+                       .width = c->width,
+                       .free_nats = (double)c->free_nats,
+                       .hidden = t_widen(c->hidden, rows * (size_t)c->width),
+                       .weight = t_widen(c->weight, raw * (size_t)c->width),
+                       .bias = t_widen(c->bias, raw),
+                       .x = t_widen(c->x, rows * dim),
+                       .posterior = t_widen(c->posterior, cells * 2 * dim),
+                       .noise = t_doubles(rows * dim),
+                       .kl_z = t_doubles(cells),
+                       .kl_x = t_doubles(cells),
+                       .prior = t_doubles(cells),
+                       .probability = t_doubles(cells * (size_t)c->components)};
+    ref.log_weight = c->log_weight != NULL ? t_widen(c->log_weight, (size_t)c->components) : NULL;
     for (size_t i = 0; i < rows * dim; i++) {
         const double *q = ref.posterior + i / dim / (size_t)c->draws * 2 * dim;
         ref.noise[i] = (ref.x[i] - q[i % dim]) / sqrt(exp(q[dim + i % dim]) + 1e-4);
@@ -138,11 +150,11 @@ static void check_terms(const mixture_case *c, mixture_ref *ref, const t_outputs
 
 static void check_gradients(const mixture_case *c, mixture_ref *ref, const t_outputs *out)
 {
-    double *variable[] = {ref->hidden, ref->weight, ref->bias, ref->x, ref->posterior};
-    static const char *const name[] = {"d hidden", "d weight", "d bias", "d x", "d posterior"};
+    double *variable[] = {ref->hidden, ref->weight, ref->bias, ref->x, ref->posterior, ref->log_weight};
+    static const char *const name[] = {"d hidden", "d weight", "d bias", "d x", "d posterior", "d log weight"};
     /* one component: the terms of a gradient may cancel to nothing; what is left is measured by its parts */
     double floor = (double)c->scale * sqrt((double)c->cells) / 10.0;
-    for (int k = 0; k < 5; k++) {
+    for (int k = 0; k < (ref->log_weight != NULL ? 6 : 5); k++) {
         size_t n = out->size[D_HIDDEN + k];
         float *gradient = t_host_floats(n);
         for (size_t i = 0; i < n; i++) {
@@ -184,6 +196,21 @@ static void terms_and_gradients(void **state)
         for (int objective = GMV_OBJECTIVE_MARGINAL; objective <= GMV_OBJECTIVE_MC; objective++) {
             const int *p = shapes[s];
             mixture_case c = make(600 + s, (gmv_objective)objective, p[0], p[1], p[2], p[3], p[4]);
+            check(&c);
+        }
+    }
+}
+
+/* Learned weights; and without a hidden layer the same mixture for all rows. */
+static void weights_and_static_components(void **state)
+{
+    (void)state;
+    for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++) {
+        for (int weighted = 0; weighted < 2; weighted++) {
+            const int *p = shapes[s];
+            mixture_case c =
+                make(650 + s, GMV_OBJECTIVE_MARGINAL, p[0], p[1], p[2], p[3], s % 2 == 0 || !weighted ? 0 : p[4]);
+            c.log_weight = weighted ? t_random(655 + s, (size_t)p[2], 1.5) : NULL;
             check(&c);
         }
     }
@@ -263,7 +290,7 @@ static void permuted_cells_permute_the_outputs(void **state)
     p.x = x;
     p.posterior = posterior;
     t_outputs before = t_repeatable(run, &c), after = t_repeatable(run, &p);
-    static const int width[] = {COLUMNS, K, M * H, 0, 0, M * D, 2 * D};
+    static const int width[OUTPUTS] = {COLUMNS, K, M * H, 0, 0, M * D, 2 * D, 0};
     for (int o = 0; o < OUTPUTS; o++) {
         for (int i = 0; i < B; i++) {
             size_t w = (size_t)width[o], skip = o == TERMS ? FIRST : 0, n = o == TERMS ? GMV_MIXTURE_TERMS : w;
@@ -303,21 +330,19 @@ static mixture_case toy(gmv_objective objective, int first, int components, int 
             posterior[4 * i + 2 + d] = (float)raw_variance(toy_q[1][d]);
         }
     }
-    mixture_case c = {objective,
-                      n,
-                      1,
-                      components,
-                      2,
-                      1,
-                      0.0f,
-                      1.0f,
-                      0,
-                      1,
-                      t_host_floats((size_t)n),
-                      t_host_floats(4 * (size_t)components),
-                      bias,
-                      x,
-                      posterior};
+    mixture_case c = {.objective = objective,
+                      .cells = n,
+                      .draws = 1,
+                      .components = components,
+                      .dim = 2,
+                      .width = 1,
+                      .scale = 1.0f,
+                      .probability = 1,
+                      .hidden = t_host_floats((size_t)n),
+                      .weight = t_host_floats(4 * (size_t)components),
+                      .bias = bias,
+                      .x = x,
+                      .posterior = posterior};
     return c;
 }
 
@@ -376,6 +401,7 @@ static void the_worked_example_in_expectation(void **state)
 
 static const struct CMUnitTest tests[] = {
     T_TEST(terms_and_gradients),
+    T_TEST(weights_and_static_components),
     T_TEST(free_nats_stop_the_cluster_term),
     T_TEST(evaluation_wants_no_gradients),
     T_TEST(distant_components_stay_finite),

@@ -9,6 +9,7 @@ typedef struct mixture_ref {
     int cells, draws, components, dim, width;
     double free_nats;
     double *hidden, *weight, *bias, *x, *posterior;
+    double *log_weight; /* [K] logits, NULL: all equal */
     double *noise;                             /* [R, D]: x = mean + sd * noise at the point of interest; held fixed */
     double *kl_z, *kl_x, *prior, *probability; /* [B], [B], [B], [B, K]; written by each evaluation */
 } mixture_ref;
@@ -41,7 +42,10 @@ static inline double ref_mixture_row(mixture_ref *c, int i, int m, double *log_p
 {
     int r = i * c->draws + m, K = c->components;
     const double *q = c->posterior + (size_t)i * 2 * (size_t)c->dim;
-    double log_q = 0.0, top = -INFINITY, sum = 0.0;
+    double log_q = 0.0, top = -INFINITY, sum = 0.0, weights = 0.0;
+    for (int k = 0; k < K; k++) {
+        weights += c->log_weight != NULL ? exp(c->log_weight[k]) : 1.0;
+    }
     for (int k = 0; k < K; k++) {
         log_p[k] = 0.0;
         kl[k] = 0.0;
@@ -50,6 +54,7 @@ static inline double ref_mixture_row(mixture_ref *c, int i, int m, double *log_p
             log_p[k] += ref_log_normal(c->x[r * c->dim + d], mean, v);
             kl[k] += ref_normal_kl(q[d], exp(q[c->dim + d]) + 1e-4, mean, v);
         }
+        log_p[k] += c->log_weight != NULL ? c->log_weight[k] : 0.0;
         top = log_p[k] > top ? log_p[k] : top;
     }
     /* log q at the draw: with the noise held fixed it depends on the variance alone */
@@ -63,8 +68,9 @@ static inline double ref_mixture_row(mixture_ref *c, int i, int m, double *log_p
     double published = 0.0, kl_z = 0.0, kl_x = 0.0;
     for (int k = 0; k < K; k++) {
         double log_pi = log_p[k] - top - log(sum), pi = exp(log_pi);
-        kl_z += pi * (log_pi + log((double)K));
-        kl_x += pi * (log_q - log_p[k]);
+        double logit = c->log_weight != NULL ? c->log_weight[k] : 0.0;
+        kl_z += pi * (log_pi - logit + log(weights));
+        kl_x += pi * (log_q - log_p[k] + logit);
         published += pi * kl[k];
         c->probability[i * K + k] += pi / c->draws;
     }
