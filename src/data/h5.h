@@ -2,9 +2,10 @@
  * Names that come from a file are cleaned by gmv_shown before they are printed. */
 #pragma once
 
+#include "file_stamp.h"
+
 #include "gmvae/comm.h"
 #include "gmvae/config.h"
-#include "gmvae/data.h"
 #include "gmvae/status.h"
 #include "gmvae/types.h"
 
@@ -38,14 +39,10 @@ void gmv_h5_close(gmv_h5 *file);
 /* Whether the file of this path still is as it was when it was opened: counts of two states must not be mixed.
  * Not collective. Errors: GMV_ERR_DATA when it was written to, replaced or removed since. */
 gmv_status gmv_h5_unchanged(const gmv_h5 *file);
-gmv_status gmv_file_unchanged(const char *path, const gmv_file_stamp *stamp);
 
 /* The same for a descriptor that was opened by path later, or for a stamp taken earlier. */
 gmv_status gmv_h5_same_file(const gmv_h5 *file, int fd);
 gmv_status gmv_h5_same_stamp(const gmv_h5 *file, const gmv_file_stamp *stamp);
-
-/* Whether a descriptor's file is in the state of a stamp. Calls nothing of HDF5. */
-bool gmv_file_has_stamp(int fd, const gmv_file_stamp *stamp);
 
 /* Records "FILE: WHAT: HDF5's own innermost words". Returns GMV_ERR_DATA. */
 gmv_status gmv_h5_fail(const gmv_h5 *file, const char *what);

@@ -14,7 +14,6 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 gmv_shown_text gmv_shown(const char *name)
@@ -73,56 +72,15 @@ gmv_status gmv_h5_fail(const gmv_h5 *file, const char *what)
                     gmv_shown(what).at, words);
 }
 
-static gmv_file_stamp stamp_of(const struct stat *info)
-{
-    return (gmv_file_stamp){(int64_t)info->st_ino, (int64_t)info->st_size, (int64_t)info->st_mtim.tv_sec,
-                            (int64_t)info->st_mtim.tv_nsec};
-}
-
-static bool same_stamp(const gmv_file_stamp *a, const gmv_file_stamp *b)
-{
-    return a->inode == b->inode && a->size == b->size && a->seconds == b->seconds && a->nanoseconds == b->nanoseconds;
-}
-
-/* As no file is, when there is none behind the descriptor. */
-static gmv_file_stamp stamp_behind(int fd)
-{
-    struct stat info;
-    memset(&info, 0, sizeof info);
-    fstat(fd, &info);
-    return stamp_of(&info);
-}
-
-bool gmv_file_has_stamp(int fd, const gmv_file_stamp *stamp)
-{
-    gmv_file_stamp now = stamp_behind(fd);
-    return same_stamp(&now, stamp);
-}
-
-static gmv_status has_changed(const char *path)
-{
-    return GMV_FAIL(GMV_ERR_DATA, "%s: the file has changed while it was in use; run again when nothing writes to it",
-                    path);
-}
-
 gmv_status gmv_h5_same_stamp(const gmv_h5 *file, const gmv_file_stamp *stamp)
 {
-    return same_stamp(&file->stamp, stamp) ? GMV_OK : has_changed(file->path);
+    return gmv_file_stamp_same(&file->stamp, stamp) ? GMV_OK : gmv_file_has_changed(file->path);
 }
 
 gmv_status gmv_h5_same_file(const gmv_h5 *file, int fd)
 {
-    gmv_file_stamp stamp = stamp_behind(fd);
+    gmv_file_stamp stamp = gmv_file_stamp_behind(fd);
     return gmv_h5_same_stamp(file, &stamp);
-}
-
-gmv_status gmv_file_unchanged(const char *path, const gmv_file_stamp *stamp)
-{
-    struct stat info;
-    memset(&info, 0, sizeof info);
-    stat(path, &info);
-    gmv_file_stamp now = stamp_of(&info);
-    return same_stamp(&now, stamp) ? GMV_OK : has_changed(path);
 }
 
 gmv_status gmv_h5_unchanged(const gmv_h5 *file)
@@ -155,7 +113,7 @@ static gmv_status look_at_file(const char *path, gmv_file_stamp *stamp)
     if (stat(path, &info) != 0) {
         return GMV_FAIL(GMV_ERR_DATA, "%s: %s; check the path", path, strerror(errno));
     }
-    *stamp = stamp_of(&info);
+    *stamp = gmv_file_stamp_of(&info);
     if (S_ISDIR(info.st_mode)) {
         return gmv_refuse_folder(path);
     }

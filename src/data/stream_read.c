@@ -2,6 +2,7 @@
 #include "gmvae/stream.h"
 
 #include "cell_cache.h"
+#include "file_stamp.h"
 #include "stream_file.h"
 
 #include "gmvae/mem.h"
@@ -162,7 +163,8 @@ static const struct gmv_stream_file *file_of(const gmv_cells *cells, gmv_gidx ro
 
 static bool is_unchanged(const struct gmv_stream_file *file)
 {
-    return gmv_file_has_stamp(file->store.value.fd, &file->stamp);
+    gmv_file_stamp now = gmv_file_stamp_behind(file->store.value.fd);
+    return gmv_file_stamp_same(&now, &file->stamp);
 }
 
 /* Consecutive rows run through few files: a reader of rows is made anew for each. */
