@@ -25,9 +25,12 @@ typedef struct gmv_split {
 /* Whether a global row is held out; a split with marks knows the local rows only. Not collective. */
 bool gmv_split_holds_out(const gmv_split *split, gmv_gidx row);
 
-/* What tells one state of a file from another: not its bytes, but what changes with them. The same on every host. */
+/* What tells one state of a file from another: what changes with its bytes and, when that has, a hash of them. The same
+ * on every host. */
 typedef struct gmv_file_stamp {
     int64_t inode, size, seconds, nanoseconds; /* the last two: when it was written */
+    int64_t hashed;                            /* bytes that were looked at: all, or a sample; 0: none */
+    uint64_t content;                          /* their hash */
 } gmv_file_stamp;
 
 /* What tells cells from others: their counts in the genes in use, their order and their levels; not the files they lie
@@ -94,7 +97,7 @@ typedef struct gmv_cells {
     char **file;           /* [files] paths after globbing */
     char **obs;            /* [files] where the table of cells is in each */
     gmv_gidx *file_start;  /* [files + 1] global row at which each file starts */
-    gmv_file_stamp *stamp; /* [files] when they were read */
+    gmv_file_stamp *stamp; /* [files] when they were read; or, with the same content, were touched later */
 
     gmv_fingerprint fingerprint;
     uint64_t *file_counts;    /* [files] fingerprint.counts, file by file */
@@ -140,6 +143,11 @@ typedef struct gmv_cells_request {
  * Errors: GMV_ERR_DATA with file, row and gene; GMV_ERR_CONFIG for keys that name nothing there, and for a
  * validation that holds out no row or all. */
 gmv_status gmv_cells_load(gmv_cells **cells, const gmv_comm *comm, const gmv_cells_request *request);
+
+/* Looks whether the files are as they were: each by one rank, at its size and times, and at its content when only times
+ * have changed, which is logged. Collective.
+ * @param[out] changed  first file that is another now, or removed; -1: none. Errors: GMV_ERR_ENVIRONMENT. */
+gmv_status gmv_cells_look_at_files(const gmv_cells *cells, const gmv_comm *comm, int *changed);
 
 /* File of a global row; genes in use that local row i was measured for. */
 int gmv_cells_file(const gmv_cells *cells, gmv_gidx row);

@@ -32,13 +32,14 @@ typedef struct loader {
 static gmv_status take_sources(loader *load)
 {
     gmv_cells *cells = load->cells;
-    const gmv_source *source = load->source;
+    gmv_source *source = load->source;
     GMV_TRY(GMV_NEW(cells->file_start, cells->files + 1, "input files"));
     GMV_TRY(GMV_NEW(cells->obs, cells->files, "input files"));
     GMV_TRY(GMV_NEW(cells->stamp, cells->files, "input files"));
     for (int f = 0; f < cells->files; f++) {
         GMV_TRY(gmv_copy_text(&cells->obs[f], source[f].place.obs));
-        cells->stamp[f] = source[f].stamp;
+        cells->stamp[f] = source[f].looked_at;
+        source[f].stamp = &cells->stamp[f];
         cells->file_start[f + 1] = cells->file_start[f] + source[f].rows;
     }
     cells->total = cells->file_start[cells->files];

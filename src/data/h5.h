@@ -40,9 +40,10 @@ void gmv_h5_close(gmv_h5 *file);
  * Not collective. Errors: GMV_ERR_DATA when it was written to, replaced or removed since. */
 gmv_status gmv_h5_unchanged(const gmv_h5 *file);
 
-/* The same for a descriptor that was opened by path later, or for a stamp taken earlier. */
+/* The same for a descriptor that was opened by path later, or for a stamp taken earlier, which tells the content of the
+ * file and becomes its own; where it was only touched, as gmv_file_unchanged. */
 gmv_status gmv_h5_same_file(const gmv_h5 *file, int fd);
-gmv_status gmv_h5_same_stamp(const gmv_h5 *file, const gmv_file_stamp *stamp);
+gmv_status gmv_h5_same_stamp(gmv_h5 *file, gmv_file_stamp *stamp);
 
 /* Records "FILE: WHAT: HDF5's own innermost words". Returns GMV_ERR_DATA. */
 gmv_status gmv_h5_fail(const gmv_h5 *file, const char *what);

@@ -72,20 +72,23 @@ gmv_status gmv_h5_fail(const gmv_h5 *file, const char *what)
                     gmv_shown(what).at, words);
 }
 
-gmv_status gmv_h5_same_stamp(const gmv_h5 *file, const gmv_file_stamp *stamp)
+gmv_status gmv_h5_same_stamp(gmv_h5 *file, gmv_file_stamp *stamp)
 {
-    return gmv_file_stamp_same(&file->stamp, stamp) ? GMV_OK : gmv_file_has_changed(file->path);
+    GMV_TRY(gmv_file_stamp_same(&file->stamp, stamp) ? GMV_OK : gmv_file_unchanged(file->path, stamp));
+    file->stamp = *stamp;
+    return GMV_OK;
 }
 
 gmv_status gmv_h5_same_file(const gmv_h5 *file, int fd)
 {
-    gmv_file_stamp stamp = gmv_file_stamp_behind(fd);
-    return gmv_h5_same_stamp(file, &stamp);
+    gmv_file_stamp stamp = file->stamp;
+    return gmv_file_look_behind(fd, &stamp) != GMV_FILE_CHANGED ? GMV_OK : gmv_file_has_changed(file->path);
 }
 
 gmv_status gmv_h5_unchanged(const gmv_h5 *file)
 {
-    return gmv_file_unchanged(file->path, &file->stamp);
+    gmv_file_stamp stamp = file->stamp;
+    return gmv_file_unchanged(file->path, &stamp);
 }
 
 /* Where the superblock begins: at 0, or behind a user block of 512, 1024, 2048 ... bytes; -1: nowhere.

@@ -26,7 +26,8 @@ typedef struct gmv_source {
     gmv_place place; /* of its matrix; the name as it may be printed */
     gmv_matrix_kind kind;
     int64_t rows, cols, nnz;         /* as in gmv_matrix */
-    gmv_file_stamp stamp;            /* when it was looked at */
+    gmv_file_stamp looked_at;        /* as it was then */
+    gmv_file_stamp *stamp;           /* the cells' */
     int list;                        /* its genes, in gmv_gene_lists */
     char id_column[64];              /* what data.gene_column calls the ids beside their names; "": there are none */
     gmv_gidx first;                  /* global row of its row 0 */

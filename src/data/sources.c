@@ -78,7 +78,6 @@ static gmv_status look_at_matrix(survey *s, gmv_source *source, const gmv_input_
     source->cols = m->cols;
     source->nnz = m->nnz;
     source->round = m->round;
-    source->stamp = input->file.stamp;
     if (m->cols == 0 || (m->rows == 0 && s->files == 1)) {
         GMV_GO(GMV_FAIL(GMV_ERR_DATA, "%s: %s is empty (%" PRId64 " cells, %" PRId64 " genes)", input->file.path,
                         m->name, m->rows, m->cols));
@@ -92,8 +91,12 @@ done:
 static gmv_status look_at_file(survey *s, gmv_source *source, const char *path)
 {
     gmv_input_file *input = NULL;
+    GMV_TRY(gmv_file_stamp_take(path, gmv_file_whole(s->files), &source->looked_at));
     GMV_TRY(open_input(&input, path, NULL, NULL, s->request->matrix, s->request->round));
-    gmv_status status = look_at_matrix(s, source, input);
+    gmv_status status = gmv_h5_same_stamp(&input->file, &source->looked_at);
+    if (status == GMV_OK) {
+        status = look_at_matrix(s, source, input);
+    }
     if (status == GMV_OK) {
         status = gmv_factors_add_levels(s->factors, input);
     }
@@ -195,7 +198,7 @@ static gmv_status open_source(gmv_source *source, const gmv_comm *comm)
     GMV_TRY(open_input(&source->input, source->path, comm, &source->place, NULL, source->round));
     source->input->matrix.by_rows = source->by_rows;
     source->by_rows = NULL;
-    return gmv_h5_same_stamp(&source->input->file, &source->stamp);
+    return gmv_h5_same_stamp(&source->input->file, source->stamp);
 }
 
 /* What was put together of its rows outlives the matrix. */

@@ -10,6 +10,7 @@
 
 #include <inttypes.h>
 #include <omp.h>
+#include <pthread.h>
 #include <string.h>
 
 enum { page = 4096 };
@@ -156,19 +157,23 @@ void gmv_slots_fini(gmv_slots *slots)
 
 /* ---- one block by one thread ---- */
 
-static const struct gmv_stream_file *file_of(const gmv_cells *cells, gmv_gidx row)
+static struct gmv_stream_file *file_of(const gmv_cells *cells, gmv_gidx row)
 {
     return &cells->stream->file[gmv_cells_file(cells, row)];
 }
 
-static bool is_unchanged(const struct gmv_stream_file *file)
+/* From any thread. */
+static bool is_unchanged(struct gmv_stream_file *file)
 {
-    gmv_file_stamp now = gmv_file_stamp_behind(file->store.value.fd);
-    return gmv_file_stamp_same(&now, &file->stamp);
+    static pthread_mutex_t looking = PTHREAD_MUTEX_INITIALIZER;
+    pthread_mutex_lock(&looking);
+    bool unchanged = gmv_file_look_behind(file->store.value.fd, &file->stamp) != GMV_FILE_CHANGED;
+    pthread_mutex_unlock(&looking);
+    return unchanged;
 }
 
 /* Consecutive rows run through few files: a reader of rows is made anew for each. */
-static bool turn_to(worker *w, const struct gmv_stream_file *file)
+static bool turn_to(worker *w, struct gmv_stream_file *file)
 {
     if (w->file == file && w->checked) {
         return true;
@@ -186,8 +191,7 @@ static bool turn_to(worker *w, const struct gmv_stream_file *file)
 }
 
 /* The wanted ones of rows [first, end) of a file, as it is stored. @return -1, or the row at which it failed */
-static gmv_gidx read_stored(worker *w, const struct gmv_stream_file *file, gmv_gidx first, gmv_gidx end,
-                            gmv_packer *packed)
+static gmv_gidx read_stored(worker *w, struct gmv_stream_file *file, gmv_gidx first, gmv_gidx end, gmv_packer *packed)
 {
     int64_t n = end - first;
     const int64_t *start = turn_to(w, file) && n > 0 ? gmv_row_reader_pointers(&w->row, first - file->start, n) : NULL;
@@ -227,7 +231,7 @@ static gmv_gidx read_span(worker *w, gmv_span span, gmv_packer *packed)
 {
     gmv_gidx failed = -1;
     for (gmv_gidx row = span.first; row < span.end && failed < 0;) {
-        const struct gmv_stream_file *file = file_of(w->cells, row);
+        struct gmv_stream_file *file = file_of(w->cells, row);
         gmv_gidx end = span.end < file->end ? span.end : file->end;
         failed = file->cached ? read_cached(w, row, end, packed) : read_stored(w, file, row, end, packed);
         row = end;
@@ -317,6 +321,23 @@ static bool uses_all_genes(const gmv_stream *stream)
     return all;
 }
 
+/* The first row of a file that is not as it was: what was read of it since may be of another state. -1: all are. */
+static gmv_gidx first_changed(const gmv_cells *cells, const gmv_span *span, int64_t spans)
+{
+    const struct gmv_stream_file *seen = NULL;
+    for (int64_t s = 0; s < spans; s++) {
+        for (gmv_gidx row = span[s].first; row < span[s].end;) {
+            struct gmv_stream_file *file = file_of(cells, row);
+            if (file != seen && !file->cached && !is_unchanged(file)) {
+                return row;
+            }
+            seen = file;
+            row = file->end;
+        }
+    }
+    return -1;
+}
+
 gmv_gidx gmv_stream_read(const gmv_cells *cells, const gmv_span *span, int64_t spans, gmv_row_filter filter,
                          int threads, gmv_slots *slots, int half)
 {
@@ -357,12 +378,12 @@ gmv_gidx gmv_stream_read(const gmv_cells *cells, const gmv_span *span, int64_t s
         }
     }
     fill_up(&to);
-    return failed;
+    return failed >= 0 ? failed : first_changed(cells, span, spans);
 }
 
 gmv_status gmv_stream_fail(const gmv_cells *cells, gmv_gidx row)
 {
-    const struct gmv_stream_file *file = file_of(cells, row);
+    struct gmv_stream_file *file = file_of(cells, row);
     GMV_TRY(gmv_stop_check());
     if (file->cached) {
         return GMV_FAIL(GMV_ERR_ENVIRONMENT,

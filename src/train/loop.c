@@ -51,21 +51,6 @@ static void show_progress(const gmv_trainer *trainer, pace *clock)
         gmv_terms_bound(&trainer->model->terms, trainer->last), cells_per_second(trainer, clock), "about ", left);
 }
 
-/* Steps to the end of the epoch under way, or to a signal. */
-static gmv_status run_steps(gmv_trainer *trainer, pace *clock)
-{
-    clock->epoch_start = now();
-    clock->epoch_first_step = trainer->progress.step;
-    while (trainer->progress.batch < trainer->sampler.batches && !trainer->stop) {
-        gmv_status status = gmv_train_step(trainer);
-        if (status != GMV_STOPPED) {
-            GMV_TRY(status);
-            show_progress(trainer, clock);
-        }
-    }
-    return gmv_train_settle(trainer);
-}
-
 /* Means of the epoch just finished, from the statistics of its steps. */
 static gmv_status epoch_statistics(gmv_trainer *trainer, gmv_evaluation *e)
 {
@@ -169,6 +154,77 @@ static gmv_status keep(gmv_trainer *trainer, unsigned as, double best_before)
     return GMV_OK;
 }
 
+/* For a run that ends because its files are not as they were, as the message says that is recorded: what was learned
+ * before is kept. */
+static gmv_status keep_and_end(gmv_trainer *trainer, unsigned as)
+{
+    const gmv_progress *progress = &trainer->progress;
+    char reason[1024], unwritten[900];
+    if (progress->step == 0) {
+        return GMV_ERR_DATA;
+    }
+    snprintf(reason, sizeof reason, "%s", gmv_error_message());
+    gmv_error_clear();
+    gmv_status status = gmv_checkpoint_save(trainer, as);
+    if (status == GMV_ERR_ENVIRONMENT) {
+        snprintf(unwritten, sizeof unwritten, "%s", gmv_error_message());
+        gmv_error_clear();
+        return GMV_FAIL(status, "%s; but %s", reason, unwritten);
+    }
+    GMV_TRY(status);
+    return GMV_FAIL(GMV_ERR_DATA, "%s; a checkpoint of epoch %" PRId64 ", step %" PRId64 " was written", reason,
+                    progress->epoch, progress->step);
+}
+
+/* Steps to the end of the epoch under way, or to a signal. */
+static gmv_status run_steps(gmv_trainer *trainer, pace *clock)
+{
+    clock->epoch_start = now();
+    clock->epoch_first_step = trainer->progress.step;
+    while (trainer->progress.batch < trainer->sampler.batches && !trainer->stop) {
+        gmv_status status = gmv_train_step(trainer);
+        if (status == GMV_ERR_DATA) {
+            return keep_and_end(trainer, trainer->progress.batch > 0 ? GMV_CHECKPOINT_LAST : GMV_CHECKPOINT_EPOCH);
+        }
+        if (status != GMV_STOPPED) {
+            GMV_TRY(status);
+            show_progress(trainer, clock);
+        }
+    }
+    return gmv_train_settle(trainer);
+}
+
+/* Whether the files of training and evaluation are as they were: what was learned is of these. Collective. */
+static gmv_status look_at_files(const gmv_trainer *trainer, const held_out *held)
+{
+    const gmv_cells *of[2] = {trainer->cells, held->cells != trainer->cells ? held->cells : NULL};
+    for (int i = 0; i < 2 && of[i] != NULL; i++) {
+        int changed;
+        GMV_TRY(gmv_cells_look_at_files(of[i], trainer->comm, &changed));
+        if (changed >= 0) {
+            return GMV_FAIL(GMV_ERR_DATA,
+                            "%s: the file has changed while it was in use; put it back as it was and run the same "
+                            "command again to continue, or set another output.dir to train on it as it is",
+                            of[i]->file[changed]);
+        }
+    }
+    return GMV_OK;
+}
+
+/* Keeps what an epoch has led to as the config asks, and in any case when the files are not as they were. */
+static gmv_status keep_epoch(gmv_trainer *trainer, const held_out *held, bool better, double best_before)
+{
+    int64_t epoch = trainer->progress.epoch, every = trainer->config->checkpoint_every;
+    bool last = epoch == trainer->config->train_epochs, due = every > 0 && epoch % every == 0;
+    unsigned as = (last || due || trainer->stop ? GMV_CHECKPOINT_EPOCH : 0u) | (better ? GMV_CHECKPOINT_BEST : 0u);
+    gmv_status status = look_at_files(trainer, held);
+    if (status == GMV_ERR_DATA) {
+        return keep_and_end(trainer, as | GMV_CHECKPOINT_EPOCH);
+    }
+    GMV_TRY(status);
+    return as != 0 ? keep(trainer, as, best_before) : GMV_OK;
+}
+
 /* Everything after the last step of an epoch. GMV_STOPPED: the position is before the evaluation, and nothing else is
  * left of it. */
 static gmv_status finish_epoch(gmv_trainer *trainer, const held_out *held, const pace *clock)
@@ -187,11 +243,11 @@ static gmv_status finish_epoch(gmv_trainer *trainer, const held_out *held, const
         gmv_metrics_append(trainer, "train", &train, speed);
     }
     gmv_status status = evaluate_held_out(trainer, held, &validation, &better);
-    if (status == GMV_STOPPED) {
+    if (status == GMV_STOPPED || status == GMV_ERR_DATA) {
         *progress = before;
-        trainer->stop = true;
+        trainer->stop = trainer->stop || status == GMV_STOPPED;
     }
-    GMV_TRY(status);
+    GMV_TRY(status == GMV_ERR_DATA ? keep_and_end(trainer, GMV_CHECKPOINT_LAST) : status);
     char text[64] = "";
     if (validation.cells > 0) {
         gmv_metrics_append(trainer, "validation", &validation, NAN);
@@ -201,10 +257,7 @@ static gmv_status finish_epoch(gmv_trainer *trainer, const held_out *held, const
         true, "epoch %" PRId64 "/%" PRId64 "  step %" PRId64 "  -ELBO %.2f%s  clusters in use %d/%d  %.0f cells/s",
         progress->epoch, config->train_epochs, progress->step, train.neg_elbo, text,
         validation.cells > 0 ? validation.active_clusters : train.active_clusters, trainer->model->clusters, speed);
-    bool last = progress->epoch == config->train_epochs;
-    bool due = config->checkpoint_every > 0 && progress->epoch % config->checkpoint_every == 0;
-    unsigned as = (last || due || trainer->stop ? GMV_CHECKPOINT_EPOCH : 0u) | (better ? GMV_CHECKPOINT_BEST : 0u);
-    return as != 0 ? keep(trainer, as, best_before) : GMV_OK;
+    return keep_epoch(trainer, held, better, best_before);
 }
 
 static gmv_status train_epochs(gmv_trainer *trainer, const held_out *held)

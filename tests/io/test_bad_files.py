@@ -458,15 +458,22 @@ class BadFiles(FormatTest):
         counts = np.random.default_rng(0).poisson(0.7, (8000, 400)).astype(np.float32)
         path = self.make(counts=counts, compression="gzip")
 
-        def is_open(pid):
+        def is_read(pid): # past HDF5, which has it open, too
             try:
                 folder = f"/proc/{pid}/fd"
-                return any(os.readlink(os.path.join(folder, fd)) == path for fd in os.listdir(folder))
+                return sum(os.readlink(os.path.join(folder, fd)) == path for fd in os.listdir(folder)) > 1
             except OSError: # closed since it was listed
                 return False
 
-        for change in (lambda: os.utime(path, (1, 1)), lambda: os.replace(self.make("other.h5ad"), path)):
-            code, errors = self.paused([self.loader(), "matrix=X", "check=0", path], is_open, change)
+        def write():
+            with open(path, "r+b") as f:
+                f.seek(os.path.getsize(path) // 2)
+                f.write(bytes(64))
+
+        command = [self.loader(), "matrix=X", "check=0", path]
+        self.assertEqual(self.paused(command, is_read, lambda: os.utime(path, (1, 1))), (0, ""))
+        for change in (write, lambda: os.replace(self.make("other.h5ad"), path)):
+            code, errors = self.paused(command, is_read, change)
             self.assertEqual(code, 3, errors)
             self.assertRegex(errors, r"error: .*cells\.h5ad: the file has changed while it was in use; .*\n$")
 

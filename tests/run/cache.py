@@ -9,7 +9,7 @@ import signal
 import subprocess
 import unittest
 
-from support import CELLS, FEW, MPIEXEC, RunTest, h5py, lines_of, main, np
+from support import CELLS, FEW, MPIEXEC, RunTest, edit, h5py, lines_of, main, np
 
 CACHED = {"data.residence": "stream", "data.window": 256, "train.batch_size": 48, "train.epochs": 3,
           "data.batch_keys": ["batch"], "model.dropout": 0.1, "checkpoint.every": 1, "train.reduction": "exact",
@@ -149,14 +149,22 @@ class Cache(RunTest):
         self.assertGreater(stopped, 0)
 
     def test_a_file_that_changes_where_it_is_still_read(self):
-        """One that was copied may; its obs are looked at again when the embedding is written."""
+        """One that was copied is looked at as all are, once an epoch."""
         files = self.files("mixed", "csr", "dense")
         copied = self.interrupt("copied", self.changes(files, "auto", **{"output.embedding": False}),
                                 self.once(lambda run: os.utime(files[1])), signal.SIGUSR1, ranks=2)
         self.assertEqual((copied.code, copied.err), (0, ""))
+        early = self.interrupt("early", self.changes(files, "auto", **{"train.epochs": 200}),
+                               self.once(lambda run: self.spoil(files[1])), signal.SIGUSR1)
+        self.check_failure(early, 3, ["part1.h5ad: the file has changed while it was in use", "a checkpoint of epoch "])
+        files = self.files("whole", "csr", "dense")
         run = self.interrupt("run", self.changes(files, "auto", **{"train.epochs": 200}),
-                             self.once(lambda run: os.utime(files[2])), signal.SIGUSR1, ranks=2)
+                             self.once(lambda run: self.spoil(files[2])), signal.SIGUSR1, ranks=2)
         self.check_failure(run, 3, ["part2.h5ad", "can no longer be read", "the file has changed"])
+
+    @staticmethod
+    def spoil(path):
+        edit(path, os.path.getsize(path) // 2, bytes(64))
 
     @staticmethod
     def once(act, lines=4):

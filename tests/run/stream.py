@@ -10,7 +10,7 @@ import shutil
 import signal
 import unittest
 
-from support import CELLS, FEW, RunTest, contents, h5py, lines_of, main, np
+from support import CELLS, FEW, RunTest, contents, edit, h5py, lines_of, main, np
 
 # 13 or more windows an epoch of 1,400 cells, so that many batches lie in two
 STREAM = {"data.residence": "stream", "data.window": 256, "train.batch_size": 48, "train.epochs": 3,
@@ -132,16 +132,16 @@ class Stream(RunTest):
             shutil.copy2(CELLS, file)
             changed = []
 
-            def touch(run):
+            def change(run):
                 if lines_of(run) < 4:
                     return False
                 if not changed:
-                    os.utime(file)
+                    edit(file, os.path.getsize(file) // 2, bytes(64))
                     changed.append(True)
                 return False
 
             changes = {**STREAM, "data.train": [file], "train.epochs": 200}
-            run = self.interrupt(f"np{ranks}", changes, touch, signal.SIGUSR1, ranks=ranks)
+            run = self.interrupt(f"np{ranks}", changes, change, signal.SIGUSR1, ranks=ranks)
             self.check_failure(run, 3, ["cells.h5ad", "can no longer be read", "the file has changed"])
 
     def peak(self, name, file, changes):
