@@ -9,9 +9,9 @@ typedef struct gmv_checkpoint {
     int64_t seed;
     gmv_progress progress;
     int genes;
-    char **gene;
-    int factors;        /* covariates, in the order of their one-hots */
-    gmv_factor *factor; /* key and levels; no codes */
+    char **gene, **gene_id; /* [genes]; ids as in gmv_cells, NULL: there are none */
+    int factors;            /* covariates, in the order of their one-hots */
+    gmv_factor *factor;     /* key and levels; no codes */
     double input_mean, input_std;
     /* What it was trained on, for comparison. Rank 0 only, as are the fingerprints of `factor`. */
     gmv_fingerprint data;  /* of checkpoints from before there were fingerprints: without cells */

@@ -78,8 +78,9 @@ typedef struct gmv_cells {
     int first_shard, end_shard; /* hosted here */
     int64_t *shard_start;       /* [S + 1] global row at which each shard starts */
 
-    int32_t genes; /* G in use */
-    char **gene;   /* [G] names */
+    int32_t genes;  /* G in use */
+    char **gene;    /* [G] names */
+    char **gene_id; /* [G] ids that files hold beside them, without Ensembl versions; "": none. NULL: no gene has one */
 
     gmv_packed packed; /* local rows, host memory; every pointer in it is owned here. Empty when they are streamed */
     struct gmv_stream *stream; /* local rows that stay on disk, see stream.h; NULL: they are in `packed` */
@@ -134,6 +135,7 @@ typedef struct gmv_cells_request {
      * these levels of the batch keys (an unknown level in the files is an error naming it). */
     int known_genes;
     char *const *known_gene;
+    char *const *known_gene_id; /* as in gmv_cells; NULL: none */
     int known_factors;
     const gmv_factor *known_factor;
 } gmv_cells_request;

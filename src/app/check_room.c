@@ -33,6 +33,7 @@ static double bytes_of_texts(int n, char *const *text)
 static double checkpoint_bytes(const gmv_model *model, const gmv_cells *cells)
 {
     double bytes = 3.0 * 4.0 * (double)model->params.count + bytes_of_texts(cells->genes, cells->gene);
+    bytes += cells->gene_id != NULL ? bytes_of_texts(cells->genes, cells->gene_id) : 0.0;
     for (int c = 0; c < cells->covariates; c++) {
         bytes += bytes_of_texts(cells->covariate[c].levels, cells->covariate[c].level);
     }

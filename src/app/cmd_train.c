@@ -84,6 +84,7 @@ static gmv_status read_data(training *t)
     }
     gmv_checkpoint like = {.genes = t->cells->genes,
                            .gene = t->cells->gene,
+                           .gene_id = t->cells->gene_id,
                            .factors = t->cells->covariates,
                            .factor = t->cells->covariate};
     how = (gmv_reading){.paths = &config->data_validation.paths, .like = &like};

@@ -36,6 +36,7 @@ gmv_status gmv_read_cells(gmv_cells **cells, const gmv_config *config, const gmv
     if (like != NULL) {
         request.known_genes = like->genes;
         request.known_gene = like->gene;
+        request.known_gene_id = like->gene_id;
         request.known_factors = like->factors;
         request.known_factor = like->factor;
     }

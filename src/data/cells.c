@@ -67,7 +67,8 @@ static gmv_status choose_genes(loader *load)
 {
     gmv_cells *cells = load->cells;
     gmv_names used = {0};
-    gmv_status status = gmv_genes_join(&used, &load->lists, load->source, cells->files, load->comm, load->request);
+    gmv_status status =
+        gmv_genes_join(&used, &cells->gene_id, &load->lists, load->source, cells->files, load->comm, load->request);
     cells->genes = (int32_t)used.n;
     cells->gene = gmv_names_take(&used);
     return status;
@@ -263,6 +264,11 @@ static gmv_status keep_top_genes(loader *load)
         } else {
             cells->gene[map[g]] = cells->gene[g];
         }
+        if (cells->gene_id != NULL && map[g] < 0) {
+            GMV_FREE(cells->gene_id[g]);
+        } else if (cells->gene_id != NULL) {
+            cells->gene_id[map[g]] = cells->gene_id[g];
+        }
     }
     gmv_log("genes: the %d of %d with the largest %s", (int)kept, (int)cells->genes,
             load->request->genes_flavor == GMV_FLAVOR_SEURAT_V3 ? "standardised variance (seurat_v3)"
@@ -395,6 +401,7 @@ void gmv_cells_destroy(gmv_cells **cells)
         GMV_FREE(c->label);
     }
     gmv_name_array_free(c->gene, c->genes);
+    gmv_name_array_free(c->gene_id, c->genes);
     gmv_name_array_free(c->file, c->files);
     gmv_name_array_free(c->obs, c->files);
     gmv_packed_fini(&c->packed);

@@ -217,7 +217,7 @@ static gmv_status map_lists(const gmv_gene_join *join)
     return GMV_OK;
 }
 
-static gmv_status join_lists(gmv_gene_join *join, gmv_names *used)
+static gmv_status join_lists(gmv_gene_join *join, gmv_names *used, char ***id)
 {
     GMV_TRY(drop_versions(join));
     GMV_TRY(GMV_NEW(join->match, join->lists->n, "the join of genes"));
@@ -234,10 +234,11 @@ static gmv_status join_lists(gmv_gene_join *join, gmv_names *used)
     for (int64_t g = 0; g < join->genes; g++) {
         GMV_TRY(gmv_names_add(used, gmv_join_name(join, g), NULL, NULL));
     }
+    GMV_TRY(gmv_join_take_ids(join, id));
     return map_lists(join);
 }
 
-gmv_status gmv_genes_join(gmv_names *used, gmv_gene_lists *lists, const gmv_source *source, int files,
+gmv_status gmv_genes_join(gmv_names *used, char ***id, gmv_gene_lists *lists, const gmv_source *source, int files,
                           const gmv_comm *comm, const gmv_cells_request *request)
 {
     gmv_gene_join join = {.request = request, .comm = comm, .source = source, .files = files, .lists = lists};
@@ -245,7 +246,7 @@ gmv_status gmv_genes_join(gmv_names *used, gmv_gene_lists *lists, const gmv_sour
     memset(used, 0, sizeof *used);
     gmv_status status = gmv_comm_agree(comm, choose_list(&join));
     if (status == GMV_OK) {
-        status = gmv_comm_agree(comm, join_lists(&join, used));
+        status = gmv_comm_agree(comm, join_lists(&join, used, id));
     }
     for (int l = 0; join.match != NULL && l < lists->n; l++) {
         GMV_FREE(join.match[l].at);

@@ -28,7 +28,7 @@ typedef struct gmv_gene_join {
         int64_t joined, apart; /* genes whose ids contradict each other: joined all the same, and kept apart */
         int32_t gene;          /* of the list, the first of `apart`, else of `joined` */
         int32_t place[2];      /* it in two lists of files */
-        int list[2];
+        int list[2]; /* the first is -1 for the model */
     } other_ids;
     char name[256]; /* of the list, for messages */
 } gmv_gene_join;
@@ -57,11 +57,15 @@ bool gmv_gene_drop_version(const char *name, char *plain, size_t size);
 
 /* The genes in use before n_top has chosen, and every list's map to them: those of a checkpoint or of
  * data.genes.file, else those that all files have, in the order of the first. Collective; the same on every rank.
+ * @param[out] id  as gene_id in gmv_cells: the checkpoint's, else the first file's that has one. Ownership: the caller's
  * Errors: GMV_ERR_CONFIG, GMV_ERR_DATA. Ownership: gmv_names_fini(used), also after an error. */
-gmv_status gmv_genes_join(gmv_names *used, gmv_gene_lists *lists, const gmv_source *source, int files,
+gmv_status gmv_genes_join(gmv_names *used, char ***id, gmv_gene_lists *lists, const gmv_source *source, int files,
                           const gmv_comm *comm, const gmv_cells_request *request);
 
-/* Looks for genes of one name to which files give other ids. Those whose names are repeated in a file, so that suffixes by
+/* The ids of genes in use, see gmv_genes_join. NULL: no gene has one. Not collective. */
+gmv_status gmv_join_take_ids(const gmv_gene_join *join, char ***id);
+
+/* Looks for genes of one name to which files, or the model and files, give other ids. Those whose names are repeated in a file, so that suffixes by
  * place tell them apart, are kept apart: they count as missing. Not collective. */
 gmv_status gmv_join_compare_ids(gmv_gene_join *join);
 

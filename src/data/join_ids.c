@@ -24,14 +24,50 @@ static bool is_by_place(const gmv_gene_join *join, int l, int32_t place)
     return by_place != NULL && by_place[place];
 }
 
-/* Gene g of the list, which lists a and b have under other ids. */
+/* The model's; NULL: none. */
+static const char *known_id(const gmv_gene_join *join, int64_t g)
+{
+    char *const *id = join->request->known_gene_id;
+    return id == NULL || id[g][0] == '\0' ? NULL : id[g];
+}
+
+/* Of a gene in use, before some of them are left out of the lists. */
+static const char *id_of_gene(const gmv_gene_join *join, int64_t g)
+{
+    const char *id = known_id(join, g);
+    for (int l = 0; l < join->lists->n && id == NULL; l++) {
+        int32_t at = join->match[l].at[g];
+        id = at >= 0 ? id_at(join, l, at) : NULL;
+    }
+    return id;
+}
+
+gmv_status gmv_join_take_ids(const gmv_gene_join *join, char ***id)
+{
+    bool any = false;
+    *id = NULL;
+    for (int64_t g = 0; g < join->genes && !any; g++) {
+        any = id_of_gene(join, g) != NULL;
+    }
+    if (!any) {
+        return GMV_OK;
+    }
+    GMV_TRY(GMV_NEW(*id, join->genes, "ids of genes"));
+    for (int64_t g = 0; g < join->genes; g++) {
+        const char *text = id_of_gene(join, g);
+        GMV_TRY(gmv_copy_text(&(*id)[g], text != NULL ? text : ""));
+    }
+    return GMV_OK;
+}
+
+/* Gene g of the list, which lists a and b have under other ids; a is -1 for the model. */
 static void take_example(gmv_gene_join *join, int64_t g, int a, int b, bool apart)
 {
     if (join->other_ids.apart + join->other_ids.joined == 0 || (apart && join->other_ids.apart == 0)) {
         join->other_ids.gene = (int32_t)g;
         join->other_ids.list[0] = a;
         join->other_ids.list[1] = b;
-        join->other_ids.place[0] = join->match[a].at[g];
+        join->other_ids.place[0] = a >= 0 ? join->match[a].at[g] : -1;
         join->other_ids.place[1] = join->match[b].at[g];
     }
 }
@@ -39,17 +75,19 @@ static void take_example(gmv_gene_join *join, int64_t g, int a, int b, bool apar
 gmv_status gmv_join_compare_ids(gmv_gene_join *join)
 {
     for (int64_t g = 0; g < join->genes; g++) {
-        int first = -1; /* the first list that has the gene with an id */
+        const char *before = known_id(join, g); /* the model's, else that of the first list that has one */
+        int first = -1;
         bool joined = false, apart = false;
         for (int l = 0; l < join->lists->n; l++) {
             int32_t *at = &join->match[l].at[g];
             const char *id = *at >= 0 ? id_at(join, l, *at) : NULL;
-            const char *before = id != NULL && first >= 0 ? id_at(join, first, join->match[first].at[g]) : NULL;
-            first = id != NULL && first < 0 ? l : first;
-            if (before == NULL || strcmp(id, before) == 0 || !gmv_gene_ids_compare(id, before)) {
+            if (id == NULL || before == NULL || strcmp(id, before) == 0 || !gmv_gene_ids_compare(id, before)) {
+                first = id != NULL && before == NULL ? l : first;
+                before = before == NULL ? id : before;
                 continue;
             }
-            bool by_place = is_by_place(join, l, *at) || is_by_place(join, first, join->match[first].at[g]);
+            bool by_place =
+                is_by_place(join, l, *at) || (first >= 0 && is_by_place(join, first, join->match[first].at[g]));
             take_example(join, g, first, l, by_place);
             apart = apart || by_place;
             joined = joined || !by_place;
@@ -160,10 +198,13 @@ gmv_status gmv_join_report_ids(const gmv_gene_join *join)
     }
     const int *list = join->other_ids.list;
     const int32_t *place = join->other_ids.place;
-    gmv_warn(
-        "%" PRId64 " gene%s the same name in several files and other ids, such as '%s': %s in %s, %s in %s; %s; %s",
-        all, all == 1 ? " has" : "s have", gmv_shown(gmv_join_name(join, join->other_ids.gene)).at,
-        gmv_shown(id_at(join, list[0], place[0])).at, join->source[file_of_list(join, list[0])].path,
-        gmv_shown(id_at(join, list[1], place[1])).at, join->source[file_of_list(join, list[1])].path, fate, advice);
+    bool model = list[0] < 0;
+    const char *first = model ? known_id(join, join->other_ids.gene) : id_at(join, list[0], place[0]);
+    gmv_warn("%" PRId64 " gene%s the same name in %s and other ids, such as '%s': %s in %s, %s in %s; %s; %s", all,
+             all == 1 ? " has" : "s have", model ? "the model and in files" : "several files",
+             gmv_shown(gmv_join_name(join, join->other_ids.gene)).at, gmv_shown(first).at,
+             model ? "the model" : join->source[file_of_list(join, list[0])].path,
+             gmv_shown(id_at(join, list[1], place[1])).at, join->source[file_of_list(join, list[1])].path, fate,
+             advice);
     return GMV_OK;
 }

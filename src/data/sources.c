@@ -67,7 +67,7 @@ static gmv_status look_at_matrix(survey *s, gmv_source *source, const gmv_input_
     gmv_texts names = {NULL, 0}, ids = {NULL, 0};
     gmv_status status = GMV_OK;
     GMV_GO(gmv_matrix_genes(m, s->request->gene_column, &names));
-    if (s->files > 1) {
+    if (s->files > 1 || s->request->training || s->request->known_gene_id != NULL) {
         GMV_GO(gmv_matrix_gene_ids(m, &names, &ids, source->id_column));
     }
     GMV_GO(gmv_gene_lists_add(&s->lists, &names, &ids, &source->list));

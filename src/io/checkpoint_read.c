@@ -107,6 +107,7 @@ void gmv_checkpoint_fini(gmv_checkpoint *checkpoint)
 {
     GMV_FREE(checkpoint->config);
     free_texts(checkpoint->genes, checkpoint->gene);
+    free_texts(checkpoint->genes, checkpoint->gene_id);
     for (int c = 0; checkpoint->factor != NULL && c < checkpoint->factors; c++) {
         GMV_FREE(checkpoint->factor[c].key);
         free_texts(checkpoint->factor[c].levels, checkpoint->factor[c].level);
@@ -197,6 +198,23 @@ done:
     return status;
 }
 
+static gmv_status read_genes(hid_t file, gmv_checkpoint *checkpoint)
+{
+    int ids = 0;
+    char **id = NULL;
+    GMV_TRY(gmv_h5io_read_texts(file, "genes", &checkpoint->genes, &checkpoint->gene));
+    if (H5Lexists(file, "gene_ids", H5P_DEFAULT) <= 0) {
+        return GMV_OK;
+    }
+    gmv_status status = gmv_h5io_read_texts(file, "gene_ids", &ids, &id);
+    if (status == GMV_OK && ids == checkpoint->genes) {
+        checkpoint->gene_id = id;
+        return GMV_OK;
+    }
+    free_texts(ids, id);
+    return status != GMV_OK ? status : GMV_FAIL(GMV_ERR_DATA, "gene_ids is not one of each gene");
+}
+
 /* Everything but the values of tensors, of an open file. */
 static gmv_status read_parts(hid_t file, void (*at)(const char *object), gmv_checkpoint *checkpoint)
 {
@@ -206,7 +224,7 @@ static gmv_status read_parts(hid_t file, void (*at)(const char *object), gmv_che
     name(at, "state");
     GMV_TRY(read_numbers(file, checkpoint));
     name(at, "genes");
-    GMV_TRY(gmv_h5io_read_texts(file, "genes", &checkpoint->genes, &checkpoint->gene));
+    GMV_TRY(read_genes(file, checkpoint));
     name(at, "covariates");
     GMV_TRY(read_covariates(file, checkpoint));
     name(at, "data");
@@ -298,10 +316,10 @@ static gmv_status broadcast(const gmv_comm *comm, gmv_checkpoint *checkpoint)
     struct {
         int64_t seed;
         gmv_progress progress;
-        int factors;
+        int factors, ids;
         double mean, std;
-    } numbers = {checkpoint->seed, checkpoint->progress, checkpoint->factors, checkpoint->input_mean,
-                 checkpoint->input_std};
+    } numbers = {checkpoint->seed,       checkpoint->progress, checkpoint->factors, checkpoint->gene_id != NULL,
+                 checkpoint->input_mean, checkpoint->input_std};
     gmv_comm_broadcast(comm, &numbers, sizeof numbers, 0);
     checkpoint->seed = numbers.seed;
     checkpoint->progress = numbers.progress;
@@ -309,6 +327,9 @@ static gmv_status broadcast(const gmv_comm *comm, gmv_checkpoint *checkpoint)
     checkpoint->input_std = numbers.std;
     GMV_TRY(gmv_comm_broadcast_text(comm, &checkpoint->config, 0));
     GMV_TRY(gmv_comm_broadcast_texts(comm, &checkpoint->gene, &checkpoint->genes, 0));
+    if (numbers.ids != 0) {
+        GMV_TRY(gmv_comm_broadcast_texts(comm, &checkpoint->gene_id, &checkpoint->genes, 0));
+    }
     gmv_status status = GMV_OK;
     if (comm->rank != 0) {
         checkpoint->factors = numbers.factors;

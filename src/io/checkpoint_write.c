@@ -111,6 +111,9 @@ static gmv_status write_contents(hid_t file, const gmv_trainer *trainer)
     GMV_TRY(write_tensors(file, "adam/m", params, params->m));
     GMV_TRY(write_tensors(file, "adam/v", params, params->v));
     GMV_TRY(gmv_h5io_write_texts(file, "genes", trainer->cells->genes, trainer->cells->gene));
+    if (trainer->cells->gene_id != NULL) {
+        GMV_TRY(gmv_h5io_write_texts(file, "gene_ids", trainer->cells->genes, trainer->cells->gene_id));
+    }
     GMV_TRY(write_covariates(file, trainer->cells));
     GMV_TRY(gmv_checkpoint_write_data(file, trainer->cells));
     GMV_TRY(write_input(file, trainer->model->input));

@@ -189,6 +189,28 @@ class GeneIds(FormatTest):
         self.assertIn("each file needs a column with them (data.gene_column), which there is not in c.h5ad", loaded["stderr"])
         self.assertEqual(self.load_each(("a.h5ad", "c.h5ad"), ("a.h5ad",))[0]["stderr"], "")
 
+    def test_ids_of_a_model(self):
+        """What a model was trained on tells its genes by their ids, too, where there were any."""
+        counts = small_counts()
+        symbols = names(0, 1, 2, 3, 2, 5, 6, 7, 8, 9, 10, 11)
+        self.h5ad("model.h5ad", counts, names(*range(12)), gene_ids=[*ids(*range(11)), "none"])
+        self.h5ad("same.h5ad", counts, names(*range(12)), gene_ids=[f"{name}.4" for name in ids(*range(12))])
+        self.h5ad("other.h5ad", counts, names(*range(12)), gene_ids=ids(*range(9), 10, 9, 11))
+        self.make("plain.h5ad", counts=counts)
+        silent = self.load_each(("same.h5ad", "known_from=model.h5ad"), ("plain.h5ad", "known_from=model.h5ad"),
+                                ("other.h5ad", "known_from=plain.h5ad"))
+        self.assertEqual(silent[0]["stderr"], "")
+        other = self.load("other.h5ad", "known_from=model.h5ad")
+        self.assertEqual(other["gene"], names(*range(12)))
+        self.assertIn("2 genes have the same name in the model and in files and other ids, such as 'gene9': ENSG00000000009 in the "
+                      "model, ENSG00000000010 in other.h5ad; they are joined by name all the same; data.gene_column: [gene_ids] "
+                      "joins genes by their ids, in a model trained with it", other["stderr"])
+        self.h5ad("twice.h5ad", counts, symbols, gene_ids=ids(*range(12)))
+        self.h5ad("turned.h5ad", counts, symbols, gene_ids=ids(0, 1, 4, 3, 2, *range(5, 12)))
+        apart = self.load("turned.h5ad", "known_from=twice.h5ad", ranks=2)
+        self.assertIn("'gene2': ENSG00000000002 in the model, ENSG00000000004 in turned.h5ad; they count as missing", apart["stderr"])
+        self.assertEqual(apart["present"], 40 * 10)
+
     def test_ids_as_names(self):
         """Joined by ids, other symbols beside them do not matter."""
         counts = small_counts()

@@ -3,6 +3,7 @@
 usage: join.py PATH/gmvae_dist
 """
 import os
+import shutil
 
 from support import CELLS, FEW, RunTest, contents, h5py, main, np, tensors
 
@@ -56,6 +57,27 @@ class Join(RunTest):
             self.assertEqual(contents(other.checkpoint()), contents(first.checkpoint()))
         other = self.train("shuffled", {**self.changes, "data.train": [self.path("a.h5ad"), self.path("shuffled.h5ad")]})
         self.assertEqual(contents(other.checkpoint()), contents(first.checkpoint()))
+
+    def test_a_model_knows_the_ids_of_its_genes(self):
+        """Chosen genes keep their ids in the checkpoint; a query that has others beside the same names is warned of."""
+        numbers = np.arange(len(self.genes))
+        for name, ids in (("ids.h5ad", numbers), ("others.h5ad", numbers[::-1])):
+            shutil.copyfile(CELLS, self.path(name))
+            with h5py.File(self.path(name), "r+") as f:
+                f["var"].create_dataset("gene_ids", data=[f"ENSG{j:011}.3" for j in ids])
+                f["var"].attrs["column-order"] = ["gene_ids"]
+        changes = {"data.train": [self.path("ids.h5ad")], "data.genes": {"n_top": 50}, "train.epochs": 1}
+        run = self.train("run", changes)
+        with h5py.File(run.checkpoint()) as f:
+            genes, ids = ([text.decode() for text in f[name][()]] for name in ("genes", "gene_ids"))
+        self.assertEqual(ids, [f"ENSG{self.genes.index(gene):011}" for gene in genes])
+        for ranks, file, warnings in ((1, "ids.h5ad", 0), (2, "others.h5ad", 1)):
+            done = self.try_run("run", {**changes, "data.predict": [self.path(file)]}, ranks, word="embed")
+            self.assertEqual((done.code, done.err.count("warning")), (0, warnings), done.err)
+        self.assertIn(f"'{genes[0]}': {ids[0]} in the model, ENSG", done.err)
+        again = self.train("run", {**changes, "train.epochs": 2})
+        with h5py.File(again.checkpoint()) as f:
+            self.assertEqual([text.decode() for text in f["gene_ids"][()]], ids)
 
     def test_only_cells_that_have_a_gene_train_its_heads(self):
         """Of genes that only held-out cells have, Adam's means stay where they began."""

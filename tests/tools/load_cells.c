@@ -471,9 +471,11 @@ static gmv_status run(options *o, const gmv_comm *comm)
         gmv_texts path = {&o->known_from, 1};
         gmv_cells_request request = o->request;
         request.paths = &path;
+        request.training = true; /* what a checkpoint of it would say */
         GMV_GO(gmv_cells_load(&known, comm, &request));
         o->request.known_genes = known->genes;
         o->request.known_gene = known->gene;
+        o->request.known_gene_id = known->gene_id;
         o->request.known_factors = known->covariates;
         o->request.known_factor = known->covariate;
     }
