@@ -2,6 +2,7 @@
 #include "result_files.h"
 
 #include "gmvae/files.h"
+#include "gmvae/signals.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -103,6 +104,7 @@ gmv_status gmv_result_check(const gmv_config *config, const gmv_cells *cells, co
     if (same) {
         return GMV_OK;
     }
+    GMV_TRY(gmv_stop_check()); /* then it was not looked at */
     return GMV_FAIL(
         GMV_ERR_CONFIG,
         "%s is the result of other files than %s; set output.name to a name of its own, or output.name=%s to "

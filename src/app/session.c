@@ -77,7 +77,7 @@ static gmv_status note_overruled(const gmv_session *session, const gmv_config *o
     GMV_TRY(gmv_config_overruled(&session->config, ours, session->which == GMV_CELLS_HELD_OUT, &differences));
     gmv_join_lines(differences, joined, sizeof joined);
     if (joined[0] != '\0') {
-        gmv_log("note    these are the checkpoint's, whatever the config says: %s", joined);
+        gmv_log("note    these have no effect here, as the checkpoint was made with others: %s", joined);
     }
     GMV_FREE(differences);
     return GMV_OK;

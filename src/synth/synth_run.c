@@ -11,10 +11,13 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <math.h>
 #include <omp.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -294,6 +297,27 @@ static gmv_status estimate_bytes(atlas *a, double *bytes)
     return GMV_OK;
 }
 
+/* Room for the file, which lies beside one of its name until it is complete; it may be a tenth smaller than foreseen. */
+static gmv_status check_room(const char *path, double bytes)
+{
+    const double megabyte = 1e6, least = 0.9 * bytes;
+    char folder[GMV_PATH_ROOM];
+    struct statvfs at;
+    struct rlimit limit;
+    folder_of(path, folder);
+    if (getrlimit(RLIMIT_FSIZE, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY && least > (double)limit.rlim_cur) {
+        return GMV_FAIL(GMV_ERR_ENVIRONMENT,
+                        "%s takes about %.1f MB, but files may have %.1f MB here (ulimit -f); raise that limit", path,
+                        bytes / megabyte, (double)limit.rlim_cur / megabyte);
+    }
+    double free = statvfs(folder, &at) == 0 ? (double)at.f_bavail * (double)at.f_frsize : HUGE_VAL;
+    return least <= free ? GMV_OK
+                         : GMV_FAIL(GMV_ERR_ENVIRONMENT,
+                                    "%s takes about %.1f MB, but %.1f MB are free there; set synth.path to a disk with "
+                                    "room, or lower synth.cells",
+                                    path, bytes / megabyte, free / megabyte);
+}
+
 static gmv_status show_plan(atlas *a, const gmv_config *config)
 {
     const gmv_synth_model *m = &a->model;
@@ -305,7 +329,7 @@ static gmv_status show_plan(atlas *a, const gmv_config *config)
     gmv_log("file    %s: about %.4g MB, %.0f bytes a cell", config->synth_path, bytes * 1e-6, bytes / (double)m->cells);
     gmv_log("compute %d rank%s, %d thread%s, blocks of %" PRId64 " cells", a->comm->size, a->comm->size == 1 ? "" : "s",
             a->workers, a->workers == 1 ? "" : "s", a->cells_at_once);
-    return GMV_OK;
+    return check_room(config->synth_path, bytes);
 }
 
 /* From an empty temporary file to the finished one; rank 0 opens, closes and names it. */
@@ -341,7 +365,7 @@ static gmv_status make_atlas(atlas *a, const gmv_config *config, bool dry_run)
     GMV_TRY(prepare(a, config));
     GMV_TRY(gmv_comm_agree(comm, comm->rank == 0 ? show_plan(a, config) : GMV_OK));
     if (dry_run) {
-        gmv_log("dry run: nothing was written");
+        gmv_log("dry run: config, room and synth.path are in order; nothing was written");
         return GMV_OK;
     }
     if (comm->rank == 0) {

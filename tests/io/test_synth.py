@@ -231,6 +231,23 @@ class Synth(IoTest):
         self.assertLess(abs(os.path.getsize(self.synth(*words)) / told - 1), 0.1)
         self.assertIn("cells/s", self.out)
 
+    def test_room(self):
+        """A dry run foresees what the run itself would come to, which leaves nothing."""
+        words = ("synth.cells=3000", "synth.genes=2000", "synth.density=0.1", "synth.path=out.h5ad")
+        for more in (("--dry-run",), ()):
+            done = self.run_command(["prlimit", "--fsize=100000", *self.command(*words, *more)])
+            self.assertEqual((done.returncode, os.listdir(self.folder)), (5, []), done.stderr)
+            self.assertRegex(done.stderr, r"^gmvae_dist: error: out\.h5ad takes about [\d.]+ MB, but files may have 0\.1 MB here "
+                                          r"\(ulimit -f\); raise that limit\n$")
+        disk = self.path("disk")
+        os.mkdir(disk)
+        if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=100k", "tmpfs", disk], capture_output=True).returncode != 0:
+            self.skipTest("no file system can be mounted")
+        self.addCleanup(subprocess.run, ["umount", disk], check=True)
+        done = self.run_command(self.command(*words[:3], f"synth.path={disk}/out.h5ad", "--dry-run"))
+        self.assertEqual(done.returncode, 5, done.stderr)
+        self.assertIn("MB, but 0.1 MB are free there; set synth.path to a disk with room", done.stderr)
+
     def test_config_file(self):
         with open(self.path("c.yaml"), "w") as out:
             out.write("")

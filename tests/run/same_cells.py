@@ -114,7 +114,7 @@ class SameCells(RunTest):
                    {**self.changes, "data.predict": [two]}, word="embed")
         done = self.try_run("run", {**self.changes, "data.predict": [bare, two], "model.objective": "mc"}, word="eval")
         self.assertEqual((done.code, done.err), (0, ""))
-        self.assertIn("the checkpoint's, whatever the config says: model.objective: marginal, here mc", done.out)
+        self.assertIn("have no effect here, as the checkpoint was made with others: model.objective: marginal, here mc", done.out)
         with open(done.path("evaluation-bare+1.json")) as f:
             self.assertEqual(json.load(f)["files"], [os.path.realpath(bare), os.path.realpath(two)])
         done = self.try_run("run", {**self.changes, "data.predict": [self.mine], "output.name": "query"}, word="embed")

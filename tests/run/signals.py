@@ -10,7 +10,7 @@ import signal
 import subprocess
 import time
 
-from support import CELLS, PATIENCE, Run, RunTest, lines_of, main
+from support import CELLS, PATIENCE, Run, RunTest, h5py, lines_of, main
 
 EPOCHS = {"train.epochs": 1}
 SLOW_EVALUATION = {"eval.epoch_samples": 20000}
@@ -128,6 +128,19 @@ class Signals(RunTest):
             self.reach(process, run, lambda _: self.stop_checker(process.pid, ranks))
             os.kill(process.pid if ranks == 1 else self.rank_of(process.pid, 0), number)
             self.stopped(self.finish(process, run), ["before training"])
+
+    def test_an_earlier_result(self):
+        """It is no result of other files because nobody has looked at it."""
+        self.train("run", EPOCHS)
+        earlier = self.path("embedding-kang_pbmc_4sample.h5ad")
+        with h5py.File(earlier, "w") as f:
+            for i in range(3000):
+                f.create_group(f"{i}").attrs["x"] = i
+        process = self.start("run", {**EPOCHS, "data.predict": [CELLS]}, word="embed")
+        run = Run(self.folder, "run")
+        self.reach(process, run, lambda run: "cells: " in run.out and self.stop_checker(process.pid, 1))
+        os.kill(process.pid, signal.SIGTERM)
+        self.stopped(self.finish(process, run), ["before embedding.h5ad was written"])
 
     def stop_checker(self, launcher, ranks):
         """Stops the process that the last rank has started, once it is there."""
