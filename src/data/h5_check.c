@@ -2,6 +2,7 @@
 #include "h5_check.h"
 
 #include "h5.h"
+#include "h5_guard.h"
 
 #include "gmvae/data.h"
 #include "gmvae/mem.h"
@@ -54,14 +55,18 @@ static void limit_cpu(long seconds)
     setrlimit(RLIMIT_CPU, &(struct rlimit){most, RLIM_INFINITY});
 }
 
-/* What HDF5 reads behind the end of its memory should end this process rather than find something there: little is kept
- * behind the last block, pieces of a page and more are mapped apart, and what is free does not look like what was there. */
+/* What HDF5 reads beside its memory should end this process rather than find something there: the blocks that it takes for
+ * files are guarded. For others, and where they cannot be, little is kept behind the last block, pieces of a page and more
+ * are mapped apart, and what is free does not look like what was there. */
 static void harden_memory(void)
 {
     mallopt(M_TOP_PAD, 0);
     mallopt(M_TRIM_THRESHOLD, 0);
     mallopt(M_MMAP_THRESHOLD, 4096);
     mallopt(M_PERTURB, 0xA5);
+    gmv_h5_prepare();
+    H5set_free_list_limits(0, 0, 0, 0, 0, 0);
+    gmv_h5_guard_memory();
 }
 
 static void limit_rest(void)

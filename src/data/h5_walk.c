@@ -372,8 +372,6 @@ static void open_all(walk *w)
 void gmv_h5_walk(const char *path, void (*at)(const char *object))
 {
     walk w = {.at = at};
-    gmv_h5_prepare();
-    H5set_free_list_limits(0, 0, 0, 0, 0, 0); /* what HDF5 reads of memory that it has given back should be seen */
     at("its header");
     if (gmv_h5_open(&w.file, path, NULL) == GMV_OK) {
         at("/");

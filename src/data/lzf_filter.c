@@ -2,11 +2,10 @@
 
 #include <hdf5.h>
 #include <lzf.h>
-#include <stdlib.h>
 
 static size_t replace(void **buffer, size_t *size, void *with, size_t room, size_t bytes)
 {
-    free(*buffer);
+    H5free_memory(*buffer);
     *buffer = with;
     *size = room;
     return bytes;
@@ -19,12 +18,12 @@ static size_t decompress(size_t values, const unsigned client[], size_t length, 
 {
     size_t known = values >= 3 ? client[2] : 0, most = 88 * length + 1, room = known > 0 ? known : 4 * length;
     for (;; room *= 2) {
-        void *out = malloc(room);
+        void *out = H5allocate_memory(room, false);
         size_t bytes = out != NULL ? lzf_decompress(*buffer, (unsigned)length, out, (unsigned)room) : 0;
         if (bytes > 0 && bytes >= known) {
             return replace(buffer, size, out, room, bytes);
         }
-        free(out);
+        H5free_memory(out);
         if (out == NULL || bytes > 0 || room >= most) {
             return 0;
         }
@@ -34,10 +33,10 @@ static size_t decompress(size_t values, const unsigned client[], size_t length, 
 /* 0 for a chunk that would not become smaller: HDF5 then stores it as it is. */
 static size_t compress(size_t length, size_t *size, void **buffer)
 {
-    void *out = length > 1 ? malloc(length) : NULL;
+    void *out = length > 1 ? H5allocate_memory(length, false) : NULL;
     size_t bytes = out != NULL ? lzf_compress(*buffer, (unsigned)length, out, (unsigned)length - 1) : 0;
     if (bytes == 0) {
-        free(out);
+        H5free_memory(out);
         return 0;
     }
     return replace(buffer, size, out, length, bytes);
