@@ -1,3 +1,4 @@
+#define _DEFAULT_SOURCE /* RLIMIT_NPROC */
 #include "app/cli.h"
 
 #include "gmvae/checkpoint.h"
@@ -11,6 +12,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 
 /* Address space that MPI takes when it starts, and HDF5 and the reading of files afterwards. */
 enum { room_bytes = 5 << 24 };
@@ -120,11 +122,34 @@ static gmv_status check_addresses(void)
                     (double)here.limit / megabyte, (double)(here.used + room_bytes) / megabyte);
 }
 
+/* MPI says little of what it lacks. The numbers are what it and the program were seen to take. */
+static gmv_status check_counts(void)
+{
+    enum { files = 32, others = 12 };
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < files) {
+        return GMV_FAIL(GMV_ERR_ENVIRONMENT,
+                        "the limit on open files (ulimit -n) of %d is too small: MPI and the program need at least %d; "
+                        "raise it",
+                        (int)limit.rlim_cur, files);
+    }
+    if (getrlimit(RLIMIT_NPROC, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY &&
+        gmv_threads_startable(others, 0) < others) {
+        return GMV_FAIL(
+            GMV_ERR_ENVIRONMENT,
+            "the limit on processes (ulimit -u) of %d is too small: MPI and the program start about %d, and "
+            "the user has others; raise it",
+            (int)limit.rlim_cur, others);
+    }
+    return GMV_OK;
+}
+
 /* Everything between the start and the end of MPI. `status` is what the command line gave. */
 static gmv_status run_ranks(const gmv_cli *cli, gmv_status status, launch launched, int argc, char **argv)
 {
     gmv_run run = {.dry_run = cli->dry_run, .json = cli->json, .file = cli->file};
     gmv_status started = check_addresses();
+    started = started == GMV_OK ? check_counts() : started;
     started = started == GMV_OK ? gmv_comm_init(&run.comm, &argc, &argv) : started;
     if (started != GMV_OK) {
         print_error(started);

@@ -48,6 +48,18 @@ class AddressSpace(RunTest):
         self.check_failure(run, 5, ["address space (ulimit -v) of 100 MB", "need at least"])
 
 
+class Counts(RunTest):
+    def test_too_few_open_files(self):
+        """MPI would end with its own texts and exit code 1."""
+        for few, code in ((24, 5), (32, 0)):
+            command = ["sh", "-c", f'ulimit -n {few}; exec "$@"', "sh", *self.command("run", NARROW), "--dry-run"]
+            done = subprocess.run(command, cwd=self.folder, env=self.environment(), capture_output=True, text=True,
+                                  timeout=PATIENCE)
+            self.assertEqual(done.returncode, code, done.stderr)
+            if code != 0:
+                self.assertRegex(done.stderr, r"^gmvae_dist: error: the limit on open files \(ulimit -n\) of 24 [^\n]*\n$")
+
+
 class Variables(RunTest):
     def seen(self, name, **variables):
         """Environment, arguments and name of a run under way."""
