@@ -126,11 +126,29 @@ static inline int t_thin(int full)
     return getenv("GMVAE_TEST_QUICK") != NULL ? (full + 99) / 100 : full;
 }
 
+static inline bool t_wanted(const char *variable)
+{
+    const char *value = getenv(variable);
+    return value != NULL && strcmp(value, "0") != 0;
+}
+
 /* Where every step costs a hundred times as much (TSan), cases are left out that take the same ways as others. */
 static inline bool t_few(void)
 {
-    const char *few = getenv("GMVAE_TEST_FEW");
-    return few != NULL && strcmp(few, "0") != 0;
+    return t_wanted("GMVAE_TEST_FEW");
+}
+
+/* All shapes with all variants: the products that are sums otherwise, see t_case(). */
+static inline bool t_deep(void)
+{
+    return t_wanted("GMVAE_TEST_DEEP") && !t_few();
+}
+
+/* Whether a shape is tried with a variant. Of shapes and variants (likelihoods, objectives) the sum is tried, not the
+ * product: `every` shape that is chosen for it with all variants, and each of the others with one, whose turn it is. */
+static inline bool t_case(uint64_t shape, int variant, int variants, bool every)
+{
+    return every || t_deep() || variant == (int)(shape % (uint64_t)variants);
 }
 
 /* ---- comparisons ---- */

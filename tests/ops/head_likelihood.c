@@ -183,12 +183,12 @@ static void check(const head_case *c)
     }
 }
 
-/* Runs `shape` = cells, draws, G, H for every likelihood, with the library and without (or, where cases have to be few,
- * every `few`-th of these, another for the next seed: 2 is with it for even seeds and without it for odd ones). */
-static void likelihoods(uint64_t seed, const int *shape, double most, int gradients, int few)
+/* Runs `shape` = cells, draws, G, H with one likelihood, with its library or without, which are others for the next
+ * seed; with each where `every` says so. */
+static void likelihoods(uint64_t seed, const int *shape, double most, int gradients, bool every)
 {
     for (int variant = 0; variant < 2 * GMV_LIKELIHOODS; variant++) {
-        if (t_few() && variant % few != (int)(seed % (uint64_t)few)) {
+        if (!t_case(seed, variant, 2 * GMV_LIKELIHOODS, every)) {
             continue;
         }
         head_case c =
@@ -200,7 +200,7 @@ static void likelihoods(uint64_t seed, const int *shape, double most, int gradie
 
 static void every_likelihood(uint64_t seed, const int *shape, double most, int gradients)
 {
-    likelihoods(seed, shape, most, gradients, 2);
+    likelihoods(seed, shape, most, gradients, true);
 }
 
 static const double ordinary = 300.0;
@@ -211,7 +211,7 @@ static void small_shapes(void **state)
     static const int shapes[][4] = {{0, 1, 5, 3},  {1, 1, 1, 1}, {2, 1, 7, 3},
                                     {2, 3, 11, 2}, {5, 3, 9, 4}, {6, 1, 33, 1}};
     for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++) {
-        likelihoods(1100 + s, shapes[s], ordinary, 1, 4);
+        likelihoods(1100 + s, shapes[s], ordinary, 1, s == 4);
     }
 }
 
@@ -221,7 +221,7 @@ static void larger_shapes(void **state)
     static const int shapes[][4] = {
         {31, 1, 257, 33}, {11, 3, 193, 31}, {32, 2, 192, 8}, {257, 1, 61, 5}, {2, 70, 150, 3}};
     for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++) {
-        likelihoods(1200 + s, shapes[s], ordinary, 1, 4);
+        likelihoods(1200 + s, shapes[s], ordinary, 1, s == 1 && !t_few());
     }
 }
 
@@ -230,9 +230,9 @@ static void shapes_beyond_every_block(void **state)
 {
     (void)state;
     static const int rows[] = {350, 3, 101, 4}, draws[] = {1, 600, 3, 2}, genes[] = {3, 2, 6700, 3};
-    every_likelihood(1300, rows, ordinary, 1);
-    every_likelihood(1301, genes, ordinary, 1);
-    every_likelihood(1302, draws, ordinary, 1);
+    likelihoods(1300, rows, ordinary, 1, false);
+    likelihoods(1302, genes, ordinary, 1, false);
+    likelihoods(1303, draws, ordinary, 1, false);
 }
 
 static void counts_up_to_the_largest(void **state)
@@ -305,7 +305,7 @@ static void genes_that_cells_lack(void **state)
     for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++) {
         const int *shape = shapes[s];
         for (int variant = 0; variant < 4 * GMV_LIKELIHOODS; variant++) {
-            if (t_few() && variant % 2 != (int)s % 2) {
+            if (!t_case(4 * s + 2 + s % 2, variant, 4 * GMV_LIKELIHOODS, s == 1)) { /* in turn, and with gradients */
                 continue;
             }
             head_case c = make(1900 + s, (gmv_likelihood)(variant / 4), variant % 2, shape[0], shape[1], shape[2],
@@ -481,6 +481,9 @@ static void logits_of_rounded_operands(void **state)
     for (size_t s = 0; rounding != NULL && s < sizeof shapes / sizeof *shapes; s++) {
         const int *shape = shapes[s];
         for (int variant = 0; variant < 4 * GMV_LIKELIHOODS; variant++) {
+            if (!t_case(4 * (s / 2) + 2 + s % 2, variant, 4 * GMV_LIKELIHOODS, s == (t_few() ? 2 : 4))) {
+                continue;
+            }
             head_case c = make(1800 + s, (gmv_likelihood)(variant / 4), variant % 2, shape[0], shape[1], shape[2],
                                shape[3], ordinary);
             c.gradients = variant / 2 % 2;
