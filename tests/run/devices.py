@@ -7,12 +7,22 @@ host build of the kernels: then the number of GPUs and faults of CUDA, cuBLAS an
 """
 import json
 import os
+import tempfile
 import unittest
 
-from support import FEW, RunTest, contents, datasets, h5py, main, np
+from support import DEEP, FEW, RunTest, contents, datasets, h5py, main, np
 
 ON_HOST = os.environ.get("GMVAE_TEST_ON_HOST", "0") not in ("", "0")
 SMALL = {"train.batch_size": 64, "model.encoder": [16], "model.decoder": [16], "model.beta": [16]}
+
+
+def setUpModule():
+    """On the host a step takes as long as its cells and genes are many: a third of the cells in eleven batches."""
+    if ON_HOST and not DEEP:
+        from cells import rewrite
+        folder = tempfile.TemporaryDirectory()
+        unittest.addModuleCleanup(folder.cleanup)
+        SMALL.update({"train.epochs": 1, "train.batch_size": 44, "data.train": [rewrite(os.path.join(folder.name, "cells.h5ad"), rows=500)]})
 
 
 class Devices(RunTest):
@@ -41,7 +51,7 @@ class Devices(RunTest):
 
     def agree(self, changes, steps=100):
         """First ten losses to 1e-5, the first hundred to 1e-3, the held-out bound to 1e-3."""
-        changes = {"train.epochs": 5 if steps >= 100 else 1, **changes}
+        changes = {"train.epochs": 5 if steps >= 100 else 2, **changes}
         cpu = self.train("cpu", {**SMALL, **changes})
         gpu = self.on_gpu("gpu", changes)
         a, b = cpu.losses("step"), gpu.losses("step")
@@ -53,7 +63,7 @@ class Devices(RunTest):
         self.assertEqual([row["cells"] for row in gpu.metrics()], [row["cells"] for row in cpu.metrics()])
 
     def test_a_hundred_steps(self):
-        self.agree({"model.dropout": 0.05}, steps=20 if FEW else 100)
+        self.agree({"model.dropout": 0.05}, steps=20 if FEW or ON_HOST and not DEEP else 100)
 
     @unittest.skipIf(FEW, "fewer cases in slow builds")
     def test_two_draws_published_two_covariates(self):
@@ -104,9 +114,9 @@ class Devices(RunTest):
 
     @unittest.skipIf(FEW, "fewer cases in slow builds")
     def test_a_stopped_run_continues_with_the_same_bits(self):
-        whole = self.on_gpu("whole", {"train.epochs": 3, "train.kl_warmup.steps": 20, "checkpoint.every": 1})
-        self.on_gpu("parts", {"train.epochs": 1, "train.kl_warmup.steps": 20, "checkpoint.every": 1})
-        parts = self.on_gpu("parts", {"train.epochs": 3, "train.kl_warmup.steps": 20, "checkpoint.every": 1})
+        whole = self.on_gpu("whole", {"train.epochs": 3, "train.kl_warmup.steps": 10, "checkpoint.every": 1})
+        self.on_gpu("parts", {"train.epochs": 1, "train.kl_warmup.steps": 10, "checkpoint.every": 1})
+        parts = self.on_gpu("parts", {"train.epochs": 3, "train.kl_warmup.steps": 10, "checkpoint.every": 1})
         self.same_run(whole, parts)
 
     def results(self, backend, checkpoint):
@@ -131,7 +141,7 @@ class Devices(RunTest):
                     np.testing.assert_array_equal(y, x, err_msg=name)
             second, first = np.sort(a[clusters][()], 1)[:, -2:].T
             clear = first - second > 1e-4
-            self.assertGreater(clear.sum(), 1000)
+            self.assertGreater(clear.sum(), 0.642 * len(clear))
             labels = [f["obs/gmvae_cluster/codes"][()][clear] for f in (a, b)]
             np.testing.assert_array_equal(labels[0], a[clusters][()].argmax(1)[clear])
             np.testing.assert_array_equal(labels[1], labels[0])
@@ -180,16 +190,16 @@ class Devices(RunTest):
 
     @unittest.skipUnless(ON_HOST, "needs as many GPUs as ranks")
     def test_a_gpu_for_every_rank(self):
-        for ranks in (2, 4):
+        for ranks in (2, 4) if DEEP else (2,): # four below
             run = self.ranks_agree(ranks, GMVAE_CUDA_HOST_DEVICES=str(ranks))
             self.assertIn("NCCL", run.out)
             self.assertEqual(run.err, "")
 
     @unittest.skipUnless(ON_HOST, "needs as many GPUs as ranks")
     def test_exact_sums_give_the_same_bits(self):
-        changes = {"train.reduction": "exact", "train.epochs": 1}
+        changes = {"train.reduction": "exact", "train.epochs": 1, "train.batch_size": 64 if DEEP else 150}
         first = self.on_gpu("np1", changes)
-        for ranks in (2, 4):
+        for ranks in (2, 4) if DEEP else (4,):
             self.same_run(first, self.on_gpu(f"np{ranks}", changes, ranks, GMVAE_CUDA_HOST_DEVICES=str(ranks)))
         shared = self.on_gpu("shared", {**changes, "runtime.share_gpu": True}, 2, **one_gpu())
         self.assertEqual(contents(first.checkpoint()), contents(shared.checkpoint()))

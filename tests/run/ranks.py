@@ -2,9 +2,11 @@
 
 usage: ranks.py PATH/gmvae_dist
 """
-from support import FEW, RunTest, contents, main, np, tensors
+import unittest
 
-RANKS = (1, 4) if FEW else (1, 2, 4, 8)
+from support import DEEP, FEW, RunTest, contents, main, np, tensors
+
+RANKS = (1, 4) if FEW else (1, 2, 4, 8) if DEEP else (1, 2, 4)
 RICH = {"model.dropout": 0.1, "data.batch_keys": ["batch", "condition"], "train.mc_samples": 2,
         "model.objective": "published", "train.z_free_nats": 0.3, "model.input": "standardize"}
 
@@ -27,6 +29,7 @@ class Ranks(RunTest):
             self.assertEqual(contents(first.checkpoint("best.h5")), contents(other.checkpoint("best.h5")))
             self.assertEqual(first.metrics("validation")[-1]["cells"], 1558 - first.metrics("train")[-1]["cells"])
 
+    @unittest.skipUnless(DEEP, "what the next one does with less")
     def test_exact_gives_the_same_bits(self):
         self.same_bits({})
 
@@ -34,13 +37,13 @@ class Ranks(RunTest):
         self.same_bits(RICH)
 
     def test_the_same_ranks_give_the_same_bits(self):
-        for ranks in (1, 3):
+        for ranks in (1, 3) if DEEP else (3,): # one rank: as with other threads, below
             one, other = (self.train(f"{name}{ranks}", RICH, ranks) for name in ("one", "other"))
             self.same_run(one, other)
 
     def test_threads_do_not_matter(self):
         one = self.train("threads1", RICH, threads=1)
-        for threads in (2,) if FEW else (2, 5):
+        for threads in (2, 5) if DEEP else (5,):
             self.same_run(one, self.train(f"threads{threads}", RICH, threads=threads))
 
     def test_other_seeds_differ(self):

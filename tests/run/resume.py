@@ -6,7 +6,7 @@ import os
 import signal
 
 from cells import rewrite
-from support import FEW, RunTest, contents, lines_of, main
+from support import DEEP, FEW, RunTest, contents, lines_of, main
 
 # 44 steps an epoch: time enough for a signal to arrive in the middle
 LONG = {"train.epochs": 4, "train.batch_size": 32, "checkpoint.every": 1, "checkpoint.keep": 2, "model.dropout": 0.1}
@@ -65,7 +65,7 @@ class Resume(RunTest):
         changes = {**LONG, "train.batch_size": 256}
         whole = self.train("whole", changes)
         stops = 0
-        for lines in (6, 16) if FEW else (1, 6, 7, 9, 16, 17):
+        for lines in (1, 6, 7, 9, 16, 17) if DEEP else (6, 16) if FEW else (6, 7, 16): # ends of epochs
             run = self.interrupt("parts", changes, more_lines(lines), signal.SIGUSR1)
             if run.code == 0:
                 break
@@ -96,7 +96,7 @@ class Resume(RunTest):
 
     def test_killed(self):
         whole = self.train("whole", LONG)
-        for lines in (STEPS + 3,) if FEW else (STEPS - 1, STEPS + 3, 3 * STEPS):
+        for lines in (STEPS - 1, STEPS + 3, 3 * STEPS) if DEEP else (STEPS + 3,):
             name = f"killed{lines}"
             run = self.stop(name, LONG, lines, signal.SIGKILL, codes=(-signal.SIGKILL,))
             again = self.train(name, LONG)

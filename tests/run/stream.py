@@ -10,12 +10,12 @@ import shutil
 import signal
 import unittest
 
-from support import CELLS, FEW, RunTest, contents, edit, h5py, lines_of, main, np
+from support import CELLS, DEEP, FEW, RunTest, contents, edit, h5py, lines_of, main, np
 
 # 13 or more windows an epoch of 1,400 cells, so that many batches lie in two
 STREAM = {"data.residence": "stream", "data.window": 256, "train.batch_size": 48, "train.epochs": 3,
           "data.batch_keys": ["batch", "condition"], "model.dropout": 0.1, "checkpoint.every": 1}
-RANKS = (4,) if FEW else (2, 4, 8)
+RANKS = (2, 4, 8) if DEEP else (4,)
 
 
 def bigger(path, times):
@@ -101,7 +101,8 @@ class Stream(RunTest):
         whole = self.train("whole", changes)
         per_epoch = len(whole.metrics("step")) // 3
         stopped = 0
-        for lines in (per_epoch // 2,) if FEW else (3, per_epoch - 1, per_epoch + 9, 2 * per_epoch + 5):
+        moments = (3, per_epoch + 9, per_epoch - 1, 2 * per_epoch + 5) # in an epoch, with windows behind; at a border, late
+        for lines in (per_epoch // 2,) if FEW else moments if DEEP else moments[:2]:
             name = f"stopped{lines}"
             run = self.interrupt(name, changes, lambda run: lines_of(run) >= lines, signal.SIGUSR1, ranks=2)
             self.assertIn(run.code, (0, 75), run.err)

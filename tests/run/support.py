@@ -1,7 +1,7 @@
 """What the tests of whole runs share: a small model on real cells, running it, and reading what it leaves.
 
 Needs h5py and numpy: the Python named in GMVAE_TEST_PYTHON, else the one that runs this. Exits with 77
-(skipped) where they are missing. GMVAE_TEST_FEW=1 runs fewer cases, for slow builds.
+(skipped) where they are missing. GMVAE_TEST_FEW=1 runs fewer cases, for slow builds; GMVAE_TEST_DEEP=1 more.
 """
 import json
 import os
@@ -25,6 +25,7 @@ except ImportError as missing:
     sys.exit(77)
 
 FEW = os.environ.get("GMVAE_TEST_FEW", "0") not in ("", "0")
+DEEP = not FEW and os.environ.get("GMVAE_TEST_DEEP", "0") not in ("", "0")
 CELLS = os.path.join(os.path.dirname(os.path.abspath(__file__)), os.pardir, "data", "kang_pbmc_4sample.h5ad")
 MPIEXEC = os.environ.get("MPIEXEC", "mpirun")
 LAUNCHER_VARIABLES = ("OMPI_", "PMIX_", "PMI_", "SLURM_")
@@ -134,11 +135,16 @@ class RunTest(unittest.TestCase):
         folder = tempfile.TemporaryDirectory()
         self.addCleanup(folder.cleanup)
         self.folder = folder.name
+        mpi_folder = tempfile.TemporaryDirectory(prefix="", dir="/tmp")  # its paths of sockets must be short
+        self.addCleanup(mpi_folder.cleanup)
+        self.mpi_folder = mpi_folder.name
 
     def environment(self, threads=1):
+        """A program that starts without mpirun starts no daemon, which is half of its start; see tests/io/support.py."""
         clean = {k: v for k, v in os.environ.items() if not k.startswith(LAUNCHER_VARIABLES)}
         clean.update(OMPI_ALLOW_RUN_AS_ROOT="1", OMPI_ALLOW_RUN_AS_ROOT_CONFIRM="1", OMP_NUM_THREADS=str(threads),
-                     OMPI_MCA_mpi_yield_when_idle="1", OMPI_MCA_btl_vader_single_copy_mechanism="none")
+                     OMPI_MCA_mpi_yield_when_idle="1", OMPI_MCA_btl_vader_single_copy_mechanism="none",
+                     OMPI_MCA_ess_singleton_isolated="1", OMPI_MCA_orte_tmpdir_base=self.mpi_folder)
         return clean
 
     def command(self, name, changes, ranks=1, word="train"):
