@@ -7,7 +7,8 @@
 #
 # The libraries are those of this machine's Debian or Ubuntu packages, byte for byte except for the search paths that
 # Open MPI's files hold; so the bundle runs from this machine's glibc on. The same inputs give the same tarball; the
-# times in it are SOURCE_DATE_EPOCH, or that of the commit. XZ_LEVEL: 0 (fast) to 9 (default 6).
+# times in it are SOURCE_DATE_EPOCH, or that of the commit. XZ_LEVEL: 0 (fast) to 9 (default 6). A build whose CUDA plug-in
+# is not for all GPUs that are known is refused, unless ANY_ARCHITECTURES is 1 (for tests).
 #
 # Exit status: 0 done, 1 the result is not sound, 2 usage, 5 something is missing.
 set -u
@@ -41,6 +42,15 @@ check_build() {
     if grep -lE -e '-m(arch|tune|cpu)=native' "$build/compile_commands.json" "$build/CMakeCache.txt" >&2; then
         fail 1 "these files ask for this machine's processor (native); configure without it"
     fi
+}
+
+# A build for tests may have the code of one GPU only.
+check_architectures() {
+    [ -f "$build/libgmvae_cuda.so" ] && [ "${ANY_ARCHITECTURES:-0}" != 1 ] || return 0
+    built=$(cached GMVAE_CUDA_ARCHITECTURES)
+    known=$(cached GMVAE_CUDA_KNOWN_ARCHITECTURES)
+    [ "$built" = "$known" ] ||
+        fail 2 "the CUDA plug-in is for $built, not for $known; configure with cmake -B $build -UGMVAE_CUDA_ARCHITECTURES and build it"
 }
 
 # Sets open_mpi and pmix, the folders of their plug-ins, and open_mpi_texts and pmix_texts, those of their messages.
@@ -262,6 +272,7 @@ work=$(mktemp -d) || exit 5
 trap 'rm -rf "$work"' EXIT
 trap 'exit 130' INT TERM HUP PIPE
 check_build
+check_architectures
 find_open_mpi
 stage=$work/$name
 for folder in bin bench tests/data tests/run libexec lib/deps lib/openmpi lib/pmix lib/gmvae_dist lib/none \

@@ -1,6 +1,7 @@
 # A root file system of this host's glibc, shell and a few small tools, for tests of the bundle; to be sourced. Entered by
 # chroot as root, or in a user namespace without. Sets top, a folder that vanishes with the test, and project.
 # shellcheck shell=sh disable=SC2034
+export ANY_ARCHITECTURES=1 # a build for tests may have the code of one GPU only
 project=$(cd "$(dirname "$0")/../.." && pwd)
 spaces=-m # namespaces
 [ "$(id -u)" = 0 ] || spaces=-rm
