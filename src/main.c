@@ -133,8 +133,9 @@ static gmv_status check_counts(void)
                         "raise it",
                         (int)limit.rlim_cur, files);
     }
-    if (getrlimit(RLIMIT_NPROC, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY &&
-        gmv_threads_startable(others, 0) < others) {
+    bool counted = getrlimit(RLIMIT_NPROC, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY;
+    /* a limit on addresses keeps threads from starting, too */
+    if (counted && gmv_memory_addresses().limit < 0 && gmv_threads_startable(others, 0) < others) {
         return GMV_FAIL(
             GMV_ERR_ENVIRONMENT,
             "the limit on processes (ulimit -u) of %d is too small: MPI and the program start about %d, and "
