@@ -5,6 +5,7 @@ set(sanitized_run.damaged Damaged.test_a_bit_in_every_dataset Damaged.test_cut_s
 set(sanitized_run.stream Stream.test_the_same_bits_on_any_number_of_ranks)
 set(sanitized_run.cache Cache.test_the_same_bits_wherever_cells_come_from)
 set(sanitized_run.changes Changes.test_another_content)
+set(sanitized_run.families Families.test_end_to_end)
 set(sanitized_run.same_cells SameCells.test_results_of_other_cells_go_beside)
 set(sanitized_cuda_runs.devices Devices.test_auto_takes_the_gpu Devices.test_faults_of_the_libraries)
 set(sanitized_io.bad_files -k index -k indptr -k lengths -k types -k shape -k missing_parts -k circles -k other_files

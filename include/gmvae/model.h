@@ -1,4 +1,4 @@
-/* The GMVAE: encoder trunk -> posteriors of x and w -> w-conditioned mixture prior -> decoder trunk -> heads.
+/* A variational autoencoder: encoder trunk -> posterior of x and its prior -> decoder trunk -> heads.
  *
  * A model is a sequence of ops over its parameters and a workspace; it holds no data and no optimiser.
  */
@@ -37,8 +37,8 @@ typedef struct gmv_model {
     gmv_params params;
     gmv_input input;
     int32_t genes;
-    int levels; /* L: one-hot columns of the decoder's input */
-    int latent_dim, w_dim, clusters;
+    int levels;                      /* L: one-hot columns of the decoder's input */
+    int latent_dim, w_dim, clusters; /* D, W, K; 0: it has no w, no clusters */
     gmv_objective objective;
     gmv_likelihood_info likelihood;
     gmv_likelihood likelihood_id;

@@ -222,7 +222,8 @@ typedef struct gmv_evaluation {
     double objective, objective_se;
     const gmv_terms *terms; /* the model's */
     double term[GMV_MAX_TERMS], term_se[GMV_MAX_TERMS];
-    int active_clusters; /* components with more than 0.5 % of the mass */
+    int clusters;        /* K of the model, 0: it has none */
+    int active_clusters; /* those with more than 0.5 % of the mass */
 } gmv_evaluation;
 
 /* What was computed for some local rows; NULL parts were not. Host memory. */
@@ -250,8 +251,12 @@ gmv_status gmv_evaluate(gmv_model *model, gmv_feed *feed, const gmv_cells *cells
 /* Posterior means and cluster probabilities of the local rows with counts. Not collective. */
 gmv_status gmv_embed_rows(gmv_model *model, gmv_feed *feed, const gmv_cells *cells, const gmv_row_sink *sink);
 
+/* ", 9 of 20 clusters in use", or nothing where a model has none. @return text */
+const char *gmv_clusters_text(const gmv_evaluation *evaluation, char *text, size_t size);
+
 /* How well the model's own clusters (most probable component at the posterior means) agree with labels. */
 typedef struct gmv_agreement {
+    int clusters;    /* K, 0: the model has none */
     int64_t cells;   /* labelled cells compared; 0: no labels */
     int labels;      /* that these have */
     double ari, nmi; /* NaN with fewer than two labels */

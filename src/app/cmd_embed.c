@@ -15,8 +15,9 @@ gmv_status gmv_cmd_embed(gmv_run *run)
                                      &session.result, &evaluation);
     }
     if (status == GMV_OK) {
-        gmv_log("wrote %s: %" PRId64 " cells, %d latent dimensions, %d of %d clusters in use", session.result.path,
-                session.cells->total, session.model->latent_dim, evaluation.active_clusters, session.model->clusters);
+        char in_use[64];
+        gmv_log("wrote %s: %" PRId64 " cells, %d latent dimensions%s", session.result.path, session.cells->total,
+                session.model->latent_dim, gmv_clusters_text(&evaluation, in_use, sizeof in_use));
     }
     gmv_session_close(&session);
     return gmv_name_stop(status, "before embedding.h5ad was written");

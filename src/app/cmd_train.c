@@ -228,13 +228,20 @@ static void show_plan(const training *t)
 {
     const gmv_config *config = &t->run->config;
     const gmv_trainer *trainer = &t->trainer;
-    char backend[128];
+    char backend[128], others[64] = "";
+    if (t->model->w_dim > 0) {
+        snprintf(others, sizeof others, ", W %d", t->model->w_dim);
+    }
+    if (t->model->clusters > 0) {
+        size_t used = strlen(others);
+        snprintf(others + used, sizeof others - used, ", K %d", t->model->clusters);
+    }
     gmv_backend_describe(t->backend, backend, sizeof backend);
-    gmv_log("model   %s, %s objective, %s: %" PRId64 " parameters, D %d, W %d, K %d",
+    gmv_log("model   %s, %s objective, %s: %" PRId64 " parameters, D %d%s",
             gmv_config_choice("model.family", config->model_family),
             gmv_config_choice("model.objective", config->model_objective),
             gmv_config_choice("model.likelihood", config->model_likelihood), t->model->params.count,
-            t->model->latent_dim, t->model->w_dim, t->model->clusters);
+            t->model->latent_dim, others);
     gmv_log("compute %d rank%s, %s", t->run->comm.size, t->run->comm.size == 1 ? "" : "s", backend);
     gmv_log("train   %" PRId64 " cells in batches of %" PRId64 ": %" PRId64 " step%s an epoch, %" PRId64
             " epoch%s; KL warm-up over %" PRId64 " step%s",
@@ -278,7 +285,7 @@ static gmv_status write_evaluation(training *t, const char *path, int64_t epoch)
     gmv_feed own = {0}, *feed = t->validation != NULL ? &own : &t->trainer.feed;
     gmv_evaluation e;
     gmv_agreement agreement;
-    char error[40];
+    char error[40], in_use[64];
     char file[GMV_RESULT_ROOM];
     gmv_result result = {file, path, epoch};
     if (t->validation == NULL && t->cells->split.rows == 0) {
@@ -292,10 +299,9 @@ static gmv_status write_evaluation(training *t, const char *path, int64_t epoch)
     GMV_GO(gmv_label_agreement(t->model, feed, held, comm, which, &agreement));
     gmv_result_path(config, "evaluation", "", "json", file);
     GMV_GO(gmv_write_evaluation(config, comm, held, &result, &e, &agreement));
-    gmv_log("held-out -ELBO %.2f%s nats per cell on %" PRId64 " cell%s (best epoch %" PRId64
-            "), %d of %d clusters in use",
-            e.neg_elbo, gmv_error_text(e.neg_elbo_se, 2, error, sizeof error), e.cells, e.cells == 1 ? "" : "s", epoch,
-            e.active_clusters, t->model->clusters);
+    gmv_log("held-out -ELBO %.2f%s nats per cell on %" PRId64 " cell%s (best epoch %" PRId64 ")%s", e.neg_elbo,
+            gmv_error_text(e.neg_elbo_se, 2, error, sizeof error), e.cells, e.cells == 1 ? "" : "s", epoch,
+            gmv_clusters_text(&e, in_use, sizeof in_use));
 done:
     gmv_feed_close(&own);
     return status;

@@ -107,7 +107,7 @@ static bool wants(const gmv_config *config, const char *metric)
 void gmv_show_agreement(const gmv_config *config, const gmv_agreement *agreement)
 {
     char text[64] = "";
-    if (config->data_label_key[0] == '\0' || config->output_metrics.n == 0) {
+    if (agreement->clusters == 0 || config->data_label_key[0] == '\0' || config->output_metrics.n == 0) {
         return;
     }
     if (agreement->cells == 0 || agreement->labels == 1) {
@@ -141,15 +141,18 @@ static gmv_status write_json(const gmv_config *config, const gmv_cells *cells, c
             put_term(out, e->terms->at[i].name, e->term[i], e->term_se[i]);
         }
     }
-    if (config->data_label_key[0] != '\0' && wants(config, "ari")) {
+    bool compared = agreement->clusters > 0 && config->data_label_key[0] != '\0';
+    if (compared && wants(config, "ari")) {
         put_number(out, "ari", "", "%.6f", agreement->ari);
     }
-    if (config->data_label_key[0] != '\0' && wants(config, "nmi")) {
+    if (compared && wants(config, "nmi")) {
         put_number(out, "nmi", "", "%.6f", agreement->nmi);
     }
     gmv_put_files(out, cells);
-    fprintf(out, "  \"active_clusters\": %d,\n  \"epoch\": %" PRId64 ",\n  \"checkpoint\": ", e->active_clusters,
-            result->epoch);
+    if (e->clusters > 0) {
+        fprintf(out, "  \"active_clusters\": %d,\n", e->active_clusters);
+    }
+    fprintf(out, "  \"epoch\": %" PRId64 ",\n  \"checkpoint\": ", result->epoch);
     gmv_put_json_text(out, result->checkpoint);
     fprintf(out, "\n}\n");
     return gmv_output_end(&output, GMV_OK);

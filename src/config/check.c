@@ -122,6 +122,13 @@ static gmv_status check_training(const gmv_config *config)
                         config->train_lr_schedule_after);
     }
     const char *objective = gmv_config_choice("model.objective", config->model_objective);
+    if (config->model_prior != GMV_PRIOR_MIXTURE_OF_W && strcmp(objective, "marginal") != 0) {
+        return GMV_FAIL(
+            GMV_ERR_CONFIG,
+            "model.objective: %s is for model.prior: mixture_of_w, but the prior is %s; leave the objective "
+            "marginal",
+            objective, gmv_config_choice("model.prior", config->model_prior));
+    }
     if (config->train_z_free_nats > 0 && strcmp(objective, "marginal") == 0) {
         return GMV_FAIL(GMV_ERR_CONFIG,
                         "train.z_free_nats has no meaning with model.objective: marginal; set it to 0, or take the "

@@ -26,7 +26,8 @@ static gmv_status set_defaults(gmv_config *config)
     int n = 0;
     const gmv_key *keys = gmv_keys(&n);
     for (int i = 0; i < n; i++) {
-        gmv_source source = {keys[i].path, keys[i].preset, strlen(keys[i].preset), true};
+        const char *preset = gmv_key_preset(&keys[i]);
+        gmv_source source = {keys[i].path, preset, strlen(preset), true};
         gmv_tree tree;
         gmv_status status = source.length == 0 ? gmv_tree_from_scalar(&tree, "") : gmv_tree_parse(&tree, &source);
         if (status == GMV_OK) {
@@ -65,6 +66,32 @@ static gmv_status apply_override(gmv_config *config, const char *override)
     return status;
 }
 
+/* What model.family stands for. */
+static gmv_status apply_family(gmv_config *config, int family)
+{
+    static const char *const settings[] = {
+#define GMV_FAMILY(name, settings, description) settings,
+#include "gmvae/families.def"
+#undef GMV_FAMILY
+    };
+    gmv_source source = {"the settings of model.family", settings[family], strlen(settings[family]), true};
+    return apply_text(config, &source, "model");
+}
+
+/* Defaults, then the family's settings (-1: none), then the file, then the overrides. */
+static gmv_status apply_all(gmv_config *config, int family, const gmv_source *file, int overrides,
+                            const char *const *override)
+{
+    gmv_config_fini(config);
+    GMV_TRY(set_defaults(config));
+    GMV_TRY(family >= 0 ? apply_family(config, family) : GMV_OK);
+    GMV_TRY(apply_text(config, file, ""));
+    for (int i = 0; i < overrides; i++) {
+        GMV_TRY(apply_override(config, override[i]));
+    }
+    return GMV_OK;
+}
+
 gmv_status gmv_config_parse(gmv_config *config, const char *name, const char *text, int64_t length, int overrides,
                             const char *const *override)
 {
@@ -79,11 +106,8 @@ gmv_status gmv_config_parse(gmv_config *config, const char *name, const char *te
         source.text += 3;
         source.length -= 3;
     }
-    GMV_GO(set_defaults(config));
-    GMV_GO(apply_text(config, &source, ""));
-    for (int i = 0; i < overrides; i++) {
-        GMV_GO(apply_override(config, override[i]));
-    }
+    GMV_GO(apply_all(config, -1, &source, overrides, override)); /* tells the family */
+    GMV_GO(apply_all(config, config->model_family, &source, overrides, override));
 done:
     if (status != GMV_OK) {
         gmv_config_fini(config);

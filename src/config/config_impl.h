@@ -19,7 +19,7 @@ typedef enum gmv_key_kind {
 /* A row of config.def. Integer bounds fit a double exactly: none exceeds 2^53. */
 typedef struct gmv_key {
     const char *path;
-    const char *preset; /* the default, as YAML */
+    const char *preset; /* the default, as YAML: see gmv_key_preset */
     const char *choices;
     const char *help;
     double min, max;
@@ -36,6 +36,9 @@ const gmv_key *gmv_key_find(const char *path);
 
 /* Whether other keys live below `path` ("train", "data.genes"). "" is the root, a section too. */
 bool gmv_key_is_section(const char *path);
+
+/* The default, as YAML. */
+const char *gmv_key_preset(const gmv_key *key);
 
 /* Index of `word` among the key's choices, -1 when it is none of them. */
 int gmv_key_choice_index(const gmv_key *key, const char *word);

@@ -89,12 +89,28 @@ static void print_allowed(const gmv_key *key, FILE *out)
 static void print_row(const gmv_key *key, FILE *out)
 {
     fprintf(out, "| `%s` | ", key->path);
-    fprintf(out, key->preset[0] != '\0' ? "`%s`" : "none%s", key->preset);
+    const char *preset = gmv_key_preset(key);
+    fprintf(out, preset[0] != '\0' ? "`%s`" : "none%s", preset);
     fputs(" | ", out);
     print_allowed(key, out);
     fputs(" | ", out);
     print_cell(key->help, out);
     fputs(" |\n", out);
+}
+
+/* What the families set. */
+static void print_families(FILE *out)
+{
+    static const char *const row[][3] = {
+#define GMV_FAMILY(name, settings, description) {#name, settings, description},
+#include "gmvae/families.def"
+#undef GMV_FAMILY
+    };
+    fputs("| family | settings | prior of x |\n|---|---|---|\n", out);
+    for (size_t i = 0; i < sizeof row / sizeof *row; i++) {
+        fprintf(out, "| `%s` | `%s` | %s |\n", row[i][0], row[i][1], row[i][2]);
+    }
+    fputc('\n', out);
 }
 
 static void print_section_head(const char *section, int length, FILE *out)
@@ -104,6 +120,9 @@ static void print_section_head(const char *section, int length, FILE *out)
         if (length > 0 && strncmp(notes[i].section, section, (size_t)length) == 0) {
             fprintf(out, "%s\n\n", notes[i].text);
         }
+    }
+    if (strncmp(section, "model", 5) == 0 && length == 5) {
+        print_families(out);
     }
     fputs("| key | default | allowed | meaning |\n|---|---|---|---|\n", out);
 }

@@ -4,7 +4,21 @@
 #include <pthread.h>
 #include <string.h>
 
+/* The rows of other tables, as choices: each name with a bar before it. */
 /* clang-format off */
+static const char family_names[] =
+#define GMV_FAMILY(name, settings, description) "|" #name
+#include "gmvae/families.def"
+#undef GMV_FAMILY
+    ;
+static const char likelihood_names[] =
+#define GMV_LIKELIHOOD(name, heads, softmax, gene_params, names, description) "|" #name
+#include "gmvae/likelihoods.def"
+#undef GMV_LIKELIHOOD
+    ;
+#define GMV_FAMILY_NAMES     (family_names + 1)
+#define GMV_LIKELIHOOD_NAMES (likelihood_names + 1)
+
 #define AT(field) offsetof(gmv_config, field)
 static const gmv_key keys[] = {
 #define GMV_KEY_INT(field, path, def, min, max, help)  {path, def, NULL, help, (double)(min), (double)(max), AT(field), GMV_KIND_INT, 0},
@@ -73,6 +87,11 @@ static const char *choice_word(const gmv_key *key, int index)
         word += strlen(word) + 1;
     }
     return word;
+}
+
+const char *gmv_key_preset(const gmv_key *key)
+{
+    return key->kind == GMV_KIND_ENUM && key->preset[0] == '\0' ? choice_word(key, 0) : key->preset;
 }
 
 int gmv_key_choices(const gmv_key *key)

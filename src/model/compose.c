@@ -54,31 +54,52 @@ static void begin_stretch(gmv_model *model)
     model->open_stretch = model->stretches++;
 }
 
-/* encoder -> x and w; w -> mixture prior of x; x and covariates -> counts. */
-static gmv_status compose_gmvae(gmv_model *model, const gmv_config *config, int reconstruction)
+/* w -> components of the prior of x; w has a prior of its own. */
+static gmv_status add_mixture_of_w(gmv_model *model, const gmv_config *config, int encoded, int x)
 {
-    static const uint32_t streams_x[] = {GMV_STREAM_LATENT_X, GMV_STREAM_EVAL_X};
-    static const uint32_t streams_w[] = {GMV_STREAM_LATENT_W, GMV_STREAM_EVAL_W};
-    int encoded, decoded, beta, x, w;
+    static const uint32_t streams[] = {GMV_STREAM_LATENT_W, GMV_STREAM_EVAL_W};
+    int w, beta;
+    GMV_TRY(gmv_add_latent(model, "encoder.w", encoded, model->w_dim, streams, &w));
+    GMV_TRY(gmv_add_prior(model, "prior.w", w, (gmv_term){"kl_w", "KL w", .in_bound = true, .trained = true}));
+    begin_stretch(model);
+    int out = model->assembly->part[w].out;
+    GMV_TRY(gmv_add_trunk(model, "beta", (gmv_trunk_inputs){.in = out}, config->model_beta, &beta));
+    return gmv_add_mixture(model, "beta.out", beta, x);
+}
+
+static gmv_status add_prior_of_x(gmv_model *model, const gmv_config *config, int encoded, int x)
+{
+    model->w_dim = config->model_prior == GMV_PRIOR_MIXTURE_OF_W ? (int)config->model_w_dim : 0;
+    model->clusters = config->model_prior != GMV_PRIOR_NORMAL ? (int)config->model_clusters : 0;
+    if (config->model_prior == GMV_PRIOR_MIXTURE_OF_W) {
+        return add_mixture_of_w(model, config, encoded, x);
+    }
+    if (config->model_prior == GMV_PRIOR_MIXTURE) {
+        begin_stretch(model);
+        return gmv_add_static_mixture(model, "prior", x);
+    }
+    return gmv_add_prior(model, "prior.x", x, (gmv_term){"kl_x", "KL x", .in_bound = true, .trained = true});
+}
+
+/* encoder -> x and its prior; x and covariates -> counts. */
+static gmv_status compose(gmv_model *model, const gmv_config *config, int reconstruction)
+{
+    static const uint32_t streams[] = {GMV_STREAM_LATENT_X, GMV_STREAM_EVAL_X};
+    int encoded, decoded, x;
     begin_stretch(model);
     GMV_TRY(gmv_add_trunk(model, "encoder", (gmv_trunk_inputs){.counts = true, .in = GMV_NO_ARRAY},
                           config->model_encoder, &encoded));
-    GMV_TRY(gmv_add_latent(model, "encoder.x", encoded, model->latent_dim, streams_x, &x));
-    GMV_TRY(gmv_add_latent(model, "encoder.w", encoded, model->w_dim, streams_w, &w));
-    GMV_TRY(gmv_add_prior(model, "prior.w", w, (gmv_term){"kl_w", "KL w", .in_bound = true, .trained = true}));
-    const gmv_part *part = model->assembly->part;
-    begin_stretch(model);
-    GMV_TRY(gmv_add_trunk(model, "beta", (gmv_trunk_inputs){.in = part[w].out}, config->model_beta, &beta));
-    GMV_TRY(gmv_add_mixture(model, "beta.out", beta, x));
+    GMV_TRY(gmv_add_latent(model, "encoder.x", encoded, model->latent_dim, streams, &x));
+    GMV_TRY(add_prior_of_x(model, config, encoded, x));
     begin_stretch(model);
     int first = model->assembly->parts;
-    GMV_TRY(gmv_add_trunk(model, "decoder", (gmv_trunk_inputs){.covariates = true, .in = part[x].out},
+    GMV_TRY(gmv_add_trunk(model, "decoder", (gmv_trunk_inputs){.covariates = true, .in = model->assembly->part[x].out},
                           config->model_decoder, &decoded));
     GMV_TRY(gmv_add_heads(model, "decoder", decoded, reconstruction));
     for (int p = first; p < model->assembly->parts; p++) {
         model->assembly->part[p].decodes = true;
     }
-    model->assembly->latent = part[x].out;
+    model->assembly->latent = model->assembly->part[x].out;
     return GMV_OK;
 }
 
@@ -89,8 +110,8 @@ gmv_status gmv_compose(gmv_model *model, const gmv_config *config)
     model->open_stretch = -1;
     int reconstruction =
         gmv_add_term(model, (gmv_term){"reconstruction", "reconstruction", .in_bound = true, .trained = true});
+    GMV_TRY(compose(model, config, reconstruction));
     gmv_add_space(model, &model->probability, model->clusters, false, false);
-    GMV_TRY(compose_gmvae(model, config, reconstruction));
     model->stretch_start[model->stretches] = model->params.total;
     gmv_add_space(model, &model->loss, model->terms.n, false, false);
     for (int i = 0; i < 2; i++) {

@@ -11,10 +11,8 @@ static void describe(gmv_model *model, const gmv_config *config, int32_t genes, 
     model->genes = genes;
     model->levels = levels;
     model->latent_dim = (int)config->model_latent_dim;
-    model->w_dim = (int)config->model_w_dim;
-    model->clusters = (int)config->model_clusters;
     model->objective = (gmv_objective)config->model_objective;
-    model->likelihood_id = (gmv_likelihood)config->model_likelihood;
+    model->likelihood_id = (gmv_likelihood)config->model_likelihood; /* both are places in likelihoods.def */
     model->likelihood = gmv_likelihood_of(model->likelihood_id);
     model->observed_library = config->model_library == GMV_LIBRARY_OBSERVED;
     model->dropout = (float)config->model_dropout;

@@ -70,11 +70,12 @@ typedef struct gmv_prior {
     int posterior, term;
 } gmv_prior;
 
-/* Conditional mixture prior of x, whose components are a linear layer of `in`. */
+/* Mixture prior of x, whose components are a linear layer of `in`, or static, with weights. */
 typedef struct gmv_mixture {
-    int x, posterior; /* arrays of the latent that it is the prior of */
-    int weight, bias;
-    int term; /* the first of GMV_MIXTURE_TERMS */
+    int x, posterior;           /* arrays of the latent that it is the prior of */
+    int weight, bias;           /* of the linear layer */
+    int components, log_weight; /* [2 K, D] and [K] of a static one */
+    int term;                   /* the first of GMV_MIXTURE_TERMS */
 } gmv_mixture;
 
 /* Likelihood of the counts given `in`. */
@@ -131,6 +132,7 @@ gmv_status gmv_add_latent(gmv_model *model, const char *name, int in, int dim, c
 
 gmv_status gmv_add_prior(gmv_model *model, const char *name, int latent_part, gmv_term term);
 gmv_status gmv_add_mixture(gmv_model *model, const char *name, int in, int latent_part);
+gmv_status gmv_add_static_mixture(gmv_model *model, const char *name, int latent_part);
 gmv_status gmv_add_heads(gmv_model *model, const char *name, int in, int term);
 
 /* Adds an empty part, an array with room for its value and gradient, a term, or room for something else. */

@@ -82,8 +82,9 @@ gmv_status gmv_label_agreement(gmv_model *model, gmv_feed *feed, const gmv_cells
                                gmv_which_cells which, gmv_agreement *agreement)
 {
     memset(agreement, 0, sizeof *agreement);
+    agreement->clusters = model->clusters;
     agreement->ari = agreement->nmi = NAN;
-    if (cells->label == NULL || cells->label->levels == 0) {
+    if (model->clusters == 0 || cells->label == NULL || cells->label->levels == 0) {
         return GMV_OK;
     }
     int labels = cells->label->levels;

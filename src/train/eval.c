@@ -5,6 +5,7 @@
 #include "gmvae/train.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 
 typedef struct evaluator {
@@ -161,6 +162,7 @@ gmv_status gmv_evaluate(gmv_model *model, gmv_feed *feed, const gmv_cells *cells
     gmv_status status;
     memset(evaluation, 0, sizeof *evaluation);
     evaluation->terms = &model->terms;
+    evaluation->clusters = model->clusters;
     evaluation->samples = samples;
     GMV_GO(GMV_NEW(sums, cells->shards * columns, "sums of evaluation"));
     GMV_GO(GMV_NEW(e.loss, GMV_EVAL_CELLS * model->terms.n, "terms"));
@@ -188,6 +190,15 @@ done:
     GMV_FREE(e.probability);
     GMV_FREE(e.mass);
     return status;
+}
+
+const char *gmv_clusters_text(const gmv_evaluation *e, char *text, size_t size)
+{
+    text[0] = '\0';
+    if (e->clusters > 0) {
+        snprintf(text, size, ", %d of %d clusters in use", e->active_clusters, e->clusters);
+    }
+    return text;
 }
 
 gmv_status gmv_embed_rows(gmv_model *model, gmv_feed *feed, const gmv_cells *cells, const gmv_row_sink *sink)

@@ -51,6 +51,15 @@ static void show_progress(const gmv_trainer *trainer, pace *clock)
         gmv_terms_bound(&trainer->model->terms, trainer->last), cells_per_second(trainer, clock), "about ", left);
 }
 
+static const char *clusters_in_use(const gmv_evaluation *e, char *text, size_t size)
+{
+    text[0] = '\0';
+    if (e->clusters > 0) {
+        snprintf(text, size, "  clusters in use %d/%d", e->active_clusters, e->clusters);
+    }
+    return text;
+}
+
 /* Means of the epoch just finished, from the statistics of its steps. */
 static gmv_status epoch_statistics(gmv_trainer *trainer, gmv_evaluation *e)
 {
@@ -60,6 +69,7 @@ static gmv_status epoch_statistics(gmv_trainer *trainer, gmv_evaluation *e)
     double *sum = NULL, total = 0.0;
     memset(e, 0, sizeof *e);
     e->terms = &trainer->model->terms;
+    e->clusters = clusters;
     e->cells = trainer->sampler.total;
     for (int i = 0; i < e->terms->n; i++) {
         e->term[i] = trainer->progress.sum[i] / (double)e->cells;
@@ -248,15 +258,15 @@ static gmv_status finish_epoch(gmv_trainer *trainer, const held_out *held, const
         trainer->stop = trainer->stop || status == GMV_STOPPED;
     }
     GMV_TRY(status == GMV_ERR_DATA ? keep_and_end(trainer, GMV_CHECKPOINT_LAST) : status);
-    char text[64] = "";
+    char text[64] = "", in_use[64];
+    const gmv_evaluation *shown = validation.cells > 0 ? &validation : &train;
     if (validation.cells > 0) {
         gmv_metrics_append(trainer, "validation", &validation, NAN);
         snprintf(text, sizeof text, "  held-out %.2f", validation.neg_elbo);
     }
-    gmv_log_progress(
-        true, "epoch %" PRId64 "/%" PRId64 "  step %" PRId64 "  -ELBO %.2f%s  clusters in use %d/%d  %.0f cells/s",
-        progress->epoch, config->train_epochs, progress->step, train.neg_elbo, text,
-        validation.cells > 0 ? validation.active_clusters : train.active_clusters, trainer->model->clusters, speed);
+    gmv_log_progress(true, "epoch %" PRId64 "/%" PRId64 "  step %" PRId64 "  -ELBO %.2f%s%s  %.0f cells/s",
+                     progress->epoch, config->train_epochs, progress->step, train.neg_elbo, text,
+                     clusters_in_use(shown, in_use, sizeof in_use), speed);
     return keep_epoch(trainer, held, better, best_before);
 }
 

@@ -63,7 +63,10 @@ static void append(const gmv_trainer *trainer, int64_t epoch, int64_t step, cons
     put_number(out, "kl_weight", trainer->seen.kl_weight);
     put_number(out, "grad_norm", trainer->last_norm);
     put_number(out, "cells_per_s", cells_per_s);
-    fprintf(out, ", \"active_clusters\": %d, \"cells\": %" PRId64 "}\n", e->active_clusters, e->cells);
+    if (e->clusters > 0) {
+        fprintf(out, ", \"active_clusters\": %d", e->active_clusters);
+    }
+    fprintf(out, ", \"cells\": %" PRId64 "}\n", e->cells);
     if (fclose(out) != 0) {
         warn_once(path);
     }
@@ -79,6 +82,7 @@ void gmv_metrics_step(const gmv_trainer *trainer)
     const gmv_terms *terms = &trainer->model->terms;
     gmv_evaluation e = {.cells = trainer->seen.cells,
                         .terms = terms,
+                        .clusters = trainer->model->clusters,
                         .neg_elbo = gmv_terms_bound(terms, trainer->last),
                         .objective = gmv_terms_objective(terms, trainer->last)};
     memcpy(e.term, trainer->last, sizeof e.term);

@@ -64,8 +64,10 @@ static gmv_status stretch_is_ready(void *context, int stretch)
         int n = trainer->feed.batch.cells;
         GMV_TRY(b->op->add_column_sums(b, gmv_mat_of(model->loss, n, model->terms.n), &model->step->scale,
                                        gmv_vec_of(model->params.extra + extra_terms, model->terms.n)));
-        GMV_TRY(b->op->add_column_sums(b, gmv_mat_of(model->probability, n, model->clusters), NULL,
-                                       gmv_vec_of(trainer->cluster_mass, model->clusters)));
+        GMV_TRY(model->clusters == 0
+                    ? GMV_OK
+                    : b->op->add_column_sums(b, gmv_mat_of(model->probability, n, model->clusters), NULL,
+                                             gmv_vec_of(trainer->cluster_mass, model->clusters)));
     }
     return trainer->fixed == NULL ? reduce_stretch(trainer, stretch) : GMV_OK;
 }

@@ -1,4 +1,4 @@
-"""The GMVAE's loss and gradient in float64 JAX, written from the formulas, against the program's own.
+"""The models' loss and gradient in float64 JAX, written from the formulas, against the program's own.
 
     reference.py DUMP_STEP [PATTERN]
 
@@ -33,7 +33,12 @@ jax.config.update("jax_enable_x64", True)
 
 TERM_TOLERANCE = 1e-5      # relative, of every term of every cell
 GRADIENT_TOLERANCE = 1e-4  # of the norm of every tensor
-TERMS = ("reconstruction", "kl_w", "kl_z", "kl_x", "prior")
+TERMS = {  # by the prior of x, in the order of the program's columns
+    "mixture_of_w": ("reconstruction", "kl_w", "kl_z", "kl_x", "prior"),
+    "mixture": ("reconstruction", "kl_z", "kl_x", "prior"),
+    "normal": ("reconstruction", "kl_x"),
+}
+TRAINED = {"mixture_of_w": ("kl_w", "prior"), "mixture": ("prior",), "normal": ("kl_x",)}
 
 BASE = {
     "seed": 11,
@@ -93,6 +98,9 @@ def cases():
     yield "one-cell-one-gene", plain, 1, 1, 0, 1.0
     yield "deep", {**plain, "model.encoder": "[9, 8, 7, 6]", "model.beta": "[4, 5, 6]", "model.decoder": "[5]"}, 13, 31, 1, 1.0
     yield "beta-without-layers", {**plain, "model.beta": "[]", "train.mc_samples": 2}, 13, 31, 1, 1.0
+    yield "vae", {"model.family": "vae", "train.mc_samples": 3}, 13, 31, 2, 0.7
+    yield "vae_mog", {"model.family": "vae_mog", "train.mc_samples": 3}, 13, 31, 2, 0.7
+    yield "vae_mog-K1", {"model.family": "vae_mog", "model.clusters": 1}, 13, 31, 0, 1.0
     yield "wide", {**plain, "model.latent_dim": 33, "model.w_dim": 17, "model.clusters": 7, "model.encoder": "[65]",
                    "model.decoder": "[40, 70]", "train.mc_samples": 2}, 70, 401, 2, 1.0
 
@@ -168,46 +176,63 @@ def log_likelihood(p, h, data, config):
     return (each * there).sum(-1)
 
 
-def terms_of(p, data, noise, masks, config):
-    """Per-cell terms [B, 5] and cluster probabilities [B, K]."""
-    k, d = config["model.clusters"], config["model.latent_dim"]
-    rate = config["model.dropout"]
-    y = data["counts"]
-    hidden = trunk(p, "encoder", encoder_input(y, config)[:, None, :], masks, rate)[:, 0]
-    mx, vx = gaussian(linear(p, "encoder.x", hidden))
-    mw, vw = gaussian(linear(p, "encoder.w", hidden))
-    x = mx[:, None] + jnp.sqrt(vx)[:, None] * noise["eps_x"]  # [B, M, D]
-    w = mw[:, None] + jnp.sqrt(vw)[:, None] * noise["eps_w"]
-    kl_w = kl_normal(mw, vw, 0.0, 1.0)
-
-    # [B, M, 2, K, D]: means, then raw variances, of every component
-    raw = linear(p, "beta.out", trunk(p, "beta", w, masks, rate)).reshape(*w.shape[:2], 2, k, d)
-    mean, variance = raw[:, :, 0], jnp.exp(raw[:, :, 1]) + 1e-4
+def mixture_terms(x, mx, vx, raw, log_weight, config):
+    """kl_z, kl_x and prior of x under the mixture of raw [..., 2, K, D], and p(z | x)."""
+    mean, variance = raw[..., 0, :, :], jnp.exp(raw[..., 1, :, :]) + 1e-4
     log_p = log_normal(x[:, :, None], mean, variance)  # [B, M, K]
-    log_pi = log_p - logsumexp(log_p, -1, keepdims=True)
+    log_joint = log_p + log_weight
+    log_pi = log_joint - logsumexp(log_joint, -1, keepdims=True)
     pi = jnp.exp(log_pi)
     log_q = log_normal(x, mx[:, None], vx[:, None])  # [B, M]
-    kl_z = (pi * (log_pi + jnp.log(float(k)))).sum(-1).mean(-1)
+    kl_z = (pi * (log_pi - log_weight)).sum(-1).mean(-1)
     kl_x = (pi * (log_q[..., None] - log_p)).sum(-1).mean(-1)
     gated = jnp.maximum(config["train.z_free_nats"], kl_z)
     if config["model.objective"] == "marginal":
-        prior = (log_q - logsumexp(log_p, -1) + jnp.log(float(k))).mean(-1)
+        prior = (log_q - logsumexp(log_joint, -1)).mean(-1)
     elif config["model.objective"] == "published":
         component = kl_normal(mx[:, None, None], vx[:, None, None], mean, variance)
         prior = gated + (pi * component).sum(-1).mean(-1)
     else:
         prior = gated + kl_x
+    return {"kl_z": kl_z, "kl_x": kl_x, "prior": prior}, pi
+
+
+def prior_terms(p, x, mx, vx, hidden, noise, masks, config):
+    """Terms of the prior of x by name, and cluster probabilities [B, M, K]."""
+    k, d = config["model.clusters"], config["model.latent_dim"]
+    if config["model.prior"] == "normal":
+        return {"kl_x": kl_normal(mx, vx, 0.0, 1.0)}, jnp.zeros((*x.shape[:2], 0))
+    if config["model.prior"] == "mixture":
+        logits = p["prior.log_weight"]
+        return mixture_terms(x, mx, vx, p["prior.components"].reshape(2, k, d), logits - logsumexp(logits), config)
+    mw, vw = gaussian(linear(p, "encoder.w", hidden))
+    w = mw[:, None] + jnp.sqrt(vw)[:, None] * noise["eps_w"]
+    raw = linear(p, "beta.out", trunk(p, "beta", w, masks, config["model.dropout"])).reshape(*w.shape[:2], 2, k, d)
+    terms, pi = mixture_terms(x, mx, vx, raw, -jnp.log(float(k)), config)
+    return {"kl_w": kl_normal(mw, vw, 0.0, 1.0), **terms}, pi
+
+
+def terms_of(p, data, noise, masks, config):
+    """Per-cell terms [B, terms] and cluster probabilities [B, K]."""
+    rate = config["model.dropout"]
+    y = data["counts"]
+    hidden = trunk(p, "encoder", encoder_input(y, config)[:, None, :], masks, rate)[:, 0]
+    mx, vx = gaussian(linear(p, "encoder.x", hidden))
+    x = mx[:, None] + jnp.sqrt(vx)[:, None] * noise["eps_x"]  # [B, M, D]
+    terms, pi = prior_terms(p, x, mx, vx, hidden, noise, masks, config)
 
     onehot = jnp.zeros((y.shape[0], config["levels"])).at[jnp.arange(y.shape[0])[:, None], data["level"]].add(1.0)
     onehot = jnp.broadcast_to(onehot[:, None], (*x.shape[:2], config["levels"]))
     decoded = trunk(p, "decoder", jnp.concatenate([x, onehot], -1), masks, rate)
-    reconstruction = -log_likelihood(p, decoded, data, config).mean(-1)
-    return jnp.stack([reconstruction, kl_w, kl_z, kl_x, prior], -1), pi.mean(1)
+    terms["reconstruction"] = -log_likelihood(p, decoded, data, config).mean(-1)
+    return jnp.stack([terms[name] for name in TERMS[config["model.prior"]]], -1), pi.mean(1)
 
 
 def loss_of(p, data, noise, masks, config):
     terms, probability = terms_of(p, data, noise, masks, config)
-    loss = (terms[:, 0] + config["kl_weight"] * (terms[:, 1] + terms[:, 4])).mean()
+    names = TERMS[config["model.prior"]]
+    trained = sum(terms[:, names.index(name)] for name in TRAINED[config["model.prior"]])
+    loss = (terms[:, names.index("reconstruction")] + config["kl_weight"] * trained).mean()
     return loss, (terms, probability)
 
 
@@ -234,10 +259,10 @@ def load(path, config):
         return wide("params"), wide("grads"), data, wide("train"), wide("eval"), wide("mask")
 
 
-def compare_terms(what, got, want, problems):
+def compare_terms(what, names, got, want, problems):
     scale = np.abs(want) + 1e-3 * np.abs(want[:, :1])  # small terms are differences of terms of that size
     error = np.abs(got - want) / np.maximum(scale, 1.0)
-    for column, name in enumerate(TERMS):
+    for column, name in enumerate(names):
         worst = error[:, column].max()
         if not worst <= TERM_TOLERANCE:
             cell = error[:, column].argmax()
@@ -251,14 +276,15 @@ def compare(path, config):
     numbers = {name: value for name, value in config.items() if isinstance(value, float)}
     choices = tuple(item for item in config.items() if item[0] not in numbers)
     (terms, probability), gradient, in_evaluation = both_passes(params, data, train, evaluated, masks, numbers, choices)
-    compare_terms("train", np.asarray(train["terms"]), np.asarray(terms), problems)
+    names, clusters = TERMS[config["model.prior"]], config["model.prior"] != "normal"
+    compare_terms("train", names, np.asarray(train["terms"]), np.asarray(terms), problems)
     # an error of a log density, a sum over the dimensions of x, is a relative error of a probability
     allowed = TERM_TOLERANCE * config["model.latent_dim"]
-    if not np.abs(probability - train["probability"]).max() <= allowed:
+    if clusters and not np.abs(probability - train["probability"]).max() <= allowed:
         problems.append("cluster probabilities differ in training")
     terms, probability = in_evaluation
-    compare_terms("eval", np.asarray(evaluated["terms"]), np.asarray(terms), problems)
-    if not np.abs(probability - evaluated["probability"]).max() <= allowed:
+    compare_terms("eval", names, np.asarray(evaluated["terms"]), np.asarray(terms), problems)
+    if clusters and not np.abs(probability - evaluated["probability"]).max() <= allowed:
         problems.append("cluster probabilities differ in evaluation")
     if set(gradient) != set(grads):
         problems.append(f"tensors differ: {set(gradient) ^ set(grads)}")
@@ -273,11 +299,14 @@ def compare(path, config):
 def run(tool, folder, name, overrides, cells, genes, keys, kl_weight):
     config = {**BASE, "model.objective": "marginal", "model.likelihood": "nb", "model.input": "log1p",
               "model.library": "observed", "train.z_free_nats": 0.0, **overrides}
+    priors = {"gmvae": "mixture_of_w", "vae": "normal", "vae_mog": "mixture"}
+    config["model.prior"] = priors[config.setdefault("model.family", "gmvae")]
     path = os.path.join(folder, name + ".h5")
     with open(os.path.join(folder, "config.yaml"), "w") as file:
         file.write("seed: 11\n")
-    done = subprocess.run([tool, file.name, path, str(cells), str(genes), str(keys), str(kl_weight)]
-                          + [f"{key}={value}" for key, value in config.items()], capture_output=True, text=True)
+    overrides = [f"{key}={value}" for key, value in config.items() if key != "model.prior"]  # the family sets it
+    done = subprocess.run([tool, file.name, path, str(cells), str(genes), str(keys), str(kl_weight), *overrides],
+                          capture_output=True, text=True)
     if done.returncode != 0:
         return [f"{os.path.basename(tool)} failed with status {done.returncode}: {done.stderr.strip()[-500:]}"]
     problems = compare(path, config)

@@ -312,7 +312,7 @@ static void run_pass(gmv_model *model, const dump *d, const gmv_batch *batch, bo
     int width[] = {model->terms.n, model->clusters};
     const float *from[] = {model->loss, model->probability};
     static const char *const name[] = {"terms", "probability"};
-    for (int k = 0; k < 2; k++) {
+    for (int k = 0; k < (model->clusters > 0 ? 2 : 1); k++) {
         float *host = get((size_t)(d->cells * width[k]), sizeof *host);
         must(model->backend->op->download(model->backend, host, from[k], (int64_t)d->cells * width[k] * 4) == GMV_OK,
              "download");
@@ -332,9 +332,11 @@ static void run_and_write(gmv_model *model, const dump *d, const gmv_batch *batc
     write_tensors(model, d, "grads", model->params.grad);
     run_pass(model, d, batch, false, "eval");
     write_normals(model, d, "train/eps_x", GMV_STREAM_LATENT_X, model->latent_dim);
-    write_normals(model, d, "train/eps_w", GMV_STREAM_LATENT_W, model->w_dim);
     write_normals(model, d, "eval/eps_x", GMV_STREAM_EVAL_X, model->latent_dim);
-    write_normals(model, d, "eval/eps_w", GMV_STREAM_EVAL_W, model->w_dim);
+    if (model->w_dim > 0) {
+        write_normals(model, d, "train/eps_w", GMV_STREAM_LATENT_W, model->w_dim);
+        write_normals(model, d, "eval/eps_w", GMV_STREAM_EVAL_W, model->w_dim);
+    }
     for (int p = 0; p < model->assembly->parts; p++) {
         if (gmv_is_trunk(&model->assembly->part[p])) {
             write_masks(model, d, &model->assembly->part[p]);
