@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""What the objectives do at the seeds' latent sizes (D 80, W 60, K 20): collapse or not, and which bound.
+"""What the objectives do at the default latent sizes (D 80, W 60, K 20): collapse or not, and which bound.
 
     bench/objectives.py [--json FILE] [--seeds 1] [--set KEY=VALUE]... SPEC...
 
@@ -45,7 +45,7 @@ COLUMNS = (("objective", "objective", "{}"), ("warmup", "warm-up", "{}"), ("neg_
 
 
 def main():
-    parser = argparse.ArgumentParser(description="Objectives at the seeds' latent sizes.")
+    parser = argparse.ArgumentParser(description="Objectives at the default latent sizes.")
     quality.add_options(parser)
     args = parser.parse_args()
     overrides = quality.overrides_of(args.set)

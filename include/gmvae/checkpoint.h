@@ -1,4 +1,4 @@
-/* Checkpoints: one HDF5 file any tool can read (DESIGN section 5, docs/formats.md). */
+/* Checkpoints: one HDF5 file any tool can read (docs/formats.md). */
 #pragma once
 
 #include "gmvae/train.h"

@@ -104,7 +104,7 @@ typedef struct gmv_layer {
     gmv_vec bias, norm_weight, norm_bias; /* [H] */
 } gmv_layer;
 
-/* Objective of the GMVAE's conditional prior; models-and-peers 1.1.4 and docs/math.md. */
+/* Objective of the GMVAE's conditional prior; docs/math.md, equations 16 to 18. */
 typedef enum gmv_objective { GMV_OBJECTIVE_MARGINAL, GMV_OBJECTIVE_PUBLISHED, GMV_OBJECTIVE_MC } gmv_objective;
 
 /* What the mixture says of each cell, means over draws, nats. KL_Z + KL_X is the exact (marginal) conditional term for

@@ -1,6 +1,6 @@
 /* Trainable tensors: a table of names and shapes over four flat backend buffers.
  *
- * Names and shapes are those of a PyTorch state_dict (DESIGN section 5): weights [out, in]. In memory a
+ * Names and shapes are those of a PyTorch state_dict (docs/formats.md): weights [out, in]. In memory a
  * tensor may be kept transposed (input-major), where a kernel wants the row of one input contiguous;
  * files always hold it as named.
  */

@@ -1,5 +1,5 @@
 /* Likelihoods in long double from their textbook formulas; nothing here is shared with include/gmvae/math.
- * log p(y) and its derivative in each predictor, for the links of DESIGN section 5. */
+ * log p(y) and its derivative in each predictor, for the links of docs/math.md. */
 #pragma once
 
 #include "gmvae/ops.h"

@@ -1,4 +1,4 @@
-/* Negative binomial NB(y; mean mu, dispersion theta), docs/math.md; models-and-peers 1.11.
+/* Negative binomial NB(y; mean mu, dispersion theta), docs/math.md, section 3.
  *
  *   log p(y) = lgamma(y+theta) - lgamma(theta) - lgamma(y+1) + theta log(theta/(theta+mu)) + y log(mu/(theta+mu))
  *

@@ -1,4 +1,4 @@
-/* Negative binomial of the seeds: a count of successes of probability sigmoid(l) before r failures.
+/* Negative binomial of two heads: a count of successes of probability sigmoid(l) before r failures.
  *
  *   r = softplus(head) + 1e-3
  *   log p(y) = lgamma(y+r) - lgamma(r) - lgamma(y+1) + r log sigma(-l) + y log sigma(l)
