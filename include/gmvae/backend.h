@@ -7,15 +7,12 @@
 /* Scale of `reduction: exact`: gradients are summed as multiples of 2^-40 (9.1e-13), range +-8.4e6. */
 enum { GMV_FIXED_BITS = 40 };
 
-/* Arithmetic of the matrix products; everything else is fp32. */
-typedef enum gmv_precision { GMV_FP32, GMV_TF32, GMV_BF16 } gmv_precision;
-
 typedef struct gmv_backend_options {
-    const char *name; /* auto | cpu | cuda */
-    gmv_precision precision;
-    bool share_gpu; /* several ranks may use one GPU */
-    double timeout; /* seconds that a rank waits for the others in a step */
-    bool lone_sums; /* sums over one rank take the way of many: for tests */
+    const char *name;        /* auto | cpu | cuda */
+    gmv_precision precision; /* of the matrix products; everything else is fp32 */
+    bool share_gpu;          /* several ranks may use one GPU */
+    double timeout;          /* seconds that a rank waits for the others in a step */
+    bool lone_sums;          /* sums over one rank take the way of many: for tests */
 } gmv_backend_options;
 
 struct gmv_backend {

@@ -1,6 +1,7 @@
 /* The configuration of a run: struct gmv_config is expanded from config.def, field by field. */
 #pragma once
 
+#include "gmvae/choices.h"
 #include "gmvae/comm.h"
 #include "gmvae/status.h"
 
@@ -47,18 +48,6 @@ typedef struct gmv_config {
 #undef GMV_KEY_TEXTS
 #undef GMV_KEY_SPLIT
 } gmv_config;
-
-/* Values of the enum keys, in the order of their choices in config.def. */
-enum { GMV_GENES_ALL, GMV_GENES_N_TOP, GMV_GENES_FILE };
-enum { GMV_FLAVOR_LOG1P_VARIANCE, GMV_FLAVOR_SEURAT_V3 };
-enum { GMV_DRIVER_AUTO, GMV_DRIVER_MPIO, GMV_DRIVER_POSIX };
-enum { GMV_PRIOR_MIXTURE_OF_W, GMV_PRIOR_MIXTURE, GMV_PRIOR_NORMAL };
-enum { GMV_LIBRARY_OBSERVED, GMV_LIBRARY_NONE };
-enum { GMV_REDUCTION_FAST, GMV_REDUCTION_EXACT };
-enum { GMV_CACHE_AUTO, GMV_CACHE_ALL, GMV_CACHE_NONE };
-enum { GMV_RESIDENCE_AUTO, GMV_RESIDENCE_DEVICE, GMV_RESIDENCE_HOST, GMV_RESIDENCE_STREAM };
-enum { GMV_SORT_NONE, GMV_SORT_TYPE };
-enum { GMV_RESUME_AUTO, GMV_RESUME_NEVER, GMV_RESUME_ALWAYS };
 
 /* Reads `file` on rank 0, broadcasts its bytes, and parses the same bytes on every rank; then applies
  * the overrides ("train.epochs=10", values in YAML) in order. Unset keys get their defaults.

@@ -4,6 +4,7 @@
  */
 #pragma once
 
+#include "gmvae/choices.h"
 #include "gmvae/status.h"
 #include "gmvae/types.h"
 
@@ -11,16 +12,9 @@ typedef struct gmv_backend gmv_backend;
 
 typedef enum gmv_trans { GMV_N, GMV_T } gmv_trans;
 
-/* How counts become encoder input; zeros stay implicit.
- * log1p: log(1 + y). standardize: (y - mean) / std with two scalars for the whole matrix (Seed 001);
+/* How counts become encoder input (gmv_input_kind); zeros stay implicit.
+ * log1p: log(1 + y). standardize: (y - mean) / std with two scalars for the whole matrix;
  * its constant part enters through `shift`. unit_sphere: log1p, then every row has unit length. */
-typedef enum gmv_input_kind {
-    GMV_INPUT_LOG1P,
-    GMV_INPUT_STANDARDIZE,
-    GMV_INPUT_UNIT_SPHERE,
-    GMV_INPUT_NONE
-} gmv_input_kind;
-
 typedef struct gmv_input {
     gmv_input_kind kind;
     float mean, std;
@@ -104,9 +98,6 @@ typedef struct gmv_layer {
     gmv_vec bias, norm_weight, norm_bias; /* [H] */
 } gmv_layer;
 
-/* Objective of the GMVAE's conditional prior; docs/math.md, equations 16 to 18. */
-typedef enum gmv_objective { GMV_OBJECTIVE_MARGINAL, GMV_OBJECTIVE_PUBLISHED, GMV_OBJECTIVE_MC } gmv_objective;
-
 /* What the mixture says of each cell, means over draws, nats. KL_Z + KL_X is the exact (marginal) conditional term for
  * every objective; PRIOR is the one that is trained (without warm-up weight, with free nats). */
 enum { GMV_MIXTURE_KL_Z, GMV_MIXTURE_KL_X, GMV_MIXTURE_PRIOR, GMV_MIXTURE_TERMS };
@@ -114,13 +105,13 @@ enum { GMV_MIXTURE_KL_Z, GMV_MIXTURE_KL_X, GMV_MIXTURE_PRIOR, GMV_MIXTURE_TERMS 
 /* Mixture prior of x: output layer of the components, from w or static (H = 0), their densities, conditional prior, and
  * gradients. */
 typedef struct gmv_mixture_args {
-    gmv_objective objective;
-    int components;      /* K */
-    float free_nats;     /* lambda, per cell on the mean over draws; not for marginal */
-    int draws;           /* M */
-    gmv_mat hidden;      /* [R, H] output of the beta trunk */
-    gmv_mat weight;      /* [2 K D, H] rows viewed as [2, K, D]: means, then raw variances */
-    gmv_vec bias;        /* [2 K D] */
+    gmv_objective objective; /* docs/math.md, equations 16 to 18 */
+    int components;          /* K */
+    float free_nats;         /* lambda, per cell on the mean over draws; not for marginal */
+    int draws;               /* M */
+    gmv_mat hidden;          /* [R, H] output of the beta trunk */
+    gmv_mat weight;          /* [2 K D, H] rows viewed as [2, K, D]: means, then raw variances */
+    gmv_vec bias;            /* [2 K D] */
     gmv_vec log_weight;  /* [K] logits of the components' weights, for the marginal objective; at == NULL: all equal */
     gmv_mat x;           /* [R, D] drawn latents */
     gmv_mat posterior;   /* [B, 2 D] means, then raw variances, of q(x|y) */

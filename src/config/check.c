@@ -121,15 +121,16 @@ static gmv_status check_training(const gmv_config *config)
                         "train.lr_schedule: 0 for none",
                         config->train_lr_schedule_after);
     }
-    const char *objective = gmv_config_choice("model.objective", config->model_objective);
-    if (config->model_prior != GMV_PRIOR_MIXTURE_OF_W && strcmp(objective, "marginal") != 0) {
+    bool marginal = config->model_objective == GMV_OBJECTIVE_MARGINAL;
+    if (config->model_prior != GMV_PRIOR_MIXTURE_OF_W && !marginal) {
         return GMV_FAIL(
             GMV_ERR_CONFIG,
             "model.objective: %s is for model.prior: mixture_of_w, but the prior is %s; leave the objective "
             "marginal",
-            objective, gmv_config_choice("model.prior", config->model_prior));
+            gmv_config_choice("model.objective", config->model_objective),
+            gmv_config_choice("model.prior", config->model_prior));
     }
-    if (config->train_z_free_nats > 0 && strcmp(objective, "marginal") == 0) {
+    if (config->train_z_free_nats > 0 && marginal) {
         return GMV_FAIL(GMV_ERR_CONFIG,
                         "train.z_free_nats has no meaning with model.objective: marginal; set it to 0, or take the "
                         "objective published or mc");
@@ -140,15 +141,13 @@ static gmv_status check_training(const gmv_config *config)
 static gmv_status check_device(const gmv_config *config)
 {
     const char *backend = gmv_config_choice("backend", config->backend);
-    const char *residence = gmv_config_choice("data.residence", config->data_residence);
-    const char *precision = gmv_config_choice("train.precision", config->train_precision);
     if (strcmp(backend, "cpu") != 0) {
         return GMV_OK;
     }
-    if (strcmp(residence, "device") == 0) {
+    if (config->data_residence == GMV_RESIDENCE_DEVICE) {
         return GMV_FAIL(GMV_ERR_CONFIG, "data.residence: device needs a GPU, but backend is cpu; take host or auto");
     }
-    if (strcmp(precision, "tf32") == 0) {
+    if (config->train_precision == GMV_TF32) {
         return GMV_FAIL(GMV_ERR_CONFIG, "train.precision: tf32 exists on GPUs only, but backend is cpu; take fp32");
     }
     return GMV_OK;
