@@ -30,14 +30,14 @@ typedef struct gmv_validation {
 } gmv_validation;
 
 typedef struct gmv_config {
-#define GMV_KEY_INT(field, path, def, min, max, help)         int64_t field;
-#define GMV_KEY_REAL(field, path, def, min, max, help)        double field;
-#define GMV_KEY_BOOL(field, path, def, help)                  bool field;
-#define GMV_KEY_TEXT(field, path, def, help)                  char *field;
-#define GMV_KEY_ENUM(field, path, def, choices, help)         int field;
-#define GMV_KEY_INTS(field, path, def, least, min, max, help) gmv_ints field;
-#define GMV_KEY_TEXTS(field, path, def, help)                 gmv_texts field;
-#define GMV_KEY_SPLIT(field, path, def, min, max, help)       gmv_validation field;
+#define GMV_KEY_INT(field, path, use, def, min, max, help)         int64_t field;
+#define GMV_KEY_REAL(field, path, use, def, min, max, help)        double field;
+#define GMV_KEY_BOOL(field, path, use, def, help)                  bool field;
+#define GMV_KEY_TEXT(field, path, use, def, help)                  char *field;
+#define GMV_KEY_ENUM(field, path, use, def, choices, help)         int field;
+#define GMV_KEY_INTS(field, path, use, def, least, min, max, help) gmv_ints field;
+#define GMV_KEY_TEXTS(field, path, use, def, help)                 gmv_texts field;
+#define GMV_KEY_SPLIT(field, path, use, def, min, max, help)       gmv_validation field;
 #include "gmvae/config.def"
 #undef GMV_KEY_INT
 #undef GMV_KEY_REAL

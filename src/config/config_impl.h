@@ -16,6 +16,9 @@ typedef enum gmv_key_kind {
     GMV_KIND_SPLIT
 } gmv_key_kind;
 
+/* What a checkpoint makes of a key, see config.def. */
+typedef enum gmv_key_use { GMV_USE_FREE, GMV_USE_FIXED, GMV_USE_SPLIT, GMV_USE_EXACT, GMV_USE_TAKEN } gmv_key_use;
+
 /* A row of config.def. Integer bounds fit a double exactly: none exceeds 2^53. */
 typedef struct gmv_key {
     const char *path;
@@ -26,6 +29,7 @@ typedef struct gmv_key {
     size_t offset; /* of the field in gmv_config */
     gmv_key_kind kind;
     int least; /* fewest elements of a list */
+    gmv_key_use use;
 } gmv_key;
 
 /* @param[out] n  rows of the table */

@@ -21,14 +21,14 @@ static const char likelihood_names[] =
 
 #define AT(field) offsetof(gmv_config, field)
 static const gmv_key keys[] = {
-#define GMV_KEY_INT(field, path, def, min, max, help)  {path, def, NULL, help, (double)(min), (double)(max), AT(field), GMV_KIND_INT, 0},
-#define GMV_KEY_REAL(field, path, def, min, max, help) {path, def, NULL, help, (double)(min), (double)(max), AT(field), GMV_KIND_REAL, 0},
-#define GMV_KEY_BOOL(field, path, def, help)           {path, def, NULL, help, 0, 0, AT(field), GMV_KIND_BOOL, 0},
-#define GMV_KEY_TEXT(field, path, def, help)           {path, def, NULL, help, 0, 0, AT(field), GMV_KIND_TEXT, 0},
-#define GMV_KEY_ENUM(field, path, def, choices, help)  {path, def, choices, help, 0, 0, AT(field), GMV_KIND_ENUM, 0},
-#define GMV_KEY_INTS(field, path, def, least, min, max, help) {path, def, NULL, help, (double)(min), (double)(max), AT(field), GMV_KIND_INTS, least},
-#define GMV_KEY_TEXTS(field, path, def, help)          {path, def, NULL, help, 0, 0, AT(field), GMV_KIND_TEXTS, 0},
-#define GMV_KEY_SPLIT(field, path, def, min, max, help) {path, def, NULL, help, (double)(min), (double)(max), AT(field), GMV_KIND_SPLIT, 0},
+#define GMV_KEY_INT(field, path, use, def, min, max, help)  {path, def, NULL, help, (double)(min), (double)(max), AT(field), GMV_KIND_INT, 0, GMV_USE_##use},
+#define GMV_KEY_REAL(field, path, use, def, min, max, help) {path, def, NULL, help, (double)(min), (double)(max), AT(field), GMV_KIND_REAL, 0, GMV_USE_##use},
+#define GMV_KEY_BOOL(field, path, use, def, help)           {path, def, NULL, help, 0, 0, AT(field), GMV_KIND_BOOL, 0, GMV_USE_##use},
+#define GMV_KEY_TEXT(field, path, use, def, help)           {path, def, NULL, help, 0, 0, AT(field), GMV_KIND_TEXT, 0, GMV_USE_##use},
+#define GMV_KEY_ENUM(field, path, use, def, choices, help)  {path, def, choices, help, 0, 0, AT(field), GMV_KIND_ENUM, 0, GMV_USE_##use},
+#define GMV_KEY_INTS(field, path, use, def, least, min, max, help) {path, def, NULL, help, (double)(min), (double)(max), AT(field), GMV_KIND_INTS, least, GMV_USE_##use},
+#define GMV_KEY_TEXTS(field, path, use, def, help)          {path, def, NULL, help, 0, 0, AT(field), GMV_KIND_TEXTS, 0, GMV_USE_##use},
+#define GMV_KEY_SPLIT(field, path, use, def, min, max, help) {path, def, NULL, help, (double)(min), (double)(max), AT(field), GMV_KIND_SPLIT, 0, GMV_USE_##use},
 #include "gmvae/config.def"
 };
 /* clang-format on */

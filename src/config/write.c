@@ -259,31 +259,21 @@ static gmv_status value_text(const gmv_config *config, const gmv_key *key, char 
     return take_stream(stream, &collected, text);
 }
 
-/* Keys that fix the shapes and meaning of the parameters, which cells are seen, and in which order. */
-static bool key_matters(const gmv_config *theirs, const gmv_config *ours, const char *path)
+/* Whether what a checkpoint holds depends on the key (config.def, use). */
+static bool is_fixed(const gmv_config *theirs, const gmv_config *ours, const gmv_key *key)
 {
-    static const char *const fixed[] = {"seed",
-                                        "data.batch_keys",
-                                        "data.genes",
-                                        "data.genes.n_top",
-                                        "data.genes.flavor",
-                                        "data.genes.file",
-                                        "data.shards",
-                                        "data.round",
-                                        "train.batch_size",
-                                        "train.reduction"};
-    for (size_t i = 0; i < sizeof fixed / sizeof fixed[0]; i++) {
-        if (strcmp(fixed[i], path) == 0) {
-            return true;
-        }
-    }
-    if (strcmp(path, "data.validation") == 0) { /* paths of other files take no cell out of training */
+    switch (key->use) {
+    case GMV_USE_FIXED:
+        return true;
+    case GMV_USE_SPLIT: /* paths of other files take no cell out of training */
         return gmv_validation_splits(&theirs->data_validation) || gmv_validation_splits(&ours->data_validation);
-    }
-    if (strcmp(path, "train.micro_batches") == 0) {
+    case GMV_USE_EXACT:
         return theirs->train_reduction == GMV_REDUCTION_EXACT && ours->train_reduction == GMV_REDUCTION_EXACT;
+    case GMV_USE_TAKEN:
+    case GMV_USE_FREE:
+        break;
     }
-    return strncmp(path, "model.", 6) == 0;
+    return false;
 }
 
 static gmv_status print_difference(const gmv_config *theirs, const gmv_config *ours, const gmv_key *key, FILE *out)
@@ -301,7 +291,7 @@ done:
     return status;
 }
 
-typedef bool (*key_filter)(const gmv_config *theirs, const gmv_config *ours, const char *path);
+typedef bool (*key_filter)(const gmv_config *theirs, const gmv_config *ours, const gmv_key *key);
 
 /* The wanted keys that differ, a line for each. */
 static gmv_status list_differences(const gmv_config *theirs, const gmv_config *ours, key_filter wanted,
@@ -318,7 +308,7 @@ static gmv_status list_differences(const gmv_config *theirs, const gmv_config *o
     const gmv_key *keys = gmv_keys(&n);
     gmv_status status = GMV_OK;
     for (int i = 0; i < n && status == GMV_OK; i++) {
-        if (wanted(theirs, ours, keys[i].path)) {
+        if (wanted(theirs, ours, &keys[i])) {
             status = print_difference(theirs, ours, &keys[i], stream);
         }
     }
@@ -328,22 +318,21 @@ static gmv_status list_differences(const gmv_config *theirs, const gmv_config *o
 
 gmv_status gmv_config_differences(const gmv_config *theirs, const gmv_config *ours, char **differences)
 {
-    return list_differences(theirs, ours, key_matters, differences);
+    return list_differences(theirs, ours, is_fixed, differences);
 }
 
-/* Where to compute, and how exactly, is the business of whoever computes. */
-static bool is_of_training(const gmv_config *theirs, const gmv_config *ours, const char *path)
+static bool is_overruled(const gmv_config *theirs, const gmv_config *ours, const gmv_key *key)
 {
-    bool train = strncmp(path, "train.", 6) == 0 && strcmp(path, "train.precision") != 0;
-    return train || (strcmp(path, "data.validation") != 0 && key_matters(theirs, ours, path));
+    return key->use == GMV_USE_TAKEN || key->use == GMV_USE_EXACT ||
+           (key->use != GMV_USE_SPLIT && is_fixed(theirs, ours, key));
 }
 
-static bool is_of_training_or_split(const gmv_config *theirs, const gmv_config *ours, const char *path)
+static bool is_overruled_with_split(const gmv_config *theirs, const gmv_config *ours, const gmv_key *key)
 {
-    return is_of_training(theirs, ours, path) || key_matters(theirs, ours, path);
+    return is_overruled(theirs, ours, key) || is_fixed(theirs, ours, key);
 }
 
 gmv_status gmv_config_overruled(const gmv_config *theirs, const gmv_config *ours, bool split, char **differences)
 {
-    return list_differences(theirs, ours, split ? is_of_training_or_split : is_of_training, differences);
+    return list_differences(theirs, ours, split ? is_overruled_with_split : is_overruled, differences);
 }
