@@ -216,6 +216,10 @@ static void look(patience *wait)
     if (now - wait->looked < 1e-3) {
         return;
     }
+    if (now - wait->looked > contact.timeout / 4) { /* it was this one that did nothing, stopped or in long work */
+        wait->since = now;
+        wait->asked = false;
+    }
     wait->looked = now;
     hear(now);
     if (contact.stop <= 0.0 && gmv_stop_asked()) {
