@@ -101,8 +101,7 @@ static void print_result(const gmv_config *config, const gmv_trainer *trainer, c
         (long long)config->train_batch_size, (long long)config->train_mc_samples,
         gmv_config_choice("train.precision", config->train_precision),
         gmv_config_choice("train.reduction", config->train_reduction), p->steps, 1e3 * seconds[p->steps / 2],
-        1e3 * seconds[0], 1e3 * seconds[p->steps - 1], batch * (double)p->steps / total,
-        trainer->last[0]);
+        1e3 * seconds[0], 1e3 * seconds[p->steps - 1], batch * (double)p->steps / total, trainer->last[0]);
 }
 
 static gmv_status run(const gmv_comm *comm, const plan *p, int overrides, const char **override)

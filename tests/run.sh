@@ -3,7 +3,7 @@
 #
 #   N passed, N failed, N skipped
 #
-# one count for each CTest entry, in each of: the release build, the build with AddressSanitizer and UBSan, the
+# one count for each CTest entry, in each of: tests/style.py, the release build, the build with AddressSanitizer and UBSan, the
 # operations on every backend, the CUDA kernels under ThreadSanitizer, and the unit tests under valgrind. Exit status 0
 # only when nothing failed.
 #
@@ -108,6 +108,15 @@ ctest_of() {
     passed=$((passed + $1)) failed=$((failed + $2)) skipped=$((skipped + $3))
 }
 
+style() {
+    heading "style"
+    if "$GMVAE_TEST_PYTHON" tests/style.py; then
+        passed=$((passed + 1))
+    else
+        failed=$((failed + 1))
+    fi
+}
+
 make_python() {
     if [ -n "${GMVAE_TEST_PYTHON:-}" ]; then
         return 0
@@ -203,6 +212,7 @@ rm -f build/junit-*.xml
 stage "packages" launch/packages.sh test
 stage "Python packages of the tests" make_python
 export GMVAE_TEST_PYTHON
+style
 stage "release build" build_of release
 ctest_of "release tests" build/release -LE "^(ops|cuda_ops)\$$shallow" -j "$jobs"
 on_backends

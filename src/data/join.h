@@ -28,7 +28,7 @@ typedef struct gmv_gene_join {
         int64_t joined, apart; /* genes whose ids contradict each other: joined all the same, and kept apart */
         int32_t gene;          /* of the list, the first of `apart`, else of `joined` */
         int32_t place[2];      /* it in two lists of files */
-        int list[2]; /* the first is -1 for the model */
+        int list[2];           /* the first is -1 for the model */
     } other_ids;
     char name[256]; /* of the list, for messages */
 } gmv_gene_join;

@@ -110,7 +110,8 @@ static gmv_status find_newest(const gmv_config *config, char **path)
     const char *found;
     gmv_status status = first_good(list, n, config->data_check_seconds, &found);
     status = status == GMV_OK ? copy_text(path, found != NULL ? found : "") : status;
-    if (status == GMV_OK && n > 0 && found == NULL) { /* not silently anew: that would remove files a person may yet save */
+    if (status == GMV_OK && n > 0 &&
+        found == NULL) { /* not silently anew: that would remove files a person may yet save */
         GMV_FREE(*path);
         status = GMV_FAIL(GMV_ERR_DATA,
                           "%s: none of the %d checkpoints there is good; bring one back, or remove them, or set "

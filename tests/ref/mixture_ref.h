@@ -9,7 +9,7 @@ typedef struct mixture_ref {
     int cells, draws, components, dim, width;
     double free_nats;
     double *hidden, *weight, *bias, *x, *posterior;
-    double *log_weight; /* [K] logits, NULL: all equal */
+    double *log_weight;                        /* [K] logits, NULL: all equal */
     double *noise;                             /* [R, D]: x = mean + sd * noise at the point of interest; held fixed */
     double *kl_z, *kl_x, *prior, *probability; /* [B], [B], [B], [B, K]; written by each evaluation */
 } mixture_ref;

@@ -78,7 +78,8 @@ static void differences_have_words(void **state)
     differs(&checkpoint, &is.cells, all, "");
     is.cells.fingerprint.held_out = is.cells.fingerprint.genes = 1;
     differs(&checkpoint, &is.cells, 0, "");
-    differs(&checkpoint, &is.cells, all, "there are other genes, in data.train or data.genes.file, other cells are held out");
+    differs(&checkpoint, &is.cells, all,
+            "there are other genes, in data.train or data.genes.file, other cells are held out");
     make(&is);
     is.factor[1].fingerprint++;
     is.cells.fingerprint.order = 1;

@@ -394,8 +394,8 @@ cublasStatus_t cublasSetPointerMode(cublasHandle_t handle, cublasPointerMode_t m
     S(SUCCESS)                                                                                                         \
     S(NOT_INITIALIZED)                                                                                                 \
     S(ALLOC_FAILED)                                                                                                    \
-    S(INVALID_VALUE) S(ARCH_MISMATCH) S(MAPPING_ERROR) S(EXECUTION_FAILED) S(INTERNAL_ERROR) S(NOT_SUPPORTED)          \
-        S(LICENSE_ERROR)
+    S(INVALID_VALUE)                                                                                                   \
+    S(ARCH_MISMATCH) S(MAPPING_ERROR) S(EXECUTION_FAILED) S(INTERNAL_ERROR) S(NOT_SUPPORTED) S(LICENSE_ERROR)
 
 const char *cublasGetStatusName(cublasStatus_t status)
 {
