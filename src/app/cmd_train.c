@@ -346,25 +346,9 @@ done:
     return status;
 }
 
-/* Keys that are part of the config's contract but not of this version. */
-static gmv_status check_what_is_there(const gmv_config *config)
-{
-    if (config->output_report) {
-        gmv_warn("output.report: report.html is not in this version");
-    }
-    for (int i = 0; i < config->output_metrics.n; i++) {
-        const char *metric = config->output_metrics.at[i];
-        if (strcmp(metric, "ari") != 0 && strcmp(metric, "nmi") != 0) {
-            gmv_warn("output.metrics: %s is not in this version; it knows ari and nmi", metric);
-        }
-    }
-    return GMV_OK;
-}
-
 /* From files to a model that is ready to be trained. */
 static gmv_status prepare(training *t)
 {
-    GMV_TRY(check_what_is_there(&t->run->config));
     GMV_TRY(gmv_run_folder_open(&t->folder, t->run));
     GMV_TRY(find_start(t));
     GMV_TRY(read_data(t));

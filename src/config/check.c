@@ -153,6 +153,22 @@ static gmv_status check_device(const gmv_config *config)
     return GMV_OK;
 }
 
+/* What is asked for and not there is not left out in silence, nor behind a warning that nobody reads. */
+static gmv_status check_output(const gmv_config *config)
+{
+    if (config->output_report) {
+        return GMV_FAIL(GMV_ERR_CONFIG, "output.report: this version writes no report.html; set it to false");
+    }
+    for (int i = 0; i < config->output_metrics.n; i++) {
+        const char *metric = config->output_metrics.at[i];
+        if (strcmp(metric, "ari") != 0 && strcmp(metric, "nmi") != 0) {
+            return GMV_FAIL(GMV_ERR_CONFIG,
+                            "output.metrics: \"%.100s\" is not in this version, which knows ari and nmi", metric);
+        }
+    }
+    return GMV_OK;
+}
+
 gmv_status gmv_config_check(const gmv_config *config)
 {
     GMV_TRY(check_files(config));
@@ -161,6 +177,7 @@ gmv_status gmv_config_check(const gmv_config *config)
     GMV_TRY(check_exact_sums(config));
     GMV_TRY(check_training(config));
     GMV_TRY(check_device(config));
+    GMV_TRY(check_output(config));
     if (strchr(config->output_name, '/') != NULL || strlen(config->output_name) > 200) {
         return GMV_FAIL(GMV_ERR_CONFIG,
                         "output.name \"%.200s\" must be part of a file's name: without slashes, at most 200 bytes",
