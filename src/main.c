@@ -1,6 +1,7 @@
 #define _DEFAULT_SOURCE /* RLIMIT_NPROC */
 #include "app/cli.h"
 
+#include "gmvae/checker.h"
 #include "gmvae/checkpoint.h"
 #include "gmvae/data.h"
 #include "gmvae/log.h"

@@ -1,6 +1,7 @@
 /* Checkpoints: one HDF5 file any tool can read (docs/formats.md). */
 #pragma once
 
+#include "gmvae/checker.h"
 #include "gmvae/train.h"
 
 /* What a checkpoint says besides its tensors. */

@@ -1,5 +1,6 @@
 #include "gmvae/app.h"
 #include "gmvae/data.h"
+#include "gmvae/inspect.h"
 
 gmv_status gmv_cmd_inspect(gmv_run *run)
 {

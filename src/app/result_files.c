@@ -1,6 +1,7 @@
 #define _XOPEN_SOURCE 700 /* realpath */
 #include "result_files.h"
 
+#include "gmvae/embedding.h"
 #include "gmvae/files.h"
 #include "gmvae/signals.h"
 

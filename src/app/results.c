@@ -2,6 +2,7 @@
 #include "result_files.h"
 #include "session.h"
 
+#include "gmvae/embedding.h"
 #include "gmvae/files.h"
 #include "gmvae/log.h"
 #include "gmvae/mem.h"

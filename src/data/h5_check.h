@@ -6,6 +6,7 @@
  * the other and names each object before it looks at it. */
 #pragma once
 
+#include "gmvae/checker.h"
 #include "gmvae/comm.h"
 #include "gmvae/config.h"
 #include "gmvae/data.h"

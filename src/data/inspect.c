@@ -4,6 +4,7 @@
 #include "names.h"
 
 #include "gmvae/data.h"
+#include "gmvae/inspect.h"
 #include "gmvae/log.h"
 #include "gmvae/mem.h"
 #include "gmvae/signals.h"

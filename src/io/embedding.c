@@ -9,6 +9,7 @@
 #include "../data/h5_check.h"
 
 #include "gmvae/data.h"
+#include "gmvae/embedding.h"
 #include "gmvae/files.h"
 #include "gmvae/mem.h"
 #include "gmvae/signals.h"

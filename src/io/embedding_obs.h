@@ -4,6 +4,7 @@
 #include "h5ad_write.h"
 
 #include "gmvae/data.h"
+#include "gmvae/embedding.h"
 
 /* Writes the group obs with the index, the covariates and the label, whose codes are for the caller to write, and every
  * column of the input files that can be carried over, except `reserved` names; columns that cannot are named in one

@@ -1,7 +1,7 @@
 /* Agreement of the model's own clusters with labels: adjusted Rand index (Hubert and Arabie 1985) and normalised
  * mutual information with the arithmetic mean, as scikit-learn and scib compute them. */
+#include "gmvae/evaluate.h"
 #include "gmvae/mem.h"
-#include "gmvae/train.h"
 
 #include <math.h>
 #include <string.h>

@@ -1,8 +1,8 @@
 /* Evaluation and embedding of the local rows. Totals are kept per logical shard and added in shard order: the figures are
  * the same for every number of ranks. */
+#include "gmvae/evaluate.h"
 #include "gmvae/mem.h"
 #include "gmvae/signals.h"
-#include "gmvae/train.h"
 
 #include <math.h>
 #include <stdio.h>

@@ -1,5 +1,5 @@
+#include "gmvae/feed.h"
 #include "gmvae/mem.h"
-#include "gmvae/train.h"
 
 #include "visit.h"
 

@@ -2,7 +2,7 @@
  * streamed. What comes next is made in a thread while the batches before it are under way: the order alone is 0.1
  * microseconds a cell, nothing beside a CPU's step, but half of a fast GPU's; and windows are read from disk. */
 #include "gmvae/mem.h"
-#include "gmvae/train.h"
+#include "gmvae/sampler.h"
 
 #include <string.h>
 

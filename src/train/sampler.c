@@ -1,7 +1,7 @@
+#include "gmvae/sampler.h"
 #include "gmvae/mem.h"
 #include "gmvae/rng.h"
 #include "gmvae/stream.h"
-#include "gmvae/train.h"
 
 #include <string.h>
 

@@ -2,8 +2,8 @@
  * many as its share, in an order that is shuffled anew every epoch; the cells of a window are shuffled among themselves,
  * and batches take from the shards of a window as they take from the shards of cells in memory. */
 #include "gmvae/mem.h"
+#include "gmvae/sampler.h"
 #include "gmvae/stream.h"
-#include "gmvae/train.h"
 
 #include <inttypes.h>
 #include <stdlib.h>

@@ -9,7 +9,9 @@
  * cache_dir, usage (1: prints the memory that rank 0 had at most, and what it read). With batch_size (and epoch,
  * first_batch) it prints what the batches of an epoch hold instead; with spent=1 what loading took on the rank where it
  * took most. */
+#include "gmvae/checker.h"
 #include "gmvae/data.h"
+#include "gmvae/embedding.h"
 #include "gmvae/log.h"
 #include "gmvae/mem.h"
 #include "gmvae/packed.h"

@@ -2,7 +2,7 @@
  * proportion to the shards, and the bound on memory that a rank reserves for its part of a batch. */
 #include "harness.h"
 
-#include "gmvae/train.h"
+#include "gmvae/sampler.h"
 
 enum { SEED = 5, MOST_SHARDS = 64 };
 
