@@ -18,8 +18,8 @@
 #include "gmvae/packed.h"
 #include "gmvae/train.h"
 
-#include "../src/data/matrix.h"
-#include "../src/data/read_rows.h"
+#include "../src/data/rows/matrix.h"
+#include "../src/data/rows/read_rows.h"
 
 #include <omp.h>
 #include <stdio.h>

@@ -6,8 +6,8 @@
 
 #include "cli.h"
 
-#include "../data/h5.h"
-#include "../data/h5_filters.h"
+#include "../data/h5/h5.h"
+#include "../data/h5/h5_filters.h"
 
 #include <cblas.h>
 #include <hdf5.h>

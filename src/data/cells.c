@@ -1,10 +1,10 @@
 #include "gmvae/data.h"
 
 #include "fingerprint.h"
-#include "gene_stats.h"
+#include "genes/gene_stats.h"
+#include "genes/join.h"
 #include "inputs.h"
-#include "join.h"
-#include "pack.h"
+#include "rows/pack.h"
 
 #include "gmvae/log.h"
 #include "gmvae/mem.h"

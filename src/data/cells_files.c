@@ -1,5 +1,5 @@
 /* Whether the files of cells are as they were. */
-#include "file_stamp.h"
+#include "h5/file_stamp.h"
 
 #include "gmvae/mem.h"
 #include "gmvae/signals.h"

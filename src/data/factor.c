@@ -1,6 +1,6 @@
 /* Covariates and labels: categorical columns of all files on one table of levels. */
-#include "column.h"
 #include "file_levels.h"
+#include "h5/column.h"
 #include "inputs.h"
 
 #include "gmvae/log.h"

@@ -1,6 +1,6 @@
 #include "file_levels.h"
 
-#include "h5.h"
+#include "h5/h5.h"
 
 #include "gmvae/mem.h"
 

@@ -1,6 +1,6 @@
 #include "fingerprint.h"
 
-#include "genes.h"
+#include "genes/genes.h"
 
 #include "gmvae/mem.h"
 

@@ -5,10 +5,10 @@
  * opened by all of them together, and stay open. */
 #pragma once
 
-#include "gene_lists.h"
-#include "matrix.h"
-#include "read_rows.h"
+#include "genes/gene_lists.h"
 #include "row_names.h"
+#include "rows/matrix.h"
+#include "rows/read_rows.h"
 
 #include "gmvae/data.h"
 

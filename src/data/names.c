@@ -1,6 +1,6 @@
 #include "names.h"
 
-#include "h5.h"
+#include "h5/h5.h"
 
 #include "gmvae/mem.h"
 

@@ -1,8 +1,8 @@
 /* The input files: who looks at which, and who opens which. */
-#include "gene_ids.h"
-#include "h5_check.h"
+#include "check/h5_check.h"
+#include "genes/gene_ids.h"
 #include "inputs.h"
-#include "row_buckets.h"
+#include "rows/row_buckets.h"
 
 #include "gmvae/log.h"
 #include "gmvae/mem.h"

@@ -3,8 +3,8 @@
 #include "checkpoint_files.h"
 #include "h5io.h"
 
-#include "../data/h5.h"
-#include "../data/h5_check.h"
+#include "../data/check/h5_check.h"
+#include "../data/h5/h5.h"
 
 #include "gmvae/mem.h"
 

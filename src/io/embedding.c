@@ -4,9 +4,9 @@
 #include "h5ad_file.h"
 #include "h5ad_write.h"
 
+#include "../data/check/h5_check.h"
 #include "../data/file_levels.h"
-#include "../data/h5.h"
-#include "../data/h5_check.h"
+#include "../data/h5/h5.h"
 
 #include "gmvae/data.h"
 #include "gmvae/embedding.h"

@@ -3,7 +3,7 @@
 
 #include "h5ad_write.h"
 
-#include "../data/column.h"
+#include "../data/h5/column.h"
 #include "../data/names.h"
 
 #include "gmvae/data.h"

@@ -1,6 +1,6 @@
 #include "h5ad_write.h"
 
-#include "../data/h5.h"
+#include "../data/h5/h5.h"
 
 #include "gmvae/files.h"
 #include "gmvae/mem.h"

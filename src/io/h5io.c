@@ -1,6 +1,6 @@
 #include "h5io.h"
 
-#include "../data/h5.h"
+#include "../data/h5/h5.h"
 
 #include "gmvae/mem.h"
 

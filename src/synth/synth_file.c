@@ -2,7 +2,7 @@
 
 #include "../io/h5ad_file.h"
 
-#include "../data/h5.h"
+#include "../data/h5/h5.h"
 
 #include "gmvae/mem.h"
 

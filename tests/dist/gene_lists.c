@@ -2,7 +2,7 @@
  * rank; and blocks of different lengths from all ranks, by which they are told of each other. */
 #include "harness.h"
 
-#include "../../src/data/gene_lists.h"
+#include "../../src/data/genes/gene_lists.h"
 
 #include "gmvae/mem.h"
 

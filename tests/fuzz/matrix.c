@@ -2,7 +2,7 @@
  * indices, counts, codes, shapes and names that may be wrong. Without damage they must load, to the counts they were made of. */
 #include "fuzz.h"
 
-#include "../../src/data/h5.h"
+#include "../../src/data/h5/h5.h"
 
 #include "gmvae/data.h"
 #include "gmvae/packed.h"

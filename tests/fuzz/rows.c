@@ -2,7 +2,7 @@
  * plain list of the counts. */
 #include "fuzz.h"
 
-#include "../../src/data/pack.h"
+#include "../../src/data/rows/pack.h"
 
 #include "gmvae/cpu.h"
 #include "gmvae/packed.h"

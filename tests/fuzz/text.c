@@ -1,7 +1,7 @@
 /* Names, columns and attributes of any type, read as text and as numbers. */
 #include "fuzz.h"
 
-#include "../../src/data/h5.h"
+#include "../../src/data/h5/h5.h"
 
 #include <stdio.h>
 #include <stdlib.h>

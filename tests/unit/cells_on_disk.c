@@ -3,8 +3,8 @@
 #define _GNU_SOURCE
 #include "harness.h"
 
-#include "../../src/data/cell_cache.h"
-#include "../../src/data/row_buckets.h"
+#include "../../src/data/rows/row_buckets.h"
+#include "../../src/data/stream/cell_cache.h"
 
 #include "gmvae/mem.h"
 #include "gmvae/stream.h"

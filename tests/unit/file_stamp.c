@@ -1,7 +1,7 @@
 /* Whether a file is as it was: touched, replaced, changed, removed. */
 #include "harness.h"
 
-#include "../../src/data/file_stamp.h"
+#include "../../src/data/h5/file_stamp.h"
 
 #include <fcntl.h>
 #include <time.h>

@@ -1,7 +1,7 @@
 /* What HDF5 does beside its memory ends a process that guards it, whatever lies there. */
 #include "harness.h"
 
-#include "../../src/data/h5_guard.h"
+#include "../../src/data/check/h5_guard.h"
 
 #include <hdf5.h>
 #include <signal.h>

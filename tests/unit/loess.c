@@ -1,7 +1,7 @@
 /* Loess against printed values of netlib's dloess, and where it has no printed answer: few points, equal points. */
 #include "harness.h"
 
-#include "../../src/data/loess.h"
+#include "../../src/data/genes/loess.h"
 
 enum { POINTS = 80, EVERY = 8 };
 

@@ -1,6 +1,6 @@
 #include "genes.h"
 
-#include "h5.h"
+#include "../h5/h5.h"
 
 #include "gmvae/files.h"
 #include "gmvae/mem.h"

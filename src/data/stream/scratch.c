@@ -1,7 +1,7 @@
 #define _GNU_SOURCE /* O_TMPFILE, mkostemp */
 #include "scratch.h"
 
-#include "h5.h"
+#include "../h5/h5.h"
 
 #include "gmvae/mem.h"
 

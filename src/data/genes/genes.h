@@ -1,7 +1,7 @@
 /* Names of genes in files and lists, and the choice of variable ones. */
 #pragma once
 
-#include "names.h"
+#include "../names.h"
 
 #include "gmvae/data.h"
 

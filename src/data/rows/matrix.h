@@ -1,7 +1,7 @@
 /* A count matrix of cells x genes in an input file: CSR, CSC or dense. */
 #pragma once
 
-#include "layout.h"
+#include "../h5/layout.h"
 
 #include <math.h>
 

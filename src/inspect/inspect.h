@@ -1,8 +1,8 @@
 /* What inspect found, for its two printers. */
 #pragma once
 
-#include "column.h"
-#include "matrix.h"
+#include "../data/h5/column.h"
+#include "../data/rows/matrix.h"
 
 #include <stdio.h>
 

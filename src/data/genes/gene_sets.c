@@ -1,5 +1,5 @@
 /* Which genes were measured for which cells. */
-#include "inputs.h"
+#include "../inputs.h"
 
 #include "gmvae/mem.h"
 

@@ -1,6 +1,6 @@
 /* What training would say to a file: the same look at the matrix it takes, at the names of its genes and at every value. */
+#include "../data/rows/pack.h"
 #include "inspect.h"
-#include "pack.h"
 
 #include "gmvae/mem.h"
 

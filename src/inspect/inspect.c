@@ -1,7 +1,7 @@
 #include "inspect.h"
 
-#include "h5_check.h"
-#include "names.h"
+#include "../data/check/h5_check.h"
+#include "../data/names.h"
 
 #include "gmvae/data.h"
 #include "gmvae/inspect.h"

@@ -1,6 +1,6 @@
 #include "gene_ids.h"
 
-#include "column.h"
+#include "../h5/column.h"
 #include "join.h"
 
 #include "gmvae/mem.h"

@@ -2,9 +2,9 @@
  * to those who read the file for its contents. */
 #include "h5_check.h"
 
-#include "column.h"
-#include "inspect.h"
-#include "matrix.h"
+#include "../../inspect/inspect.h"
+#include "../h5/column.h"
+#include "../rows/matrix.h"
 
 #include "gmvae/mem.h"
 

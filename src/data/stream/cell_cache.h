@@ -4,7 +4,7 @@
  * each block is kept in memory. */
 #pragma once
 
-#include "pack.h"
+#include "../rows/pack.h"
 #include "scratch.h"
 
 #include "gmvae/data.h"

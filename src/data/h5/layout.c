@@ -1,6 +1,6 @@
 #include "layout.h"
 
-#include "names.h"
+#include "../names.h"
 
 #include "gmvae/mem.h"
 

@@ -1,5 +1,5 @@
 /* What is said about a join of genes. */
-#include "column.h"
+#include "../h5/column.h"
 #include "join.h"
 
 #include "gmvae/log.h"

@@ -1,5 +1,5 @@
 /* Genes of one name that are other genes by the ids beside their names. */
-#include "column.h"
+#include "../h5/column.h"
 #include "gene_ids.h"
 #include "join.h"
 

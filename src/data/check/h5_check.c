@@ -1,7 +1,7 @@
 #define _GNU_SOURCE /* pipe2 */
 #include "h5_check.h"
 
-#include "h5.h"
+#include "../h5/h5.h"
 #include "h5_guard.h"
 
 #include "gmvae/data.h"

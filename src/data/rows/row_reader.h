@@ -2,8 +2,8 @@
  * threads. */
 #pragma once
 
+#include "../h5/stored.h"
 #include "pack.h"
-#include "stored.h"
 
 /* The arrays of a CSR matrix as they can be read past HDF5. */
 typedef struct gmv_row_store {

@@ -1,7 +1,7 @@
 /* Genes of several files as one list, joined by name. Files that have the same list are one. */
 #pragma once
 
-#include "inputs.h"
+#include "../inputs.h"
 
 /* Where the genes of a list are in a file. */
 typedef struct gmv_gene_match {

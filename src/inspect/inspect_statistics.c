@@ -1,8 +1,8 @@
 /* Statistics of the counts that inspect shows, from one pass over the rows in blocks. */
+#include "../data/genes/gene_stats.h"
+#include "../data/rows/pack.h"
 #include "cell_stats.h"
-#include "gene_stats.h"
 #include "inspect.h"
-#include "pack.h"
 
 #include "gmvae/mem.h"
 #include "gmvae/packed.h"

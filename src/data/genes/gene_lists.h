@@ -1,7 +1,7 @@
 /* Lists of gene names as files have them, each kept once: the files of an atlas share a few. */
 #pragma once
 
-#include "names.h"
+#include "../names.h"
 
 #include "gmvae/comm.h"
 #include "gmvae/config.h"

@@ -1,7 +1,7 @@
 /* Ids that a file holds beside the names of its genes: "ENSG00000123456", "FBgn0000008". */
 #pragma once
 
-#include "matrix.h"
+#include "../rows/matrix.h"
 
 enum { GMV_ID_COLUMN_ROOM = 64 };
 

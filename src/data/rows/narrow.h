@@ -3,7 +3,7 @@
  * with it, or says no. */
 #pragma once
 
-#include "stored.h"
+#include "../h5/stored.h"
 
 /* Numbers of one row in the type of the file. */
 typedef struct gmv_numbers {

@@ -1,8 +1,8 @@
 /* Reading rows into slots, beside the rest of the program. */
 #include "gmvae/stream.h"
 
+#include "../h5/file_stamp.h"
 #include "cell_cache.h"
-#include "file_stamp.h"
 #include "stream_file.h"
 
 #include "gmvae/mem.h"

@@ -1,8 +1,8 @@
 /* Loading cells that stay on disk: where the matrix is to live, and the pass that checks and counts it. */
+#include "../fingerprint.h"
+#include "../inputs.h"
+#include "../rows/row_buckets.h"
 #include "cell_cache.h"
-#include "fingerprint.h"
-#include "inputs.h"
-#include "row_buckets.h"
 #include "stream_file.h"
 
 #include "gmvae/log.h"
