@@ -3,6 +3,7 @@
 #include "fingerprint.h"
 #include "genes/gene_stats.h"
 #include "genes/join.h"
+#include "h5/file_stamp.h"
 #include "inputs.h"
 #include "rows/pack.h"
 
@@ -359,13 +360,25 @@ static gmv_status load_all(loader *load)
     return GMV_OK;
 }
 
+/* What cannot be read or is refused may be of a file that something writes to. Collective. */
+static gmv_status find_cause(const loader *load, gmv_status status)
+{
+    int changed = -1;
+    if (status != GMV_ERR_DATA || load->cells->stamp == NULL ||
+        gmv_cells_look_at_files(load->cells, load->comm, &changed) != GMV_OK || changed < 0) {
+        return status;
+    }
+    gmv_error_clear();
+    return gmv_file_has_changed(load->cells->file[changed]);
+}
+
 gmv_status gmv_cells_load(gmv_cells **cells, const gmv_comm *comm, const gmv_cells_request *request)
 {
     *cells = NULL;
     GMV_CHECK(request->shards >= 1);
     loader load = {.comm = comm, .request = request};
     GMV_TRY(gmv_comm_agree(comm, GMV_NEW(load.cells, 1, "the cells")));
-    gmv_status status = load_all(&load);
+    gmv_status status = find_cause(&load, load_all(&load));
     gmv_sources_close(&load.source, load.cells->files, comm);
     gmv_gene_lists_fini(&load.lists);
     gmv_factors_fini(&load.factors);

@@ -101,7 +101,7 @@ static gmv_status look_at_file(survey *s, gmv_source *source, const char *path)
         status = gmv_factors_add_levels(s->factors, input);
     }
     close_input(&input);
-    return status;
+    return gmv_file_cause(path, &source->looked_at, status);
 }
 
 static gmv_status look_at_stretch(survey *s, const gmv_texts *files, int first, int end)

@@ -369,9 +369,7 @@ gmv_status gmv_inspect(const char *path, bool json, const gmv_config *config)
         if (status == GMV_OK) {
             status = gmv_inspect_as_training(&found, &file, config);
         }
-        if (status == GMV_OK) {
-            status = gmv_h5_unchanged(&file);
-        }
+        status = status == GMV_OK ? gmv_h5_unchanged(&file) : gmv_file_cause(path, &file.stamp, status);
         if (status == GMV_OK && json) {
             gmv_inspect_print_json(&found, stdout);
         } else if (status == GMV_OK) {

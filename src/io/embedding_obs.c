@@ -419,6 +419,9 @@ done:
     for (int f = 0; copy.file != NULL && f <= copy.kept; f++) {
         gmv_h5_close(&copy.file[f]);
     }
+    for (int f = 0; f < cells->files && status == GMV_ERR_DATA; f++) {
+        status = gmv_file_cause(cells->file[f], &cells->stamp[f], status);
+    }
     GMV_FREE(copy.file);
     GMV_FREE(copy.table);
     GMV_FREE(copy.tail);

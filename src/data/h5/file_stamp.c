@@ -186,3 +186,13 @@ gmv_status gmv_file_unchanged(const char *path, gmv_file_stamp *stamp)
     }
     return state == GMV_FILE_CHANGED ? gmv_file_has_changed(path) : GMV_OK;
 }
+
+gmv_status gmv_file_cause(const char *path, const gmv_file_stamp *stamp, gmv_status status)
+{
+    gmv_file_stamp before = *stamp;
+    if (status != GMV_ERR_DATA || gmv_stop_asked() || gmv_file_look(path, &before) != GMV_FILE_CHANGED) {
+        return status;
+    }
+    gmv_error_clear();
+    return gmv_file_has_changed(path);
+}

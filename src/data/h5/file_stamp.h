@@ -39,3 +39,7 @@ gmv_status gmv_file_unchanged(const char *path, gmv_file_stamp *stamp);
 
 /* Records that one is not. Returns GMV_ERR_DATA; GMV_STOPPED after a signal, which may be why it was not looked at. */
 gmv_status gmv_file_has_changed(const char *path);
+
+/* What a failure to read a file comes from: `status`, but when that is GMV_ERR_DATA and the file has changed, that is
+ * recorded instead of what was found in a file half written. */
+gmv_status gmv_file_cause(const char *path, const gmv_file_stamp *stamp, gmv_status status);
