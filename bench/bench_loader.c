@@ -201,7 +201,7 @@ static gmv_status read_epoch(reading *r, measure what, duration *seconds)
             if (what == CSR || what == STREAM_CSR || what == PACKED_CSR) {
                 gather(&r->feed.matrix.packed, order->row + order->start[i], n, &r->feed.batch);
             } else if (what == BATCHES) {
-                GMV_TRY(gmv_feed_next(&r->feed, &order->start[i], n, input));
+                GMV_TRY(gmv_feed_next(&r->feed, &order->start[i], NULL, n, input));
             }
         }
     }

@@ -370,6 +370,13 @@ static inline gmv_mat t_mat(int rows, int cols, const float *from)
 }
 
 /* A number in backend memory. */
+/* In backend memory: how many rows of a batch are cells. */
+static inline int32_t *t_filled(int cells)
+{
+    int32_t value = (int32_t)cells;
+    return t_bytes(sizeof value, &value);
+}
+
 static inline float *t_number(float value)
 {
     return t_bytes(sizeof value, &value);

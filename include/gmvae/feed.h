@@ -46,14 +46,15 @@ gmv_status gmv_feed_fetch(gmv_feed *feed, const int64_t *rows, int n, gmv_input 
 /* Sets the rows of an epoch or a window (host array). @param[in] room  the most there will be; allocates the first time */
 gmv_status gmv_feed_set_order(gmv_feed *feed, const int64_t *rows, int64_t n, int64_t room);
 
-/* Fills feed->batch with rows *first .. *first + n - 1 of the order. @param[in] first  backend memory */
-gmv_status gmv_feed_next(gmv_feed *feed, const int64_t *first, int n, gmv_input input);
+/* Fills feed->batch with rows *first .. *first + *filled - 1 of the order, and up to `rows` with rows without cells.
+ * @param[in] first, filled  backend memory; filled NULL: all `rows` are cells */
+gmv_status gmv_feed_next(gmv_feed *feed, const int64_t *first, const int32_t *filled, int rows, gmv_input input);
 
-/* Makes feed->ahead feed->batch when it starts at `row` of the order; true if so. */
-bool gmv_feed_turn(gmv_feed *feed, int64_t row);
+/* Makes feed->ahead, which has `rows`, feed->batch when it starts at `row` of the order; true if so. */
+bool gmv_feed_turn(gmv_feed *feed, int64_t row, int rows);
 
-/* Fills feed->ahead with rows *first .. *first + n - 1 of the order, beside the operations up to aside_wait. */
-gmv_status gmv_feed_ahead(gmv_feed *feed, const int64_t *first, int n, gmv_input input);
+/* As gmv_feed_next, into feed->ahead, beside the operations up to aside_wait. */
+gmv_status gmv_feed_ahead(gmv_feed *feed, const int64_t *first, const int32_t *filled, int rows, gmv_input input);
 
 /* Cells of a batch of evaluation and embedding: feeds for them need room for so many. */
 enum { GMV_EVAL_CELLS = 128, GMV_EVAL_DRAWS = 16 };

@@ -64,6 +64,8 @@ typedef struct gmv_batch {
 typedef struct gmv_step {
     int64_t first_row;       /* where the batch starts in the list of rows */
     int64_t next_row;        /* where the next one does */
+    int32_t filled;          /* rows of the batch that are cells: those behind them fill it up */
+    int32_t next_filled;     /* of the next one */
     uint32_t epoch;          /* counter of the noise */
     float scale;             /* 1 / cells in the global batch */
     float kl_scale;          /* weight of the KL terms * scale */
@@ -74,6 +76,16 @@ typedef struct gmv_step {
 
 /* Floats that ride before the gradient in its all-reduce; bytes of a report; reports that may wait. */
 enum { GMV_GRAD_EXTRA = 16, GMV_REPORT_BYTES = 128, GMV_REPORTS = 2 };
+
+/* What tells a sequence of operations from others. */
+typedef struct gmv_sequence_key {
+    int32_t kind;           /* the caller's number of it */
+    int32_t rows;           /* of its batches */
+    int32_t turn;           /* which of two batches is at hand */
+    int32_t fetched, ahead; /* 1: the batch is there already; the next one is fetched, too */
+} gmv_sequence_key;
+
+typedef gmv_status gmv_sequence_body(void *context);
 
 /* What came of a step, in backend memory and in reports. */
 typedef struct gmv_outcome {
@@ -117,6 +129,7 @@ typedef struct gmv_mixture_args {
     gmv_mat posterior;   /* [B, 2 D] means, then raw variances, of q(x|y) */
     gmv_mat terms;       /* out [B, GMV_MIXTURE_TERMS] */
     gmv_mat probability; /* out [B, K] mean over draws of p(z|x,w); at == NULL: not wanted, nor d_log_weight */
+    const int32_t *filled; /* as in gmv_head_args; probabilities of the rows behind are 0, too */
     /* Gradients of *scale * sum over cells of PRIOR; all of them NULL (at) in evaluation. */
     const float *scale;   /* KL weight / cells in the global batch */
     gmv_mat d_hidden;     /* out [R, H] */
@@ -151,6 +164,9 @@ typedef struct gmv_head_args {
     gmv_vec bias[GMV_MAX_HEADS];   /* [G] */
     gmv_vec gene_param;            /* [G] raw per-gene parameter, or at == NULL */
     gmv_mat terms;                 /* out [B, 1]: -mean over draws of log p(y|x) */
+    /* Cells of the batch, in backend memory: the rows behind them fill it up, have terms and gradients of 0 and no part in
+     * any sum. NULL: all rows are cells. */
+    const int32_t *filled;
     /* Gradients of *scale * sum of the terms; all NULL (at) in evaluation. */
     const float *scale;              /* 1 / cells in the global batch */
     gmv_mat d_hidden;                /* out [R, H] */

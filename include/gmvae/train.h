@@ -35,20 +35,21 @@ typedef struct gmv_trainer {
     gmv_feed feed;
     gmv_progress progress;
     int64_t planned_steps, warmup_steps;
-    int pieces, first_piece, end_piece; /* micro-batches, and those of this rank */
-    gmv_order order;                    /* of this rank's batches and pieces */
-    int64_t *fixed;                     /* backend [P + extra] fixed-point gradient sums, NULL for fast */
-    int64_t *overflow;                  /* backend */
-    float *cluster_mass;                /* backend [K]: sum of probabilities of the epoch, this rank */
-    gmv_outcome *outcome;               /* backend */
-    gmv_taken_step taken[GMV_REPORTS];  /* steps under way, by number modulo GMV_REPORTS */
-    int64_t steps_taken, steps_seen;    /* steps started, and those whose outcome the host has seen */
-    int64_t steps_of_order;             /* steps started before the order at hand was taken */
-    gmv_taken_step seen;                /* the last one seen, and of it: */
-    double last[GMV_MAX_TERMS];         /* terms, means over its cells */
-    double last_norm;                   /* norm of the gradient */
-    double lowest;                      /* -ELBO of the first step or an epoch since; NaN: not known yet */
-    bool stop;                          /* a signal reached some rank; all ranks see it after the same step */
+    int pieces, first_piece, end_piece; /* of a batch: micro-batches, or one for each rank; and those of this rank */
+    int rows;                          /* of every piece of the order at hand on a device; 0: as many as it has cells */
+    gmv_order order;                   /* of this rank's batches and pieces */
+    int64_t *fixed;                    /* backend [P + extra] fixed-point gradient sums, NULL for fast */
+    int64_t *overflow;                 /* backend */
+    float *cluster_mass;               /* backend [K]: sum of probabilities of the epoch, this rank */
+    gmv_outcome *outcome;              /* backend */
+    gmv_taken_step taken[GMV_REPORTS]; /* steps under way, by number modulo GMV_REPORTS */
+    int64_t steps_taken, steps_seen;   /* steps started, and those whose outcome the host has seen */
+    int64_t steps_of_order;            /* steps started before the order at hand was taken */
+    gmv_taken_step seen;               /* the last one seen, and of it: */
+    double last[GMV_MAX_TERMS];        /* terms, means over its cells */
+    double last_norm;                  /* norm of the gradient */
+    double lowest;                     /* -ELBO of the first step or an epoch since; NaN: not known yet */
+    bool stop;                         /* a signal reached some rank; all ranks see it after the same step */
 } gmv_trainer;
 
 gmv_status gmv_trainer_init(gmv_trainer *trainer, const gmv_config *config, const gmv_comm *comm, gmv_model *model,

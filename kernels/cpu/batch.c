@@ -107,9 +107,23 @@ static void transpose(const gmv_batch *batch, const float *count, int32_t *start
     }
 }
 
-gmv_status GMV_CPU(batch_fetch)(gmv_backend *b, const gmv_packed *shard, const int64_t *rows, const int64_t *first,
-                                int n, gmv_input input, gmv_batch *batch)
+/* A row that fills the batch up. */
+static void leave_empty(const gmv_packed *shard, const gmv_batch *batch, int i)
 {
+    batch->library[i] = 0.0f;
+    batch->cell_id[i] = 0;
+    if (shard->set != NULL) {
+        batch->set[i] = 0;
+    }
+    for (int c = 0; c < batch->covariates; c++) {
+        batch->level[i * batch->covariates + c] = 0;
+    }
+}
+
+gmv_status GMV_CPU(batch_fetch)(gmv_backend *b, const gmv_packed *shard, const int64_t *rows, const int64_t *first,
+                                const int32_t *filled, int n, gmv_input input, gmv_batch *batch)
+{
+    int cells = gmv_cpu_filled(filled, n);
     rows += *first;
     batch->cells = n;
     batch->genes = shard->genes;
@@ -117,7 +131,8 @@ gmv_status GMV_CPU(batch_fetch)(gmv_backend *b, const gmv_packed *shard, const i
     batch->present = shard->present;
     batch->indptr[0] = 0;
     for (int i = 0; i < n; i++) {
-        batch->indptr[i + 1] = batch->indptr[i] + (int32_t)(shard->indptr[rows[i] + 1] - shard->indptr[rows[i]]);
+        int64_t counts = i < cells ? shard->indptr[rows[i] + 1] - shard->indptr[rows[i]] : 0;
+        batch->indptr[i + 1] = batch->indptr[i] + (int32_t)counts;
     }
     int64_t start_bytes = (int64_t)transpose_parts * shard->genes * (int64_t)sizeof(int32_t);
     start_bytes = (start_bytes + 63) / 64 * 64;
@@ -130,8 +145,12 @@ gmv_status GMV_CPU(batch_fetch)(gmv_backend *b, const gmv_packed *shard, const i
     }
 #pragma omp parallel for schedule(dynamic, 16)
     for (int i = 0; i < n; i++) {
-        gmv_packed_prefetch(shard, rows[i + 1 < n ? i + 1 : i]);
-        fetch_row(shard, rows[i], input, input_of, i, batch, count);
+        if (i < cells) {
+            gmv_packed_prefetch(shard, rows[i + 1 < cells ? i + 1 : i]);
+            fetch_row(shard, rows[i], input, input_of, i, batch, count);
+        } else {
+            leave_empty(shard, batch, i);
+        }
     }
     transpose(batch, count, (int32_t *)(void *)scratch);
     return GMV_OK;

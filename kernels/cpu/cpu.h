@@ -54,6 +54,12 @@ static inline void gmv_cpu_copy(float *to, const float *from, size_t n)
     }
 }
 
+/* Rows of a batch of `rows` that are cells. */
+static inline int gmv_cpu_filled(const int32_t *filled, int rows)
+{
+    return filled != NULL && *filled < rows ? *filled : rows;
+}
+
 static inline int gmv_cpu_pieces(int64_t n, int64_t piece)
 {
     return (int)((n + piece - 1) / piece);

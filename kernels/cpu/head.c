@@ -282,11 +282,23 @@ static int64_t arrange(head_work *work, int64_t rows, char *base)
     return used;
 }
 
+/* The rows that fill the batch up. */
+static void clear_rows_behind(const gmv_head_args *args, int cells)
+{
+    for (int i = cells; i < args->terms.rows; i++) {
+        args->terms.at[(size_t)i * (size_t)args->terms.ld] = 0.0f;
+    }
+    for (int r = cells * args->draws; args->d_hidden.at != NULL && r < args->d_hidden.rows; r++) {
+        gmv_cpu_zero(args->d_hidden.at + (size_t)r * (size_t)args->d_hidden.ld, (size_t)args->d_hidden.cols);
+    }
+}
+
 gmv_status GMV_CPU(head_likelihood)(gmv_backend *b, const gmv_head_args *args)
 {
     gmv_likelihood_info info = gmv_likelihood_of(args->likelihood);
     const gmv_batch *batch = args->batch;
     int draws = args->draws, cells_of_block = draws < block_rows ? block_rows / draws : 1;
+    int all = gmv_cpu_filled(args->filled, batch->cells);
     GMV_CHECK(args->hidden.rows == batch->cells * draws && args->weight[0].rows == batch->genes);
     GMV_CHECK(args->weight[0].cols == args->hidden.cols && args->terms.rows == batch->cells);
     head_work work = {.args = args, .heads = info.heads, .gene_param = info.gene_param};
@@ -295,12 +307,13 @@ gmv_status GMV_CPU(head_likelihood)(gmv_backend *b, const gmv_head_args *args)
     work.tiles = gmv_cpu_pieces(batch->genes, tile_genes);
     work.groups = work.tiles < max_groups ? work.tiles : max_groups;
     work.hidden = args->hidden;
-    int most = (batch->cells < cells_of_block ? batch->cells : cells_of_block) * draws;
+    int most = (all < cells_of_block ? all : cells_of_block) * draws;
     void *scratch;
     GMV_TRY(GMV_CPU(scratch)(b, arrange(&work, most, NULL), &scratch));
     arrange(&work, most, scratch);
-    for (int first = 0; first < batch->cells; first += cells_of_block) {
-        int cells = batch->cells - first < cells_of_block ? batch->cells - first : cells_of_block;
+    clear_rows_behind(args, all);
+    for (int first = 0; first < all; first += cells_of_block) {
+        int cells = all - first < cells_of_block ? all - first : cells_of_block;
         work.first_cell = first;
         work.rows = cells * draws;
         work.hidden = gmv_mat_rows(args->hidden, first * draws, work.rows);

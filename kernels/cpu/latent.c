@@ -64,14 +64,18 @@ gmv_status GMV_CPU(gaussian_sample_backward)(gmv_backend *b, gmv_mat posterior, 
     return GMV_OK;
 }
 
-gmv_status GMV_CPU(gaussian_kl)(gmv_backend *b, gmv_mat posterior, gmv_mat terms, const float *scale,
-                                gmv_mat d_posterior)
+gmv_status GMV_CPU(gaussian_kl)(gmv_backend *b, gmv_mat posterior, const int32_t *filled, gmv_mat terms,
+                                const float *scale, gmv_mat d_posterior)
 {
     (void)b;
-    int dim = posterior.cols / 2;
+    int dim = posterior.cols / 2, cells = gmv_cpu_filled(filled, posterior.rows);
     GMV_CHECK(terms.rows == posterior.rows && terms.cols == 1);
 #pragma omp parallel for schedule(static)
     for (int i = 0; i < posterior.rows; i++) {
+        if (i >= cells) {
+            terms.at[(size_t)i * (size_t)terms.ld] = 0.0f;
+            continue;
+        }
         const float *mean = posterior.at + (size_t)i * (size_t)posterior.ld, *raw = mean + dim;
         float kl = 0.0f;
 #pragma omp simd reduction(+ : kl)

@@ -283,26 +283,50 @@ static void log_softmax(const float *logit, int n, float *to)
 /* Of the marginal objective: the weights' share of the cells less that of the posterior. */
 static void weight_logit_gradient(const gmv_mixture_args *args)
 {
+    int cells = gmv_cpu_filled(args->filled, args->probability.rows);
     for (int k = 0; k < args->components; k++) {
         double sum = 0.0;
-        for (int i = 0; i < args->probability.rows; i++) {
+        for (int i = 0; i < cells; i++) {
             sum += (double)args->probability.at[(size_t)i * (size_t)args->probability.ld + (size_t)k];
         }
-        double all = (double)gmv_expf(args->log_weight.at[k]) * args->probability.rows;
+        double all = (double)gmv_expf(args->log_weight.at[k]) * cells;
         args->d_log_weight.at[k] += (float)((double)*args->scale * (all - sum));
+    }
+}
+
+static gmv_status check_shapes(const gmv_mixture_args *args)
+{
+    int dim = args->x.cols, rows = args->posterior.rows * args->draws, width = 2 * args->components * dim;
+    GMV_CHECK(args->weight.rows == width && args->bias.n == width && args->weight.cols == args->hidden.cols);
+    GMV_CHECK(args->x.rows == rows && args->hidden.rows == rows && args->posterior.cols == 2 * dim);
+    GMV_CHECK(args->terms.rows == args->posterior.rows && args->terms.cols == GMV_MIXTURE_TERMS);
+    GMV_CHECK(args->log_weight.at == NULL || args->objective == GMV_OBJECTIVE_MARGINAL);
+    GMV_CHECK(args->d_log_weight.at == NULL || args->probability.at != NULL);
+    return GMV_OK;
+}
+
+/* The rows that fill the batch up. */
+static void clear_rows_behind(const gmv_mixture_args *args, int cells)
+{
+    gmv_mat d_hidden = args->d_bias.at != NULL ? args->d_hidden : (gmv_mat){0};
+    for (int i = cells; i < args->posterior.rows; i++) {
+        gmv_cpu_zero(args->terms.at + (size_t)i * (size_t)args->terms.ld, (size_t)args->terms.cols);
+        if (args->probability.at != NULL) {
+            gmv_cpu_zero(args->probability.at + (size_t)i * (size_t)args->probability.ld, (size_t)args->components);
+        }
+    }
+    for (int r = cells * args->draws; r < d_hidden.rows; r++) {
+        gmv_cpu_zero(d_hidden.at + (size_t)r * (size_t)d_hidden.ld, (size_t)d_hidden.cols);
     }
 }
 
 gmv_status GMV_CPU(mixture)(gmv_backend *b, const gmv_mixture_args *all)
 {
     gmv_mixture_args normalised = *all, *args = &normalised;
-    int dim = args->x.cols, components = args->components, draws = args->draws, cells = args->posterior.rows;
-    int width = 2 * components * dim;
-    GMV_CHECK(args->weight.rows == width && args->bias.n == width && args->weight.cols == args->hidden.cols);
-    GMV_CHECK(args->x.rows == cells * draws && args->hidden.rows == cells * draws);
-    GMV_CHECK(args->posterior.cols == 2 * dim && args->terms.rows == cells && args->terms.cols == GMV_MIXTURE_TERMS);
-    GMV_CHECK(args->log_weight.at == NULL || args->objective == GMV_OBJECTIVE_MARGINAL);
-    GMV_CHECK(args->d_log_weight.at == NULL || args->probability.at != NULL);
+    int components = args->components, draws = args->draws, width = 2 * components * args->x.cols;
+    int cells = gmv_cpu_filled(args->filled, args->posterior.rows);
+    GMV_TRY(check_shapes(args));
+    clear_rows_behind(args, cells);
     int block = block_rows / draws < 1 ? 1 : block_rows / draws;
     int piece = piece_rows / draws < 1 ? 1 : piece_rows / draws;
     block = (block + piece - 1) / piece * piece;

@@ -8,18 +8,11 @@ gmv_status GMV_CPU(set_step)(gmv_backend *b, gmv_step *to, const gmv_step *value
     return GMV_OK;
 }
 
-gmv_status GMV_CPU(sequence_begin)(gmv_backend *b, int64_t key, bool *known)
+gmv_status GMV_CPU(sequence)(gmv_backend *b, const gmv_sequence_key *key, gmv_sequence_body *body, void *context)
 {
     (void)b;
     (void)key;
-    *known = false;
-    return GMV_OK;
-}
-
-gmv_status GMV_CPU(sequence_end)(gmv_backend *b)
-{
-    (void)b;
-    return GMV_OK;
+    return body(context);
 }
 
 /* One operation after the other is what the CPU does. */

@@ -42,8 +42,9 @@ static __device__ int32_t sum_before(int32_t value, int32_t *shared)
 
 /* Block 0 makes indptr from the lengths of the rows, each thread a stretch of them; the others clear the table.
  * Bound by the latency of three dependent loads and, for the table, by writing G / 4 bytes a cell. */
-static __global__ void start_rows_kernel(gmv_packed shard, const int64_t *rows, const int64_t *first, int n,
-                                         int32_t *indptr, part_gene *table, int64_t entries)
+static __global__ void start_rows_kernel(gmv_packed shard, const int64_t *rows, const int64_t *first,
+                                         const int32_t *filled, int n, int32_t *indptr, part_gene *table,
+                                         int64_t entries)
 {
     if (blockIdx.x > 0) {
         const part_gene none = {0, 0};
@@ -57,9 +58,10 @@ static __global__ void start_rows_kernel(gmv_packed shard, const int64_t *rows, 
     int stretch = (n + (int)blockDim.x - 1) / (int)blockDim.x;
     int begin = (int)threadIdx.x * stretch, end = begin + stretch < n ? begin + stretch : n;
     const int64_t *mine = rows + *first;
+    int cells = filled_of(filled, n);
     int32_t sum = 0;
     for (int i = begin; i < end; i++) {
-        int32_t length = (int32_t)(shard.indptr[mine[i] + 1] - shard.indptr[mine[i]]);
+        int32_t length = i < cells ? (int32_t)(shard.indptr[mine[i] + 1] - shard.indptr[mine[i]]) : 0;
         indptr[i + 1] = length;
         sum += length;
     }
@@ -73,14 +75,33 @@ static __global__ void start_rows_kernel(gmv_packed shard, const int64_t *rows, 
     }
 }
 
+/* A row that fills the batch up. */
+static __device__ void leave_empty(const gmv_packed &shard, const gmv_batch &batch, int i)
+{
+    for (int c = (int)threadIdx.x; c < batch.covariates; c += (int)blockDim.x) {
+        batch.level[(int64_t)i * batch.covariates + c] = 0;
+    }
+    if (threadIdx.x == 0) {
+        batch.library[i] = 0.0f;
+        batch.cell_id[i] = 0;
+    }
+    if (threadIdx.x == 0 && shard.set != NULL) {
+        batch.set[i] = 0;
+    }
+}
+
 /* One block a cell. A non-zero is 3 bytes read, 8 written, and an atomic on a word that the L2 cache holds. For
  * 1,209 of them, 13 kB, HBM would do 300 cells a microsecond; the L2 cache does about 130 of their atomics. */
-static __global__ void fetch_rows_kernel(gmv_packed shard, const int64_t *rows, const int64_t *first, gmv_input input,
-                                         gmv_batch batch, part_gene *table)
+static __global__ void fetch_rows_kernel(gmv_packed shard, const int64_t *rows, const int64_t *first,
+                                         const int32_t *filled, gmv_input input, gmv_batch batch, part_gene *table)
 {
     __shared__ float shared_norm[warp_width];
     __shared__ unsigned long long shared_library[warp_width];
     int i = (int)blockIdx.x;
+    if (i >= filled_of(filled, (int)gridDim.x)) {
+        leave_empty(shard, batch, i);
+        return;
+    }
     int64_t row = rows[*first + i], from = shard.indptr[row];
     int32_t begin = batch.indptr[i], n = batch.indptr[i + 1] - begin;
     part_gene *part = table + (int64_t)(i / part_cells) * batch.genes;
@@ -167,10 +188,13 @@ static __global__ void start_genes_kernel(part_gene *table, int parts, int genes
 
 /* One block a cell. A non-zero is 17 bytes read and 12 written, each word of these into a sector of 32 bytes that other
  * cells fill up. That is about five sectors for the L2 cache, which moves 170,000 a microsecond: 28 cells of 1,209. */
-static __global__ void place_kernel(gmv_packed shard, const int64_t *rows, const int64_t *first, gmv_batch batch,
-                                    const part_gene *table)
+static __global__ void place_kernel(gmv_packed shard, const int64_t *rows, const int64_t *first, const int32_t *filled,
+                                    gmv_batch batch, const part_gene *table)
 {
     int i = (int)blockIdx.x;
+    if (i >= filled_of(filled, (int)gridDim.x)) {
+        return;
+    }
     int64_t from = shard.indptr[rows[*first + i]];
     int32_t begin = batch.indptr[i], n = batch.indptr[i + 1] - begin;
     const part_gene *part = table + (int64_t)(i / part_cells) * batch.genes;
@@ -185,7 +209,7 @@ static __global__ void place_kernel(gmv_packed shard, const int64_t *rows, const
 }
 
 gmv_status gmv_cuda_batch_fetch(gmv_backend *b, const gmv_packed *shard, const int64_t *rows, const int64_t *first,
-                                int n, gmv_input input, gmv_batch *batch)
+                                const int32_t *filled, int n, gmv_input input, gmv_batch *batch)
 {
     batch->cells = n;
     batch->genes = shard->genes;
@@ -201,10 +225,11 @@ gmv_status gmv_cuda_batch_fetch(gmv_backend *b, const gmv_packed *shard, const i
     int32_t *of_block = (int32_t *)(table + entries);
     cudaStream_t stream = gmv_cuda_stream(b);
     GMV_LAUNCH(start_rows_kernel, (unsigned)(1 + (clear < most_clear_blocks ? clear : most_clear_blocks)), scan_threads,
-               0, stream, *shard, rows, first, n, batch->indptr, table, entries);
+               0, stream, *shard, rows, first, filled, n, batch->indptr, table, entries);
     GMV_LAUNCHED();
     if (n > 0) {
-        GMV_LAUNCH(fetch_rows_kernel, (unsigned)n, row_threads, 0, stream, *shard, rows, first, input, *batch, table);
+        GMV_LAUNCH(fetch_rows_kernel, (unsigned)n, row_threads, 0, stream, *shard, rows, first, filled, input, *batch,
+                   table);
         GMV_LAUNCHED();
     }
     GMV_LAUNCH(count_genes_kernel, (unsigned)blocks, gene_threads, 0, stream, (const part_gene *)table, parts, genes,
@@ -214,7 +239,7 @@ gmv_status gmv_cuda_batch_fetch(gmv_backend *b, const gmv_packed *shard, const i
                (const int32_t *)of_block, batch->colptr);
     GMV_LAUNCHED();
     if (n > 0) {
-        GMV_LAUNCH(place_kernel, (unsigned)n, row_threads, 0, stream, *shard, rows, first, *batch,
+        GMV_LAUNCH(place_kernel, (unsigned)n, row_threads, 0, stream, *shard, rows, first, filled, *batch,
                    (const part_gene *)table);
         GMV_LAUNCHED();
     }

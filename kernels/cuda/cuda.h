@@ -25,9 +25,9 @@ typedef enum gmv_cuda_place {
     GMV_CUDA_PLACES
 } gmv_cuda_place;
 
-typedef struct gmv_cuda_block gmv_cuda_block;       /* mem.c: an allocation */
-typedef struct gmv_cuda_mapping gmv_cuda_mapping;   /* host_memory.c: host memory that kernels read */
-typedef struct gmv_cuda_sequence gmv_cuda_sequence; /* sequence.c: a recorded step */
+typedef struct gmv_cuda_block gmv_cuda_block;     /* mem.c: an allocation */
+typedef struct gmv_cuda_mapping gmv_cuda_mapping; /* host_memory.c: host memory that kernels read */
+typedef struct gmv_cuda_record gmv_cuda_record;   /* sequence.c: a recorded step */
 
 /* Private data of an open CUDA backend. */
 typedef struct gmv_cuda_state {
@@ -51,9 +51,9 @@ typedef struct gmv_cuda_state {
     void *scratch[GMV_CUDA_PLACES];
     int64_t scratch_bytes[GMV_CUDA_PLACES];
 
-    gmv_cuda_sequence *sequences;
+    gmv_cuda_record *sequences;
     int64_t clock; /* of their use */
-    gmv_cuda_sequence *under_way;
+    gmv_cuda_record *under_way;
     bool capturing;
 
     char *reports; /* pinned host memory [GMV_REPORTS, GMV_REPORT_BYTES] */

@@ -1,8 +1,16 @@
-/* Sums and maxima over the threads of a warp or a block, in a fixed order. */
+/* Sums and maxima over the threads of a warp or a block, in a fixed order; the rows of a batch that count. */
 #pragma once
+
+#include <cstdint>
 
 enum { warp_width = 32 };
 static const unsigned all_lanes = 0xFFFFFFFFu;
+
+/* Rows of a batch of `rows` that are cells. */
+static __device__ __forceinline__ int filled_of(const int32_t *filled, int rows)
+{
+    return filled != NULL ? min(__ldg(filled), rows) : rows;
+}
 
 /* Every lane gets the result. All lanes of the warp must call. */
 template <typename T> static __device__ __forceinline__ T warp_sum(T value)

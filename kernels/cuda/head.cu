@@ -74,7 +74,8 @@ static __global__ void terms_kernel(head_chunk block, int slots, gmv_mat terms)
     }
     sum = warp_sum(sum);
     if (threadIdx.x % warp_width == 0) {
-        terms.at[(int64_t)(block.first_cell + cell) * terms.ld] = (float)(-sum / block.draws);
+        bool is_cell = block.first_cell + cell < filled_of(block.filled, terms.rows);
+        terms.at[(int64_t)(block.first_cell + cell) * terms.ld] = is_cell ? (float)(-sum / block.draws) : 0.0f;
     }
 }
 
@@ -459,6 +460,7 @@ gmv_status gmv_cuda_head_likelihood(gmv_backend *b, const gmv_head_args *args)
     work.chunk.cell = batch->cell;
     work.chunk.count = batch->col_count;
     work.chunk.scale = args->scale;
+    work.chunk.filled = args->filled;
     work.chunk.set = batch->present != NULL ? batch->set : NULL;
     work.chunk.all_genes = batch->genes;
     divide(&work);

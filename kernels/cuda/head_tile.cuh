@@ -88,6 +88,7 @@ typedef struct head_chunk {
     const float *log_norm; /* [rows] log of the softmax's normaliser */
     const float *total_e;  /* [rows] sum over genes of the gradient in log mean */
     const float *scale;
+    const int32_t *filled;  /* cells of the batch; NULL: all its rows are some */
     const int32_t *set;     /* [cells of the batch] set of genes of each; NULL: every cell has all */
     const uint8_t *present; /* [sets, all genes], at the chunk's first: 0 where a set lacks a gene */
     int64_t all_genes;
@@ -105,6 +106,7 @@ static __device__ __forceinline__ const uint8_t *present_of(const head_chunk &ch
 typedef struct tile_place {
     int group, first_cell, draws; /* first_cell within the batch; draws of each cell that are in the tile */
     int first_row, rows;          /* within the block of rows */
+    int filled;                   /* the first of these rows that are of cells; the others get gradients of 0 */
     int first_gene, genes;        /* within the chunk */
 } tile_place;
 
@@ -130,6 +132,7 @@ static __device__ __forceinline__ tile_place place_of(const head_chunk &chunk)
     tile.draws = max(min(chunk.piece_draws, chunk.draws - first_draw), 0);
     tile.first_row = cell * chunk.draws + first_draw;
     tile.rows = cells * tile.draws;
+    tile.filled = min(max(filled_of(chunk.filled, tile.first_cell + cells) - tile.first_cell, 0), cells) * tile.draws;
     tile.first_gene = (int)blockIdx.x * tile_genes;
     tile.genes = min((int)tile_genes, chunk.genes - tile.first_gene);
     return tile;
@@ -441,7 +444,7 @@ static __device__ void finish_rows(const head_chunk &chunk, const tile_place &ti
     }
     for (int r = warp; r < tile.rows; r += tile_warps) {
         int row = tile.first_row + r;
-        row_facts facts = facts_of<L, want>(chunk, row, factor);
+        row_facts facts = facts_of<L, want>(chunk, row, r < tile.filled ? factor : 0.0f);
         float value = 0.0f, first = 0.0f;
         int64_t to = (int64_t)row * chunk.ld + tile.first_gene;
         for (int j = 0; j < lane_genes; j++) {

@@ -75,12 +75,14 @@ static __global__ void gaussian_sample_backward_kernel(gmv_mat posterior, gmv_no
 }
 
 /* One warp a cell. */
-static __global__ void gaussian_kl_kernel(gmv_mat posterior, gmv_mat terms, const float *scale, gmv_mat d_posterior)
+static __global__ void gaussian_kl_kernel(gmv_mat posterior, const int32_t *filled, gmv_mat terms, const float *scale,
+                                          gmv_mat d_posterior)
 {
     int i = (int)(blockIdx.x * blockDim.y + threadIdx.y), dim = posterior.cols / 2;
     if (i >= posterior.rows) {
         return;
     }
+    bool is_cell = i < filled_of(filled, posterior.rows);
     const float *mean = posterior.at + (int64_t)i * posterior.ld, *raw = mean + dim;
     float kl = 0.0f;
     for (int j = (int)threadIdx.x; j < dim; j += warp_width) {
@@ -88,9 +90,9 @@ static __global__ void gaussian_kl_kernel(gmv_mat posterior, gmv_mat terms, cons
     }
     kl = warp_sum(kl);
     if (threadIdx.x == 0) {
-        terms.at[(int64_t)i * terms.ld] = kl;
+        terms.at[(int64_t)i * terms.ld] = is_cell ? kl : 0.0f;
     }
-    if (d_posterior.at == NULL) {
+    if (d_posterior.at == NULL || !is_cell) {
         return;
     }
     float *d_mean = d_posterior.at + (int64_t)i * d_posterior.ld, *d_raw = d_mean + dim;
@@ -136,15 +138,15 @@ gmv_status gmv_cuda_gaussian_sample_backward(gmv_backend *b, gmv_mat posterior, 
     return GMV_OK;
 }
 
-gmv_status gmv_cuda_gaussian_kl(gmv_backend *b, gmv_mat posterior, gmv_mat terms, const float *scale,
-                                gmv_mat d_posterior)
+gmv_status gmv_cuda_gaussian_kl(gmv_backend *b, gmv_mat posterior, const int32_t *filled, gmv_mat terms,
+                                const float *scale, gmv_mat d_posterior)
 {
     GMV_CHECK(terms.rows == posterior.rows && terms.cols == 1);
     if (posterior.rows == 0) {
         return GMV_OK;
     }
     GMV_LAUNCH(gaussian_kl_kernel, blocks_of(posterior.rows), dim3(warp_width, rows_of_block), 0, gmv_cuda_stream(b),
-               posterior, terms, scale, d_posterior);
+               posterior, filled, terms, scale, d_posterior);
     GMV_LAUNCHED();
     return GMV_OK;
 }

@@ -275,11 +275,32 @@ template <bool published> static __device__ void posterior_gradient(const mixtur
     }
 }
 
+/* A row that fills the batch up: no terms, no probabilities, no gradient of its raw parameters. */
+template <bool gradients> static __device__ void leave_empty(const mixture_work &work, int cell)
+{
+    const gmv_mixture_args &args = work.args;
+    int64_t raws = gradients ? (int64_t)args.draws * args.weight.rows : 0;
+    float *raw = work.raw + (cell - work.first_cell) * raws;
+    for (int64_t i = threadIdx.x; i < raws; i += block_threads) {
+        raw[i] = 0.0f;
+    }
+    for (int k = (int)threadIdx.x; args.probability.at != NULL && k < args.components; k += block_threads) {
+        args.probability.at[(int64_t)cell * args.probability.ld + k] = 0.0f;
+    }
+    if (threadIdx.x < GMV_MIXTURE_TERMS) {
+        args.terms.at[(int64_t)cell * args.terms.ld + threadIdx.x] = 0.0f;
+    }
+}
+
 template <bool published, bool gradients>
 static __global__ void __launch_bounds__(block_threads) mixture_cell_kernel(mixture_work work)
 {
     __shared__ float gate;
     int cell = work.first_cell + (int)blockIdx.x;
+    if (cell >= filled_of(work.args.filled, work.args.posterior.rows)) {
+        leave_empty<gradients>(work, cell);
+        return;
+    }
     component_densities<published>(work, cell);
     __syncthreads();
     draw_shares<published>(work, cell);
@@ -339,7 +360,7 @@ static __global__ void weight_logits_kernel(gmv_mixture_args args)
 {
     float log_weights = log_sum_exp(args.log_weight.at, args.components);
     for (int k = (int)threadIdx.x; k < args.components; k += warp_width) {
-        float all = gmv_expf(args.log_weight.at[k] - log_weights) * (float)args.posterior.rows;
+        float all = gmv_expf(args.log_weight.at[k] - log_weights) * (float)filled_of(args.filled, args.posterior.rows);
         args.d_log_weight.at[k] += *args.scale * all;
     }
 }

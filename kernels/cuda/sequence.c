@@ -10,8 +10,9 @@
 
 enum { most_sequences = 64 };
 
-struct gmv_cuda_sequence {
-    int64_t key, used;
+struct gmv_cuda_record {
+    gmv_sequence_key key;
+    int64_t used;
     bool met;                /* this entry is taken */
     cudaGraphExec_t program; /* NULL until it is recorded */
 };
@@ -26,7 +27,7 @@ gmv_status gmv_cuda_sequences_open(gmv_cuda_state *state)
     return GMV_OK;
 }
 
-static void forget(gmv_cuda_sequence *sequence)
+static void forget(gmv_cuda_record *sequence)
 {
     if (sequence->program != NULL) {
         cudaGraphExecDestroy(sequence->program);
@@ -61,12 +62,12 @@ void gmv_cuda_sequences_close(gmv_cuda_state *state)
 }
 
 /* The entry of this key, or the one that was used longest ago, emptied. */
-static gmv_cuda_sequence *entry_of(gmv_cuda_state *state, int64_t key)
+static gmv_cuda_record *entry_of(gmv_cuda_state *state, const gmv_sequence_key *key)
 {
-    gmv_cuda_sequence *oldest = &state->sequences[0];
+    gmv_cuda_record *oldest = &state->sequences[0];
     for (int i = 0; i < most_sequences; i++) {
-        gmv_cuda_sequence *entry = &state->sequences[i];
-        if (entry->met && entry->key == key) {
+        gmv_cuda_record *entry = &state->sequences[i];
+        if (entry->met && memcmp(&entry->key, key, sizeof *key) == 0) {
             return entry;
         }
         oldest = entry->used < oldest->used ? entry : oldest;
@@ -75,43 +76,37 @@ static gmv_cuda_sequence *entry_of(gmv_cuda_state *state, int64_t key)
     return oldest;
 }
 
-gmv_status gmv_cuda_sequence_begin(gmv_backend *b, int64_t key, bool *known)
+static gmv_status record(gmv_cuda_state *state, gmv_cuda_record *entry, gmv_sequence_body *body, void *context)
 {
-    gmv_cuda_state *state = gmv_cuda_state_of(b);
-    *known = false;
-    GMV_CHECK(state->under_way == NULL);
-    if (!gmv_cuda_sums_on_device(b)) {
-        return GMV_OK; /* the host takes part in sums */
-    }
-    gmv_cuda_sequence *entry = entry_of(state, key);
-    entry->key = key;
-    entry->used = ++state->clock;
-    *known = entry->program != NULL;
-    if (entry->met && !*known) {
-        GMV_CUDA(cudaStreamBeginCapture(state->compute, cudaStreamCaptureModeThreadLocal));
-        state->capturing = true;
-    }
-    entry->met = true;
-    state->under_way = entry;
+    cudaGraph_t graph = NULL;
+    GMV_CUDA(cudaStreamBeginCapture(state->compute, cudaStreamCaptureModeThreadLocal));
+    state->capturing = true;
+    GMV_TRY(body(context));
+    state->capturing = false;
+    GMV_CUDA(cudaStreamEndCapture(state->compute, &graph));
+    cudaError_t error = cudaGraphInstantiate(&entry->program, graph, 0);
+    cudaGraphDestroy(graph);
+    GMV_CUDA(error);
     return GMV_OK;
 }
 
-gmv_status gmv_cuda_sequence_end(gmv_backend *b)
+gmv_status gmv_cuda_sequence(gmv_backend *b, const gmv_sequence_key *key, gmv_sequence_body *body, void *context)
 {
     gmv_cuda_state *state = gmv_cuda_state_of(b);
-    gmv_cuda_sequence *entry = state->under_way;
+    GMV_CHECK(state->under_way == NULL);
+    if (!gmv_cuda_sums_on_device(b)) {
+        return body(context); /* the host takes part in sums */
+    }
+    gmv_cuda_record *entry = entry_of(state, key);
+    bool met = entry->met;
+    entry->key = *key;
+    entry->met = true;
+    entry->used = ++state->clock;
+    state->under_way = entry;
+    if (entry->program == NULL) {
+        GMV_TRY(met ? record(state, entry, body, context) : body(context));
+    }
     state->under_way = NULL;
-    if (entry == NULL) {
-        return GMV_OK;
-    }
-    if (state->capturing) {
-        cudaGraph_t graph = NULL;
-        state->capturing = false;
-        GMV_CUDA(cudaStreamEndCapture(state->compute, &graph));
-        cudaError_t error = cudaGraphInstantiate(&entry->program, graph, 0);
-        cudaGraphDestroy(graph);
-        GMV_CUDA(error);
-    }
     if (entry->program != NULL) {
         GMV_CUDA(cudaGraphLaunch(entry->program, state->compute));
     }

@@ -163,6 +163,12 @@ gmv_noise gmv_noise_of(const gmv_sweep *s, uint32_t stream, bool drawn);
 /* Columns [first, first + n) of the terms of the loss. */
 gmv_mat gmv_terms_of(const gmv_sweep *s, int first, int n);
 
+/* Which rows of the batch count: in training those before the step's number, else all. */
+static inline const int32_t *gmv_filled_of(const gmv_sweep *s)
+{
+    return s->pass->training ? &s->model->step->filled : NULL;
+}
+
 static inline float gmv_dropout_of(const gmv_sweep *s)
 {
     return s->pass->training ? s->model->dropout : 0.0f;

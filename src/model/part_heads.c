@@ -13,6 +13,7 @@ static gmv_status heads_loss(gmv_sweep *s, const gmv_part *part)
                           .batch = s->pass->batch,
                           .terms = gmv_terms_of(s, heads->term, 1),
                           .hidden = gmv_value_of(s, part->in),
+                          .filled = gmv_filled_of(s),
                           .scale = &model->step->scale};
     for (int h = 0; h < model->likelihood.heads; h++) {
         args.weight[h] = gmv_tensor_value(s, heads->weight[h]);

@@ -39,6 +39,7 @@ static gmv_status mixture_loss(gmv_sweep *s, const gmv_part *part)
                              .components = model->clusters,
                              .free_nats = model->free_nats,
                              .draws = s->pass->draws,
+                             .filled = gmv_filled_of(s),
                              .x = gmv_value_of(s, mixture->x),
                              .posterior = gmv_value_of(s, mixture->posterior),
                              .terms = gmv_terms_of(s, mixture->term, GMV_MIXTURE_TERMS)};

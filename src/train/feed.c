@@ -223,7 +223,7 @@ gmv_status gmv_feed_fetch(gmv_feed *feed, const int64_t *rows, int n, gmv_input 
     gmv_backend *b = feed->backend;
     const gmv_resident *from = feed->cells->stream != NULL ? &feed->spans : &feed->matrix;
     GMV_TRY(b->op->upload(b, feed->rows, rows, n * (int64_t)sizeof *rows));
-    return b->op->batch_fetch(b, &from->packed, feed->rows, feed->zero, n, input, &feed->batch);
+    return b->op->batch_fetch(b, &from->packed, feed->rows, feed->zero, NULL, n, input, &feed->batch);
 }
 
 gmv_status gmv_feed_set_order(gmv_feed *feed, const int64_t *rows, int64_t n, int64_t room)
@@ -238,14 +238,14 @@ gmv_status gmv_feed_set_order(gmv_feed *feed, const int64_t *rows, int64_t n, in
     return b->op->upload(b, feed->order, rows, n * (int64_t)sizeof *rows);
 }
 
-gmv_status gmv_feed_next(gmv_feed *feed, const int64_t *first, int n, gmv_input input)
+gmv_status gmv_feed_next(gmv_feed *feed, const int64_t *first, const int32_t *filled, int rows, gmv_input input)
 {
-    GMV_CHECK(n <= feed->max_cells);
+    GMV_CHECK(rows <= feed->max_cells);
     gmv_backend *b = feed->backend;
-    return b->op->batch_fetch(b, &feed->matrix.packed, feed->order, first, n, input, &feed->batch);
+    return b->op->batch_fetch(b, &feed->matrix.packed, feed->order, first, filled, rows, input, &feed->batch);
 }
 
-bool gmv_feed_turn(gmv_feed *feed, int64_t row)
+bool gmv_feed_turn(gmv_feed *feed, int64_t row, int rows)
 {
     bool there = feed->ahead_row >= 0 && feed->ahead_row == row;
     if (there) {
@@ -254,15 +254,16 @@ bool gmv_feed_turn(gmv_feed *feed, int64_t row)
         feed->ahead = was;
         feed->turn = 1 - feed->turn;
         feed->ahead_row = -1;
+        feed->batch.cells = rows; /* a sequence that ran again fetched them without a call here */
     }
     return there;
 }
 
-gmv_status gmv_feed_ahead(gmv_feed *feed, const int64_t *first, int n, gmv_input input)
+gmv_status gmv_feed_ahead(gmv_feed *feed, const int64_t *first, const int32_t *filled, int rows, gmv_input input)
 {
     gmv_backend *b = feed->backend;
-    GMV_CHECK(n <= feed->max_cells && !b->host_memory);
+    GMV_CHECK(rows <= feed->max_cells && !b->host_memory);
     GMV_TRY(b->op->aside_begin(b));
-    GMV_TRY(b->op->batch_fetch(b, &feed->matrix.packed, feed->order, first, n, input, &feed->ahead));
+    GMV_TRY(b->op->batch_fetch(b, &feed->matrix.packed, feed->order, first, filled, rows, input, &feed->ahead));
     return b->op->aside_end(b);
 }

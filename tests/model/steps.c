@@ -4,13 +4,13 @@
 #include "gmvae/mem.h"
 #include "gmvae/train.h"
 
-enum { CELLS = 103, GENES = 60, SHARDS = 8, EPOCHS = 2 };
+enum { CELLS = 103, GENES = 60, SHARDS = 8, EPOCHS = 5 };
 
 static const char config_text[] =
     "data: {train: x.h5ad, shards: 8, validation: 0.1}\n"
     "model: {latent_dim: 3, w_dim: 2, clusters: 4, encoder: [8], decoder: [8, 6], beta: [8],\n"
     "  dropout: 0.1, objective: mc}\n"
-    "train: {epochs: 2, batch_size: 32, mc_samples: 2, micro_batches: 4}\n";
+    "train: {epochs: 5, batch_size: 32, mc_samples: 2, micro_batches: 4}\n";
 
 /* The packed matrix in host memory, as it is after loading. */
 static gmv_packed pack_on_host(const t_dataset *data)
@@ -62,11 +62,38 @@ static gmv_cells make_cells(const t_dataset *data)
     return cells;
 }
 
+/* Calls of batch_fetch: those that a device runs again from a record are none. */
+static const gmv_ops *counted_ops;
+static int fetches;
+
+static gmv_status count_fetch(gmv_backend *b, const gmv_packed *shard, const int64_t *rows, const int64_t *first,
+                              const int32_t *filled, int n, gmv_input input, gmv_batch *batch)
+{
+    fetches++;
+    return counted_ops->batch_fetch(b, shard, rows, first, filled, n, input, batch);
+}
+
+/* Batches and pieces differ in size, but a device records one sequence for all pieces; of whole steps six: the first of
+ * an epoch, the last, and those between, each with the next batch in one of two places. It calls each twice. */
+static void check_records(const gmv_trainer *trainer, int all, int of_last_epoch)
+{
+    int pieces = (int)trainer->sampler.batches * (trainer->end_piece - trainer->first_piece);
+    if (strcmp(trainer->backend->name, "cuda") == 0) {
+        assert_int_equal(of_last_epoch, 0);
+        assert_true(all <= (trainer->fixed != NULL ? 2 : 2 * 6));
+    } else {
+        assert_int_equal(of_last_epoch, pieces);
+        assert_int_equal(all, EPOCHS * pieces);
+    }
+}
+
 /* All steps of all epochs; allocations of each but the very first are counted. */
 static void take_steps(gmv_trainer *trainer)
 {
     int64_t before = 0;
+    int before_last = fetches = 0;
     for (int epoch = 0; epoch < EPOCHS; epoch++) {
+        before_last = fetches;
         for (int64_t t = 0; t < trainer->sampler.batches; t++) {
             t_ok(gmv_train_step(trainer), "gmv_train_step");
             before = before == 0 ? gmv_alloc_count() : before;
@@ -78,6 +105,7 @@ static void take_steps(gmv_trainer *trainer)
         trainer->progress.epoch++;
         trainer->progress.batch = 0;
     }
+    check_records(trainer, fetches, fetches - before_last);
 }
 
 static void train(const char *reduction)
@@ -91,6 +119,10 @@ static void train(const char *reduction)
     gmv_backend *backend;
     int64_t live = gmv_alloc_live();
     t_ok(t_open_backend(&backend, t_backend->name), "gmv_backend_open"); /* it keeps scratch memory */
+    gmv_ops ops = *backend->op;
+    counted_ops = backend->op;
+    ops.batch_fetch = count_fetch;
+    backend->op = &ops;
     t_ok(gmv_config_parse(&config, "steps", config_text, (int64_t)strlen(config_text), 1, &reduction), "config");
     t_ok(gmv_model_create(&model, &config, backend, GENES, data.levels, input), "gmv_model_create");
     t_ok(gmv_trainer_init(&trainer, &config, &t_comm, model, &cells), "gmv_trainer_init");

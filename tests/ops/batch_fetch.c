@@ -7,34 +7,50 @@ typedef struct fetch_case {
     int64_t *rows;
     int n, wide;
     gmv_input input;
+    int behind; /* rows without cells */
 } fetch_case;
 
 static void run(const void *context, t_outputs *out)
 {
     const fetch_case *c = context;
-    gmv_batch batch = t_fetch(&c->data, c->wide, c->rows, c->n, c->input);
-    int z = t_nonzeros(&c->data, c->rows, c->n), genes = c->data.genes;
-    assert_int_equal(batch.cells, c->n);
+    gmv_batch batch = t_fetch_filled(&c->data, c->wide, c->rows, c->n, c->behind, c->input);
+    int z = t_nonzeros(&c->data, c->rows, c->n), genes = c->data.genes, cells = c->n + c->behind;
+    assert_int_equal(batch.cells, cells);
     assert_int_equal(batch.genes, genes);
     assert_int_equal(batch.covariates, c->data.covariates);
     /* integers travel as the bits of floats */
-    t_keep_vec(out, gmv_vec_of((float *)batch.indptr, c->n + 1));
+    t_keep_vec(out, gmv_vec_of((float *)batch.indptr, cells + 1));
     t_keep_vec(out, gmv_vec_of((float *)batch.gene, z));
     t_keep_vec(out, gmv_vec_of(batch.x, z));
     t_keep_vec(out, gmv_vec_of((float *)batch.colptr, genes + 1));
     t_keep_vec(out, gmv_vec_of((float *)batch.cell, z));
     t_keep_vec(out, gmv_vec_of(batch.col_x, z));
     t_keep_vec(out, gmv_vec_of(batch.col_count, z));
-    t_keep_vec(out, gmv_vec_of(batch.library, c->n));
-    t_keep_vec(out, gmv_vec_of((float *)batch.level, (int64_t)c->n * c->data.covariates));
-    t_keep_vec(out, gmv_vec_of((float *)(void *)batch.cell_id, 2 * (int64_t)c->n));
-    t_keep_vec(out, gmv_vec_of((float *)batch.set, c->data.sets > 0 ? c->n : 0));
+    t_keep_vec(out, gmv_vec_of(batch.library, cells));
+    t_keep_vec(out, gmv_vec_of((float *)batch.level, (int64_t)cells * c->data.covariates));
+    t_keep_vec(out, gmv_vec_of((float *)(void *)batch.cell_id, 2 * (int64_t)cells));
+    t_keep_vec(out, gmv_vec_of((float *)batch.set, c->data.sets > 0 ? cells : 0));
     assert_true((batch.present != NULL) == (c->data.sets > 0));
 }
 
 static const double *counts_of(const fetch_case *c, int i)
 {
     return c->data.count + (size_t)c->rows[i] * (size_t)c->data.genes;
+}
+
+/* Rows that fill a batch up have no counts, and what an operation may look up. */
+static void check_behind(const fetch_case *c, const t_outputs *out)
+{
+    const int32_t *indptr = (int32_t *)out->at[0], *level = (int32_t *)out->at[8], *set = (int32_t *)out->at[10];
+    const int64_t *id = (int64_t *)(void *)out->at[9];
+    for (int i = c->n; i < c->n + c->behind; i++) {
+        assert_int_equal(indptr[i + 1], indptr[c->n]);
+        assert_true(out->at[7][i] == 0.0f && id[i] == 0);
+        assert_true(c->data.sets == 0 || set[i] == 0);
+        for (int k = 0; k < c->data.covariates; k++) {
+            assert_int_equal(level[i * c->data.covariates + k], 0);
+        }
+    }
 }
 
 static void check(fetch_case *c)
@@ -69,6 +85,7 @@ static void check(fetch_case *c)
         }
     }
     assert_int_equal(at, z);
+    check_behind(c, &out);
     at = 0;
     for (int g = 0; g < genes; g++) {
         assert_int_equal(colptr[g], at);
@@ -97,7 +114,8 @@ static void every_shape_and_input(void **state)
                             NULL,
                             n,
                             kind % 2,
-                            {(gmv_input_kind)kind, 0.14f, 2.38f}};
+                            {(gmv_input_kind)kind, 0.14f, 2.38f},
+                            kind % 2 == 0 ? (int)s : 0};
             c.rows = t_rows(s, n, n + 9);
             if (s % 2 == 0) {
                 t_add_sets(&c.data, s);
@@ -111,7 +129,7 @@ static void batches_without_a_count(void **state)
 {
     (void)state;
     for (int kind = GMV_INPUT_LOG1P; kind <= GMV_INPUT_NONE; kind++) {
-        fetch_case c = {t_counts(3, 40, 50, 0.0, 1), NULL, 33, 0, {(gmv_input_kind)kind, 0.14f, 2.38f}};
+        fetch_case c = {t_counts(3, 40, 50, 0.0, 1), NULL, 33, 0, {(gmv_input_kind)kind, 0.14f, 2.38f}, 31};
         c.rows = t_rows(1, 33, 40);
         check(&c);
     }
@@ -122,7 +140,7 @@ static void overflow_list_and_repeated_rows(void **state)
 {
     (void)state;
     for (int high = 0; high < 2; high++) {
-        fetch_case c = {t_counts(4, 20, 37, 0.6, 2), NULL, 12, 1, {GMV_INPUT_LOG1P, 0.0f, 1.0f}};
+        fetch_case c = {t_counts(4, 20, 37, 0.6, 2), NULL, 12, 1, {GMV_INPUT_LOG1P, 0.0f, 1.0f}, 0};
         for (int i = 0; i < 20 * 37; i++) {
             if (c.data.count[i] > 0.0) {
                 c.data.count[i] = high ? 255.0 + (double)(i % 3) * 5592000.0 : (double)(1 + i % 254);
@@ -139,7 +157,7 @@ static void overflow_list_and_repeated_rows(void **state)
 static void ids_that_do_not_follow(void **state)
 {
     (void)state;
-    fetch_case c = {t_counts(5, 50, 41, 0.3, 1), NULL, 33, 0, {GMV_INPUT_LOG1P, 0.0f, 1.0f}};
+    fetch_case c = {t_counts(5, 50, 41, 0.3, 1), NULL, 33, 0, {GMV_INPUT_LOG1P, 0.0f, 1.0f}, 0};
     c.data.cell = t_alloc(50, sizeof *c.data.cell);
     for (int i = 0; i < 50; i++) {
         c.data.cell[i] = (gmv_gidx)(t_mix(9 + (uint64_t)i) >> 24);

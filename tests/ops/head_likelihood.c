@@ -12,6 +12,7 @@ typedef struct head_case {
     t_dataset data;
     int64_t *rows;
     const float *hidden, *weight[GMV_MAX_HEADS], *bias[GMV_MAX_HEADS], *gene;
+    int behind; /* rows that fill the batch up; `hidden` has theirs, too */
 } head_case;
 
 /* The term is a column of a wider matrix. */
@@ -35,15 +36,16 @@ static void run(const void *context, t_outputs *out)
     const head_case *c = context;
     gmv_likelihood_info info = gmv_likelihood_of(c->likelihood);
     gmv_input input = {GMV_INPUT_NONE, 0.0f, 1.0f};
-    gmv_batch batch = t_fetch(&c->data, 0, c->rows, c->n, input);
-    int rows = c->n * c->draws, genes = c->data.genes;
+    gmv_batch batch = t_fetch_filled(&c->data, 0, c->rows, c->n, c->behind, input);
+    int cells = c->n + c->behind, rows = cells * c->draws, genes = c->data.genes;
     gmv_head_args a = {0};
+    a.filled = c->behind > 0 ? t_filled(c->n) : NULL;
     a.likelihood = c->likelihood;
     a.observed_library = c->observed_library != 0;
     a.draws = c->draws;
     a.batch = &batch;
     a.hidden = t_mat(rows, c->width, c->hidden);
-    gmv_mat terms = t_mat(c->n, COLUMNS, t_random(1, (size_t)c->n * COLUMNS, 1.0));
+    gmv_mat terms = t_mat(cells, COLUMNS, t_random(1, (size_t)cells * COLUMNS, 1.0));
     a.terms = gmv_mat_columns(terms, 0, 1);
     a.gene_param = gmv_vec_of(NULL, 0);
     for (int h = 0; h < info.heads; h++) {
@@ -89,7 +91,8 @@ static head_case make(uint64_t seed, gmv_likelihood likelihood, int observed, in
                    NULL,
                    {NULL},
                    {NULL},
-                   NULL};
+                   NULL,
+                   0};
     for (int i = 0; i < (n + 4) * genes; i++) {
         c.data.count[i] = fmin(c.data.count[i], most);
     }
@@ -407,6 +410,57 @@ static void one_set_is_a_smaller_model(void **state)
     }
 }
 
+/* ---- rows that fill a batch up ---- */
+
+/* They have no term and no gradient, and no part in a sum, whatever they hold. */
+static void check_rows_behind(head_case alone, int behind, size_t width)
+{
+    size_t cells = (size_t)alone.n, own = cells * width, all = (cells + (size_t)behind) * width;
+    head_case filled = alone, other = alone;
+    float *hidden[2] = {t_random(2001, all, 1.0), t_random(2002, all, 3.0)};
+    memcpy(hidden[0], alone.hidden, own * sizeof(float));
+    memcpy(hidden[1], alone.hidden, own * sizeof(float));
+    filled.hidden = hidden[0];
+    other.hidden = hidden[1];
+    filled.behind = other.behind = behind;
+    t_outputs one = t_repeatable(run, &filled), two = t_repeatable(run, &other), fewer = t_repeatable(run, &alone);
+    for (int i = 0; i < alone.n + behind; i++) {
+        assert_true(i < alone.n || one.at[TERMS][i * COLUMNS] == 0.0f);
+        assert_true(one.at[TERMS][i * COLUMNS] == two.at[TERMS][i * COLUMNS]);
+    }
+    for (int i = 0; i < alone.n; i++) {
+        t_near("term", (double)one.at[TERMS][i * COLUMNS], (double)fewer.at[TERMS][i * COLUMNS], T_POINTWISE, 0.0);
+    }
+    for (size_t i = own; alone.gradients && i < all; i++) {
+        assert_true(one.at[D_HIDDEN][i] == 0.0f && two.at[D_HIDDEN][i] == 0.0f);
+    }
+    for (int k = D_HIDDEN; k < OUTPUTS; k++) {
+        for (size_t i = 0; i < one.size[k]; i++) { /* as numbers: a zero may have either sign */
+            assert_true(one.at[k][i] == two.at[k][i]);
+        }
+        size_t n = k == D_HIDDEN ? own * (size_t)alone.gradients : one.size[k];
+        t_gradient("gradient", one.at[k], t_widen(fewer.at[k], n), n, 1e-3);
+    }
+}
+
+static void rows_behind_the_cells(void **state)
+{
+    (void)state;
+    static const int shapes[][5] = {{13, 2, 130, 6, 5}, {3, 1, 300, 4, 60}, {257, 1, 40, 3, 7}}; /* and rows behind */
+    for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++) {
+        const int *p = shapes[s];
+        for (int variant = 0; variant < 4 * GMV_LIKELIHOODS; variant++) {
+            if (!t_case(s, variant, 4 * GMV_LIKELIHOODS, s == 0)) {
+                continue;
+            }
+            head_case c = make(2000 + s, (gmv_likelihood)(variant / 4), variant % 2, p[0], p[1], p[2], p[3], ordinary);
+            c.gradients = variant % 4 != 3;
+            c = variant / 2 % 2 == 0 ? c : with_sets(c, 2000 + s);
+            check_rows_behind(c, p[4], (size_t)(p[1] * p[3]));
+        }
+    }
+}
+
 /* ---- bf16: operands and the gradients of logits are rounded, the likelihood and all sums are not ---- */
 
 static void round_to_bf16(const float *at, size_t n)
@@ -504,6 +558,7 @@ static const struct CMUnitTest tests[] = {
     T_TEST(permuted_cells_permute_the_outputs),
     T_TEST(genes_that_cells_lack),
     T_TEST(one_set_is_a_smaller_model),
+    T_TEST(rows_behind_the_cells),
     T_TEST(logits_of_rounded_operands),
 };
 T_MAIN_ON_BACKEND(tests)

@@ -7,6 +7,7 @@ typedef struct latent_case {
     gmv_noise noise;                           /* in host memory */
     const float *posterior, *d_sample, *start; /* [B, 2D], [R, D], [B, 2D] */
     float scale;
+    int filled; /* rows that are cells for gaussian_kl; 0: all */
 } latent_case;
 
 enum { COLUMN = 1, COLUMNS = 5 };
@@ -23,8 +24,8 @@ static void run(const void *context, t_outputs *out)
     gmv_mat terms = t_mat(c->cells, COLUMNS, t_random(1, (size_t)c->cells * COLUMNS, 1.0));
     T_OP(gaussian_sample, posterior, given, c->draws, sample);
     T_OP(gaussian_sample_backward, posterior, given, c->draws, d_sample, d_from_sample);
-    T_OP(gaussian_kl, posterior, gmv_mat_columns(terms, COLUMN, 1), t_number(c->scale),
-         c->with_gradient ? d_from_kl : none);
+    T_OP(gaussian_kl, posterior, c->filled > 0 ? t_filled(c->filled) : NULL, gmv_mat_columns(terms, COLUMN, 1),
+         t_number(c->scale), c->with_gradient ? d_from_kl : none);
     t_keep_mat(out, sample);
     t_keep_mat(out, d_from_sample);
     t_keep_mat(out, terms);
@@ -85,7 +86,8 @@ static latent_case make(uint64_t seed, int cells, int draws, int dim, int varian
                      t_random(seed, n, 2.5),
                      t_random(seed + 1, (size_t)(cells * draws * dim), 1.0),
                      t_random(seed + 2, n, 0.5),
-                     0.25f};
+                     0.25f,
+                     0};
     return c;
 }
 
@@ -132,9 +134,28 @@ static void draws_are_numbered_from_the_first(void **state)
     }
 }
 
+/* Rows that fill a batch up have a term of 0 and no gradient; the others are as without them. */
+static void rows_behind_the_cells(void **state)
+{
+    (void)state;
+    for (int filled = 1; filled <= 33; filled += 16) {
+        latent_case c = make(600, 33, 1, 35, 3), all = c;
+        size_t width = 2 * 35;
+        c.filled = filled;
+        t_outputs got = t_repeatable(run, &c), whole = t_repeatable(run, &all);
+        for (int i = 0; i < 33; i++) {
+            size_t at = (size_t)i * width;
+            bool is_cell = i < filled;
+            assert_true(got.at[2][i * COLUMNS + COLUMN] == (is_cell ? whole.at[2][i * COLUMNS + COLUMN] : 0.0f));
+            t_same_bits("gradient", got.at[3] + at, (is_cell ? whole.at[3] : c.start) + at, width * sizeof(float));
+        }
+    }
+}
+
 static const struct CMUnitTest tests[] = {
     T_TEST(values_and_gradients),
     T_TEST(variances_of_every_size),
     T_TEST(draws_are_numbered_from_the_first),
+    T_TEST(rows_behind_the_cells),
 };
 T_MAIN_ON_BACKEND(tests)

@@ -8,6 +8,7 @@ typedef struct mixture_case {
     float free_nats, scale;
     int gradients, probability;
     const float *hidden, *weight, *bias, *x, *posterior, *log_weight; /* log_weight NULL: all equal */
+    int filled;                                                       /* rows that are cells; 0: all */
 } mixture_case;
 
 enum { TERMS, PROBABILITY, D_HIDDEN, D_WEIGHT, D_BIAS, D_X, D_POSTERIOR, D_LOG_WEIGHT, OUTPUTS };
@@ -46,6 +47,7 @@ static void run(const void *context, t_outputs *out)
     a.log_weight = c->log_weight != NULL ? t_vec(c->components, c->log_weight) : (gmv_vec){0};
     a.x = t_mat(rows, c->dim, c->x);
     a.posterior = t_mat(c->cells, 2 * c->dim, c->posterior);
+    a.filled = c->filled > 0 ? t_filled(c->filled) : NULL;
     gmv_mat terms = t_mat(c->cells, COLUMNS, t_random(1, (size_t)c->cells * COLUMNS, 1.0));
     a.terms = gmv_mat_columns(terms, FIRST, GMV_MIXTURE_TERMS);
     if (c->probability) {
@@ -313,6 +315,56 @@ static void permuted_cells_permute_the_outputs(void **state)
     }
 }
 
+/* ---- rows that fill a batch up ---- */
+
+/* Everything that belongs to a row: its place among the outputs and its width. */
+static void check_rows_behind(const mixture_case *c, const t_outputs *filled, const t_outputs *alone)
+{
+    const int of_row[] = {D_HIDDEN, D_X}, of_cell[] = {PROBABILITY, D_POSTERIOR};
+    for (int i = 0; i < c->cells; i++) {
+        for (int k = 0; k < GMV_MIXTURE_TERMS; k++) {
+            float term = filled->at[TERMS][i * COLUMNS + FIRST + k];
+            assert_true(term == (i < c->filled ? alone->at[TERMS][i * COLUMNS + FIRST + k] : 0.0f));
+        }
+    }
+    for (int k = 0; k < 4; k++) {
+        int output = k < 2 ? of_row[k] : of_cell[k - 2];
+        size_t cells = k < 2 ? alone->size[output] : alone->size[output];
+        t_same_bits("rows of cells", filled->at[output], alone->at[output], cells * sizeof(float));
+        for (size_t i = cells; i < filled->size[output]; i++) {
+            assert_true(filled->at[output][i] == 0.0f);
+        }
+    }
+}
+
+/* They have no terms, probabilities and gradients, and no part in a sum, whatever they hold. */
+static void rows_behind_the_cells(void **state)
+{
+    (void)state;
+    enum { B = 37, M = 2, K = 3, D = 4, H = 5 };
+    for (int variant = 0; variant < 5; variant++) {
+        gmv_objective objective = variant < 3 ? (gmv_objective)variant : GMV_OBJECTIVE_MARGINAL;
+        mixture_case c = make(1080, objective, B, M, K, D, variant == 4 ? 0 : H), other = c, alone = c;
+        c.log_weight = other.log_weight = alone.log_weight = variant < 3 ? NULL : t_random(1081, K, 1.5);
+        c.filled = other.filled = alone.cells = 30;
+        float *hidden = t_random(1082, B * M * H, 9.0), *posterior = t_random(1083, B * 2 * D, 3.0);
+        memcpy(hidden, c.hidden, (size_t)(30 * M * c.width) * sizeof(float));
+        memcpy(posterior, c.posterior, 30 * 2 * D * sizeof(float));
+        other.hidden = hidden;
+        other.posterior = posterior;
+        t_outputs first = t_repeatable(run, &c), second = t_repeatable(run, &other), fewer = t_repeatable(run, &alone);
+        check_rows_behind(&c, &first, &fewer);
+        for (int o = D_HIDDEN; o < OUTPUTS; o++) {
+            t_same_bits("what the rows behind hold", first.at[o], second.at[o], first.size[o] * sizeof(float));
+        }
+        for (int o = D_WEIGHT; o <= D_BIAS; o++) {
+            t_pointwise("sums over cells", first.at[o], t_widen(fewer.at[o], fewer.size[o]), fewer.size[o]);
+        }
+        t_pointwise("weights of components", first.at[D_LOG_WEIGHT],
+                    t_widen(fewer.at[D_LOG_WEIGHT], fewer.size[D_LOG_WEIGHT]), fewer.size[D_LOG_WEIGHT]);
+    }
+}
+
 /* ---- worked example: three components in two dimensions ---- */
 
 static const double toy_mean[3][2] = {{0, 0}, {1, -1}, {-0.5, 0.25}};
@@ -416,6 +468,7 @@ static const struct CMUnitTest tests[] = {
     T_TEST(evaluation_wants_no_gradients),
     T_TEST(distant_components_stay_finite),
     T_TEST(permuted_cells_permute_the_outputs),
+    T_TEST(rows_behind_the_cells),
     T_TEST(the_worked_example_at_a_point),
     T_TEST(the_worked_example_in_expectation),
 };

@@ -3,17 +3,30 @@
 
 enum { COLS = 5 };
 
-/* out += scale of the step * x, as a sequence under `key`. *known as the backend says. */
-static void add_scaled(int64_t key, gmv_step *at, float scale, gmv_mat x, gmv_vec out, bool *known)
+/* out += scale of the step * x. */
+typedef struct addition {
+    gmv_step *step;
+    gmv_mat x;
+    gmv_vec out;
+    int called; /* how often the operations were called, not run again */
+} addition;
+
+static gmv_status add_scaled(void *context)
+{
+    addition *a = context;
+    a->called++;
+    return t_backend->op->add_column_sums(t_backend, a->x, &a->step->scale, a->out);
+}
+
+/* As a sequence; whether its operations were called. */
+static bool add_in_sequence(gmv_sequence_key key, float scale, addition *a)
 {
     gmv_step step = {.scale = scale};
-    t_ok(t_backend->op->set_step(t_backend, at, &step), "set_step");
+    int before = a->called;
+    t_ok(t_backend->op->set_step(t_backend, a->step, &step), "set_step");
     step.scale = NAN; /* it was read */
-    t_ok(t_backend->op->sequence_begin(t_backend, key, known), "sequence_begin");
-    if (!*known) {
-        t_ok(t_backend->op->add_column_sums(t_backend, x, &at->scale, out), "add_column_sums");
-    }
-    t_ok(t_backend->op->sequence_end(t_backend), "sequence_end");
+    t_ok(t_backend->op->sequence(t_backend, &key, add_scaled, a), "sequence");
+    return a->called > before;
 }
 
 static void sequences_run_again_with_other_numbers(void **state)
@@ -23,45 +36,58 @@ static void sequences_run_again_with_other_numbers(void **state)
     for (int i = 0; i < COLS; i++) {
         ones[i] = 1.0f;
     }
-    gmv_mat x = t_mat(1, COLS, ones);
-    gmv_vec a = t_vec(COLS, zeros), b = t_vec(COLS, zeros);
-    gmv_step *at = t_bytes(sizeof *at, NULL);
-    float want_a = 0.0f, want_b = 0.0f;
-    bool known;
+    gmv_step *step = t_bytes(sizeof *step, NULL);
+    addition one = {step, t_mat(1, COLS, ones), t_vec(COLS, zeros), 0}, other = one;
+    other.out = t_vec(COLS, zeros);
+    float want[2] = {0.0f, 0.0f};
     for (int round = 0; round < 6; round++) {
         float scale = (float)(1 << round);
-        add_scaled(round % 2 == 0 ? 1 : -7, at, scale, x, round % 2 == 0 ? a : b, &known);
-        assert_true(!known || round >= 2);
-        /* a device records at the second meeting, and replays from the third on */
-        assert_true(known || round < 4 || strcmp(t_backend->name, "cuda") != 0);
-        *(round % 2 == 0 ? &want_a : &want_b) += scale;
+        gmv_sequence_key key =
+            round % 2 == 0 ? (gmv_sequence_key){.rows = 7} : (gmv_sequence_key){.rows = 7, .turn = 1};
+        bool called = add_in_sequence(key, scale, round % 2 == 0 ? &one : &other);
+        assert_true(called || round >= 2);
+        /* a device records at the second meeting, and only runs the record from the third on */
+        assert_true(called == (round < 4 || strcmp(t_backend->name, "cuda") != 0));
+        want[round % 2] += scale;
     }
     /* memory may have moved since: whatever was recorded is forgotten */
     t_vec(3, NULL);
-    add_scaled(1, at, 64.0f, x, a, &known);
-    assert_false(known);
-    want_a += 64.0f;
-    float *got_a = t_get_vec(a), *got_b = t_get_vec(b);
+    assert_true(add_in_sequence((gmv_sequence_key){.rows = 7}, 64.0f, &one));
+    want[0] += 64.0f;
+    float *got_one = t_get_vec(one.out), *got_other = t_get_vec(other.out);
     for (int i = 0; i < COLS; i++) {
-        assert_true(got_a[i] == want_a && got_b[i] == want_b);
+        assert_true(got_one[i] == want[0] && got_other[i] == want[1]);
     }
 }
 
-/* More distinct sequences than a backend may want to keep. */
+/* More distinct sequences than a backend may want to keep; every number of a key counts. */
 static void many_sequences(void **state)
 {
     (void)state;
     float one = 1.0f, zero = 0.0f;
     gmv_mat x = t_mat(1, 1, &one);
-    gmv_vec sum = t_vec(1, &zero);
-    gmv_step *at = t_bytes(sizeof *at, NULL);
-    bool known;
+    gmv_step *step = t_bytes(sizeof *step, NULL);
+    addition sum[5];
+    for (int k = 0; k < 5; k++) {
+        sum[k] = (addition){step, x, t_vec(1, &zero), 0};
+    }
     for (int round = 0; round < 3; round++) {
-        for (int key = 0; key < 100; key++) {
-            add_scaled(key, at, 1.0f, x, sum, &known);
+        for (int rows = 0; rows < 20; rows++) {
+            for (int k = 0; k < 5; k++) {
+                gmv_sequence_key key = {k == 1, rows, k == 2, k == 3, k == 4};
+                add_in_sequence(key, 1.0f, &sum[k]);
+            }
         }
     }
-    assert_true(t_get_vec(sum)[0] == 300.0f);
+    for (int round = 0; round < 3; round++) { /* few enough to be kept */
+        for (int k = 0; k < 5; k++) {
+            gmv_sequence_key key = {k == 1, 0, k == 2, k == 3, k == 4};
+            add_in_sequence(key, 1.0f, &sum[k]);
+        }
+    }
+    for (int k = 0; k < 5; k++) {
+        assert_true(t_get_vec(sum[k].out)[0] == 63.0f);
+    }
 }
 
 static void reports_come_in_their_order(void **state)

@@ -139,17 +139,24 @@ static inline gmv_batch t_batch_room(const t_dataset *data, int n, int nonzeros)
     return batch;
 }
 
-static inline gmv_batch t_fetch(const t_dataset *data, int wide, const int64_t *rows, int n, gmv_input input)
+/* A batch of these n rows, and `behind` more that fill it up. */
+static inline gmv_batch t_fetch_filled(const t_dataset *data, int wide, const int64_t *rows, int n, int behind,
+                                       gmv_input input)
 {
     gmv_packed packed = t_pack(data, wide);
-    gmv_batch batch = t_batch_room(data, n, t_nonzeros(data, rows, n));
+    gmv_batch batch = t_batch_room(data, n + behind, t_nonzeros(data, rows, n));
     enum { BEFORE = 3 }; /* rows of other batches in the list */
     int64_t *list = t_alloc((size_t)n + BEFORE, sizeof *list), first = BEFORE;
     memset(list, 0x7F, BEFORE * sizeof *list);
     memcpy(list + BEFORE, rows, (size_t)n * sizeof *list);
     const int64_t *index = t_bytes(((int64_t)n + BEFORE) * 8, list), *start = t_bytes(8, &first);
-    T_OP(batch_fetch, &packed, index, start, n, input, &batch);
+    T_OP(batch_fetch, &packed, index, start, behind > 0 ? t_filled(n) : NULL, n + behind, input, &batch);
     return batch;
+}
+
+static inline gmv_batch t_fetch(const t_dataset *data, int wide, const int64_t *rows, int n, gmv_input input)
+{
+    return t_fetch_filled(data, wide, rows, n, 0, input);
 }
 
 /* Rows in an order that is not theirs. */

@@ -193,7 +193,7 @@ static gmv_batch make_batch(const dump *d, gmv_backend *b, gmv_input input)
     int64_t *rows = upload(b, row, d->cells * 8);
     static const int64_t zero = 0;
     int64_t *first = upload(b, &zero, sizeof zero);
-    must(b->op->batch_fetch(b, &packed, rows, first, d->cells, input, &batch) == GMV_OK, "batch_fetch");
+    must(b->op->batch_fetch(b, &packed, rows, first, NULL, d->cells, input, &batch) == GMV_OK, "batch_fetch");
     /* ids that use more than 32 bits */
     must(b->op->upload(b, batch.cell_id, d->cell_id, d->cells * 8) == GMV_OK, "ids");
     void *done[] = {(void *)(uintptr_t)packed.indptr,
