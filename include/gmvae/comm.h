@@ -48,6 +48,7 @@ gmv_status gmv_comm_agree(const gmv_comm *comm, gmv_status status);
 /* The same where others are at something that a signal must not cut short, as writing a checkpoint. */
 gmv_status gmv_comm_agree_patiently(const gmv_comm *comm, gmv_status status);
 
+/* Returns when every rank has called it. Collective. */
 void gmv_comm_barrier(const gmv_comm *comm);
 
 /* Copies `bytes` bytes of host memory from `root` to every rank. bytes may exceed 2^31. */

@@ -73,6 +73,7 @@ gmv_status gmv_config_expand_paths(gmv_config *config);
 /* Checks what single bounds cannot: keys that contradict each other, files missing for training. */
 gmv_status gmv_config_check(const gmv_config *config);
 
+/* Frees what its texts and lists take. Accepts one that is all zeros, and leaves it so. */
 void gmv_config_fini(gmv_config *config);
 
 /* Writes every key with its value as YAML that gmv_config_load reads back to the same config. */

@@ -30,6 +30,7 @@ typedef struct gmv_addresses {
     int64_t used;  /* bytes; -1: unknown */
 } gmv_addresses;
 
+/* Of this process, now. */
 gmv_addresses gmv_memory_addresses(void);
 
 /* Call before threads are started: where address space is limited, none of it is set aside for each thread. */

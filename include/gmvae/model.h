@@ -93,6 +93,7 @@ gmv_status gmv_model_create(gmv_model **model, const gmv_config *config, gmv_bac
 /* Makes the workspace large enough for batches of `cells` with `draws`; nothing allocates in passes after it. */
 gmv_status gmv_model_reserve(gmv_model *model, int cells, int draws, bool gradients);
 
+/* Gives back its backend memory, before the backend is closed. Accepts *model == NULL; sets it NULL. */
 void gmv_model_destroy(gmv_model **model);
 
 /* Sets *model->step. Values that a pass does not use may be 0. */

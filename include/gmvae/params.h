@@ -30,6 +30,7 @@ typedef struct gmv_params {
     float *extra;                /* [GMV_GRAD_EXTRA] right before grad, so that it rides in the gradient's all-reduce */
 } gmv_params;
 
+/* An empty table; nothing is allocated. `backend` is borrowed: NULL where only names and shapes are wanted. */
 void gmv_params_init(gmv_params *params, gmv_backend *backend);
 
 /* Adds a tensor; its index is the return value's *index. columns 0 makes it a vector.
@@ -40,6 +41,7 @@ gmv_status gmv_params_declare(gmv_params *params, const char *name, int64_t rows
 /* Allocates the buffers and sets initial values: a function of seed and tensor order alone. */
 gmv_status gmv_params_allocate(gmv_params *params, uint64_t seed);
 
+/* Gives back the buffers and the table, and leaves it empty. */
 void gmv_params_fini(gmv_params *params);
 
 /* Index of a tensor by name, -1 when there is none. */

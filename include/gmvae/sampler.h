@@ -79,6 +79,7 @@ typedef struct gmv_window_room {
 gmv_status gmv_sampler_find_blocks(gmv_sampler *sampler, const gmv_comm *comm, const gmv_cells *cells);
 gmv_status gmv_sampler_cut_windows(gmv_sampler *sampler, int64_t window);
 
+/* Room for an epoch; gmv_windows_plan fills it with the windows of one, the same on every rank, unless it holds them. */
 gmv_status gmv_windows_init(gmv_windows *windows, const gmv_sampler *sampler);
 void gmv_windows_fini(gmv_windows *windows);
 void gmv_windows_plan(gmv_windows *windows, const gmv_sampler *sampler, int64_t epoch);
@@ -104,6 +105,7 @@ int64_t gmv_windows_most_blocks(const gmv_sampler *sampler, int shard);
 /* gmv_sampler_most of streamed cells. */
 int gmv_windows_most(const gmv_sampler *sampler, int first, int end);
 
+/* Of this rank, whatever the epochs bring. Not collective. */
 gmv_status gmv_windows_room(const gmv_sampler *sampler, const gmv_cells *cells, gmv_window_room *room);
 
 /* ---- order: the cells of an epoch, or of a window of it, batch after batch ---- */

@@ -32,6 +32,7 @@ const char *gmv_error_message(void);
 /* Replaces the recorded message (used when another rank's message is the one to show). */
 void gmv_error_set(const char *message);
 
+/* Forgets the recorded message: the next failure records its own. */
 void gmv_error_clear(void);
 
 /* Process exit code of a status, and its sentence. */

@@ -52,6 +52,10 @@ typedef struct gmv_trainer {
     bool stop;                         /* a signal reached some rank; all ranks see it after the same step */
 } gmv_trainer;
 
+/* Everything a step needs, of the config: order of the cells, feed, memory on the backend; nothing is allocated in steps.
+ * `config`, `comm`, `model` and `cells` are borrowed. Collective.
+ * Ownership: gmv_trainer_fini, also after an error, before the model is destroyed.
+ * Errors: GMV_ERR_CONFIG for exact sums that the ranks cannot divide among them; GMV_ERR_DATA without a cell. */
 gmv_status gmv_trainer_init(gmv_trainer *trainer, const gmv_config *config, const gmv_comm *comm, gmv_model *model,
                             const gmv_cells *cells);
 void gmv_trainer_fini(gmv_trainer *trainer);
