@@ -2,30 +2,29 @@
 #pragma once
 
 #include "gmvae/data.h"
+#include "gmvae/model.h"
 
 /* What an embedding holds; borrowed until it is complete. */
 typedef struct gmv_embedding {
-    int dim;                /* D */
-    int clusters;           /* K, 0 for models without clusters */
-    const char *config;     /* resolved YAML of the run */
-    const char *checkpoint; /* path of the checkpoint used */
+    const gmv_cell_outputs *outputs; /* the model's */
+    const char *config;              /* resolved YAML of the run */
+    const char *checkpoint;          /* path of the checkpoint used */
     int64_t epoch;
 } gmv_embedding;
 
 typedef struct gmv_embedding_file gmv_embedding_file;
 
-/* Begins PATH: obs of the input files (index and every column that can be carried over) with gmvae_cluster and
- * gmvae_neg_elbo, obsm X_gmvae and gmvae_cluster_prob, uns gmvae_dist. Rows in input order. It has a temporary name until
+/* Begins PATH: obs of the input files (index and every column that can be carried over) with clusters and
+ * gmvae_neg_elbo, obsm with the outputs, uns gmvae_dist. Rows in input order. It has a temporary name until
  * it is complete. Collective. Ownership: gmv_embedding_end, also after an error (then *file may be NULL).
  * Errors: GMV_ERR_ENVIRONMENT when it cannot be written. */
 gmv_status gmv_embedding_begin(gmv_embedding_file **file, const char *path, const gmv_cells *cells,
                                const gmv_comm *comm, const gmv_embedding *embedding);
 
 /* Takes local rows, ascending; those that are left out get NaN, and no cluster. Not collective.
- * @param[in] latent       [n, D] posterior means
- * @param[in] probability  [n, K]; the most probable is the cell's cluster */
-gmv_status gmv_embedding_put(gmv_embedding_file *file, int n, const gmv_gidx *row, const float *latent,
-                             const float *probability);
+ * @param[in] output  of each of the model's [n, cols], host memory */
+gmv_status gmv_embedding_put(gmv_embedding_file *file, int n, const gmv_gidx *row, const float *const *output);
+
 /* @param[in] neg_elbo  [n] nats */
 gmv_status gmv_embedding_put_bounds(gmv_embedding_file *file, int n, const gmv_gidx *row, const float *neg_elbo);
 

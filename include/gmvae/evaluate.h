@@ -18,10 +18,9 @@ typedef struct gmv_evaluation {
 /* What was computed for some local rows; NULL parts were not. Host memory. */
 typedef struct gmv_row_results {
     int n;
-    const gmv_gidx *row;      /* [n] global rows, ascending */
-    const float *latent;      /* [n, D] posterior means */
-    const float *probability; /* [n, K] p(z | x, w) at the posterior means */
-    const float *neg_elbo;    /* [n] exact bound */
+    const gmv_gidx *row;        /* [n] global rows, ascending */
+    const float *const *output; /* of each output of the model [n, cols], at the posterior means */
+    const float *neg_elbo;      /* [n] exact bound */
 } gmv_row_results;
 
 /* Takes results as they come, in row order. */
@@ -37,7 +36,7 @@ typedef enum gmv_which_cells { GMV_CELLS_ALL, GMV_CELLS_HELD_OUT } gmv_which_cel
 gmv_status gmv_evaluate(gmv_model *model, gmv_feed *feed, const gmv_cells *cells, const gmv_comm *comm,
                         gmv_which_cells which, int samples, const gmv_row_sink *sink, gmv_evaluation *evaluation);
 
-/* Posterior means and cluster probabilities of the local rows with counts. Not collective. */
+/* Outputs of the model of the local rows with counts. Not collective. */
 gmv_status gmv_embed_rows(gmv_model *model, gmv_feed *feed, const gmv_cells *cells, const gmv_row_sink *sink);
 
 /* ", 9 of 20 clusters in use", or nothing where a model has none. @return text */

@@ -29,6 +29,32 @@ typedef struct gmv_terms {
 double gmv_terms_bound(const gmv_terms *terms, const double *value);
 double gmv_terms_objective(const gmv_terms *terms, const double *value);
 
+/* What a cell gets in embedding.h5ad: a row of numbers. */
+typedef enum gmv_output_kind {
+    GMV_OUTPUT_LATENT,   /* posterior means */
+    GMV_OUTPUT_CLUSTERS, /* probabilities, of which the largest is the cell's cluster; figures of clusters are of these */
+    GMV_OUTPUT_NUMBERS
+} gmv_output_kind;
+
+typedef struct gmv_cell_output {
+    const char *name; /* of the matrix in obsm; static */
+    gmv_output_kind kind;
+    const char *column; /* of the clusters in obs; static */
+    int cols;
+    float *const *value; /* where its address is kept: [B, cols], backend memory, after a pass with mean_latents */
+} gmv_cell_output;
+
+enum { GMV_MAX_OUTPUTS = 8 };
+
+/* The outputs of a model, in the order of its parts. */
+typedef struct gmv_cell_outputs {
+    int n;
+    gmv_cell_output at[GMV_MAX_OUTPUTS];
+} gmv_cell_outputs;
+
+/* The first output that is CLUSTERS; one of 0 columns where the model has none. */
+const gmv_cell_output *gmv_clusters_of(const gmv_cell_outputs *outputs);
+
 /* Stretches of the gradient: tensors that lie side by side and whose gradients are final together. */
 enum { GMV_MAX_STRETCHES = 8 };
 
@@ -46,6 +72,7 @@ typedef struct gmv_model {
     float dropout, free_nats;
     uint64_t seed;
     gmv_terms terms;
+    gmv_cell_outputs outputs;
 
     struct gmv_assembly *assembly; /* the parts; private to src/model */
 
@@ -53,8 +80,7 @@ typedef struct gmv_model {
     int max_cells, max_rows;
     bool gradients;
     void *workspace;
-    const float *latent; /* [R, D] draws of x, or its means [B, D] */
-    float *loss;         /* [B, terms] */
+    float *loss; /* [B, terms] */
     float *probability;
 
     gmv_step *step; /* backend memory: the numbers that passes and the optimiser read */

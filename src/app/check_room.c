@@ -43,7 +43,12 @@ static double checkpoint_bytes(const gmv_model *model, const gmv_cells *cells)
 /* Of the embedding: what is known of it, without the obs of the input. */
 static double embedding_bytes(const gmv_model *model, const gmv_cells *cells)
 {
-    return (double)cells->total * (4.0 * (model->latent_dim + model->clusters) + 4.0 + 1.0 + 16.0);
+    double bytes_per_cell = 4.0 + 16.0; /* the bound, the index */
+    for (int i = 0; i < model->outputs.n; i++) {
+        const gmv_cell_output *output = &model->outputs.at[i];
+        bytes_per_cell += 4.0 * output->cols + (output->kind == GMV_OUTPUT_CLUSTERS ? 1.0 : 0.0);
+    }
+    return (double)cells->total * bytes_per_cell;
 }
 
 /* Bytes that the checkpoints there take, which new ones replace. */

@@ -15,7 +15,7 @@
 
 static gmv_status put_rows(void *file, const gmv_row_results *results)
 {
-    return gmv_embedding_put(file, results->n, results->row, results->latent, results->probability);
+    return gmv_embedding_put(file, results->n, results->row, results->output);
 }
 
 static gmv_status put_bounds(void *file, const gmv_row_results *results)
@@ -28,10 +28,7 @@ gmv_status gmv_write_embedding(const gmv_config *config, const gmv_comm *comm, g
 {
     gmv_embedding_file *file = NULL;
     char *text = NULL;
-    gmv_embedding embedding = {.dim = model->latent_dim,
-                               .clusters = model->clusters,
-                               .checkpoint = result->checkpoint,
-                               .epoch = result->epoch};
+    gmv_embedding embedding = {.outputs = &model->outputs, .checkpoint = result->checkpoint, .epoch = result->epoch};
     gmv_status status;
     status = gmv_comm_agree(comm, gmv_config_text(config, &text));
     if (status == GMV_OK) {

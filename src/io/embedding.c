@@ -20,24 +20,35 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const char latent_path[] = "obsm/X_gmvae", probability_path[] = "obsm/gmvae_cluster_prob",
-                  cluster_path[] = "obs/gmvae_cluster", code_path[] = "obs/gmvae_cluster/codes",
-                  elbo_path[] = "obs/gmvae_neg_elbo", file_path[] = "obs/gmvae_file",
+static const char elbo_path[] = "obs/gmvae_neg_elbo", file_path[] = "obs/gmvae_file",
                   inputs_path[] = "uns/gmvae_dist/files";
-enum { file_rows = 1 << 16 };
+enum { file_rows = 1 << 16, path_room = 1120 };
 
 /* All K clusters are categories, also those without a cell. */
-static gmv_status write_clusters(const gmv_h5ad *out, int clusters, gmv_gidx cells)
+static gmv_status write_clusters(const gmv_h5ad *out, const gmv_cell_output *output, gmv_gidx cells)
 {
-    GMV_TRY(gmv_h5ad_group(out, cluster_path, "categorical", "0.2.0"));
-    GMV_TRY(gmv_h5ad_attribute_bool(out, cluster_path, "ordered", false));
-    GMV_TRY(gmv_h5ad_strings(out, "obs/gmvae_cluster/categories", clusters));
-    for (int k = 0; k < clusters; k++) {
+    char column[path_room], categories[path_room], codes[path_room];
+    snprintf(column, sizeof column, "obs/%s", output->column);
+    snprintf(categories, sizeof categories, "obs/%s/categories", output->column);
+    gmv_embedding_codes_at(output->column, codes, sizeof codes);
+    GMV_TRY(gmv_h5ad_group(out, column, "categorical", "0.2.0"));
+    GMV_TRY(gmv_h5ad_attribute_bool(out, column, "ordered", false));
+    GMV_TRY(gmv_h5ad_strings(out, categories, output->cols));
+    for (int k = 0; k < output->cols; k++) {
         char name[16], *text = name;
         snprintf(name, sizeof name, "%d", k);
-        GMV_TRY(gmv_h5ad_write_strings(out, "obs/gmvae_cluster/categories", k, 1, &text));
+        GMV_TRY(gmv_h5ad_write_strings(out, categories, k, 1, &text));
     }
-    return gmv_h5ad_array(out, code_path, gmv_h5ad_code_type(clusters), 1, &cells);
+    return gmv_h5ad_array(out, codes, gmv_h5ad_code_type(output->cols), 1, &cells);
+}
+
+static gmv_status write_output(const gmv_h5ad *out, const gmv_cell_output *output, gmv_gidx cells)
+{
+    char path[path_room];
+    int64_t dims[2] = {cells, output->cols};
+    snprintf(path, sizeof path, "obsm/%s", output->name);
+    GMV_TRY(gmv_h5ad_array(out, path, H5T_IEEE_F32LE, 2, dims));
+    return output->kind == GMV_OUTPUT_CLUSTERS ? write_clusters(out, output, cells) : GMV_OK;
 }
 
 /* Whole path of an input file. Ownership: free. */
@@ -154,24 +165,28 @@ done:
 static gmv_status fill_skeleton(const gmv_h5ad *out, const char *name, const gmv_cells *cells,
                                 const gmv_embedding *embedding)
 {
-    static const char *const reserved[3] = {"gmvae_cluster", "gmvae_neg_elbo", "gmvae_file"};
-    bool clusters = embedding->clusters > 0;
-    int64_t dims[2] = {cells->total, embedding->dim};
+    const gmv_cell_outputs *outputs = embedding->outputs;
+    const char *reserved[GMV_MAX_OUTPUTS + 2];
+    int n = 0;
+    for (int i = 0; i < outputs->n; i++) {
+        if (outputs->at[i].kind == GMV_OUTPUT_CLUSTERS) {
+            reserved[n++] = outputs->at[i].column;
+        }
+    }
+    reserved[n++] = "gmvae_neg_elbo";
+    reserved[n++] = "gmvae_file";
     GMV_TRY(gmv_h5ad_group(out, "/", "anndata", "0.1.0"));
-    GMV_TRY(gmv_embedding_copy_obs(out, cells, name, 1 + clusters + has_files(cells), reserved + (clusters ? 0 : 1)));
+    GMV_TRY(gmv_embedding_copy_obs(out, cells, name, has_files(cells) ? n : n - 1, reserved));
     GMV_TRY(write_var(out));
     GMV_TRY(gmv_h5ad_group(out, "obsm", "dict", "0.1.0"));
     GMV_TRY(write_uns(out, cells, embedding));
-    GMV_TRY(gmv_h5ad_array(out, latent_path, H5T_IEEE_F32LE, 2, dims));
-    if (embedding->clusters > 0) {
-        dims[1] = embedding->clusters;
-        GMV_TRY(gmv_h5ad_array(out, probability_path, H5T_IEEE_F32LE, 2, dims));
-        GMV_TRY(write_clusters(out, embedding->clusters, cells->total));
+    for (int i = 0; i < outputs->n; i++) {
+        GMV_TRY(write_output(out, &outputs->at[i], cells->total));
     }
     if (has_files(cells)) {
         GMV_TRY(write_files(out, cells));
     }
-    return gmv_h5ad_array(out, elbo_path, H5T_IEEE_F32LE, 1, dims);
+    return gmv_h5ad_array(out, elbo_path, H5T_IEEE_F32LE, 1, &cells->total);
 }
 
 /* HDF5 keeps the strings that were written in its cache of metadata, 32 MB of them if it may. */
@@ -205,9 +220,8 @@ static gmv_status write_skeleton(const gmv_output *output, const gmv_cells *cell
 
 /* A dataset while it is written: the next rows, until there are enough to write. */
 typedef struct row_column {
-    const char *path;
+    char path[path_room];
     hid_t dataset;       /* > 0 when open */
-    hid_t type;          /* in memory, of 4 bytes */
     bool is_code;        /* int32, else float */
     int cols;            /* 0: one dimension */
     gmv_gidx first, end; /* the rank's rows that are not yet written */
@@ -216,12 +230,13 @@ typedef struct row_column {
 } row_column;
 
 enum { buffered_rows = 1 << 13 };
-enum { latents, probabilities, clusters_of_cells, bounds, levels_of_cells, columns };
+/* Columns of a file: matrices of the outputs, clusters of those that have them, and others. */
+enum { matrices, clusters = matrices + GMV_MAX_OUTPUTS, bounds = clusters + GMV_MAX_OUTPUTS, levels_of_cells, columns };
 
 struct gmv_embedding_file {
     gmv_h5ad out;
     gmv_output output; /* begun on rank 0; its names are there on all */
-    int clusters;
+    const gmv_cell_outputs *outputs;
     bool open;
     row_column column[columns];
 };
@@ -238,10 +253,11 @@ static gmv_status flush(const gmv_embedding_file *file, row_column *column)
         return GMV_OK;
     }
     hsize_t start[2] = {(hsize_t)column->first, 0}, count[2] = {(hsize_t)column->held, (hsize_t)width(column)};
+    hid_t type = column->is_code ? H5T_NATIVE_INT32 : H5T_NATIVE_FLOAT;
     int ndims = column->cols > 0 ? 2 : 1;
     hid_t there = H5Dget_space(column->dataset), here = H5Screate_simple(ndims, count, NULL);
     bool written = H5Sselect_hyperslab(there, H5S_SELECT_SET, start, NULL, count, NULL) >= 0 &&
-                   H5Dwrite(column->dataset, column->type, here, there, H5P_DEFAULT, column->value) >= 0;
+                   H5Dwrite(column->dataset, type, here, there, H5P_DEFAULT, column->value) >= 0;
     H5Sclose(here);
     H5Sclose(there);
     column->first += column->held;
@@ -249,7 +265,7 @@ static gmv_status flush(const gmv_embedding_file *file, row_column *column)
     return written ? GMV_OK : gmv_h5ad_fail(&file->out, column->path);
 }
 
-static gmv_status put_row(const gmv_embedding_file *file, row_column *column, const void *value)
+static gmv_status append(const gmv_embedding_file *file, row_column *column, const void *value)
 {
     size_t bytes = (size_t)width(column) * sizeof *column->value;
     uint32_t *to = column->value + column->held * width(column);
@@ -269,9 +285,15 @@ static gmv_status put_row(const gmv_embedding_file *file, row_column *column, co
 static gmv_status skip_to(const gmv_embedding_file *file, row_column *column, gmv_gidx row)
 {
     while (column->first + column->held < row) {
-        GMV_TRY(put_row(file, column, NULL));
+        GMV_TRY(append(file, column, NULL));
     }
     return GMV_OK;
+}
+
+static gmv_status put_row(gmv_embedding_file *file, int at, gmv_gidx row, const void *value)
+{
+    GMV_TRY(skip_to(file, &file->column[at], row));
+    return append(file, &file->column[at], value);
 }
 
 static int32_t largest_of(const float *value, int n)
@@ -283,20 +305,17 @@ static int32_t largest_of(const float *value, int n)
     return best;
 }
 
-gmv_status gmv_embedding_put(gmv_embedding_file *file, int n, const gmv_gidx *row, const float *latent,
-                             const float *probability)
+gmv_status gmv_embedding_put(gmv_embedding_file *file, int n, const gmv_gidx *row, const float *const *output)
 {
-    row_column *column = file->column;
-    for (int i = 0; i < n; i++) {
-        GMV_TRY(skip_to(file, &column[latents], row[i]));
-        GMV_TRY(put_row(file, &column[latents], latent + (int64_t)i * column[latents].cols));
-        if (file->clusters > 0) {
-            const float *of_cell = probability + (int64_t)i * file->clusters;
-            int32_t cluster = largest_of(of_cell, file->clusters);
-            GMV_TRY(skip_to(file, &column[probabilities], row[i]));
-            GMV_TRY(put_row(file, &column[probabilities], of_cell));
-            GMV_TRY(skip_to(file, &column[clusters_of_cells], row[i]));
-            GMV_TRY(put_row(file, &column[clusters_of_cells], &cluster));
+    for (int o = 0; o < file->outputs->n; o++) {
+        const gmv_cell_output *of = &file->outputs->at[o];
+        for (int i = 0; i < n; i++) {
+            const float *of_cell = output[o] + (int64_t)i * of->cols;
+            GMV_TRY(put_row(file, matrices + o, row[i], of_cell));
+            if (of->kind == GMV_OUTPUT_CLUSTERS) {
+                int32_t cluster = largest_of(of_cell, of->cols);
+                GMV_TRY(put_row(file, clusters + o, row[i], &cluster));
+            }
         }
     }
     return GMV_OK;
@@ -305,8 +324,7 @@ gmv_status gmv_embedding_put(gmv_embedding_file *file, int n, const gmv_gidx *ro
 gmv_status gmv_embedding_put_bounds(gmv_embedding_file *file, int n, const gmv_gidx *row, const float *neg_elbo)
 {
     for (int i = 0; i < n; i++) {
-        GMV_TRY(skip_to(file, &file->column[bounds], row[i]));
-        GMV_TRY(put_row(file, &file->column[bounds], neg_elbo + i));
+        GMV_TRY(put_row(file, bounds, row[i], neg_elbo + i));
     }
     return GMV_OK;
 }
@@ -315,20 +333,31 @@ gmv_status gmv_embedding_put_bounds(gmv_embedding_file *file, int n, const gmv_g
 
 /* Opening is collective, so ranks agree in between. */
 static gmv_status open_column(gmv_embedding_file *file, const gmv_cells *cells, const gmv_comm *comm, int at,
-                              const char *path, hid_t type, int cols)
+                              const char *path, bool is_code, int cols)
 {
     row_column *column = &file->column[at];
-    *column = (row_column){.path = path, .type = type, .cols = cols, .first = cells->first};
-    column->is_code = at == clusters_of_cells || at == levels_of_cells;
-    column->end = cells->first + cells->count;
+    *column = (row_column){.is_code = is_code, .cols = cols, .first = cells->first, .end = cells->first + cells->count};
+    snprintf(column->path, sizeof column->path, "%s", path);
     gmv_status status = GMV_NEW(column->value, buffered_rows * width(column), "rows of the embedding");
     column->dataset = H5Dopen2(file->out.id, path, H5P_DEFAULT);
     status = status == GMV_OK && column->dataset < 0 ? gmv_h5ad_fail(&file->out, path) : status;
     return gmv_comm_agree(comm, status);
 }
 
-static gmv_status open_shared(gmv_embedding_file *file, const gmv_cells *cells, const gmv_comm *comm,
-                              const gmv_embedding *embedding)
+static gmv_status open_output(gmv_embedding_file *file, const gmv_cells *cells, const gmv_comm *comm, int at)
+{
+    const gmv_cell_output *output = &file->outputs->at[at];
+    char path[path_room];
+    snprintf(path, sizeof path, "obsm/%s", output->name);
+    GMV_TRY(open_column(file, cells, comm, matrices + at, path, false, output->cols));
+    if (output->kind != GMV_OUTPUT_CLUSTERS) {
+        return GMV_OK;
+    }
+    gmv_embedding_codes_at(output->column, path, sizeof path);
+    return open_column(file, cells, comm, clusters + at, path, true, 0);
+}
+
+static gmv_status open_shared(gmv_embedding_file *file, const gmv_cells *cells, const gmv_comm *comm)
 {
     hid_t access = H5Pcreate(H5P_FILE_ACCESS);
     H5Pset_fapl_mpio(access, (MPI_Comm)comm->world, MPI_INFO_NULL);
@@ -338,12 +367,10 @@ static gmv_status open_shared(gmv_embedding_file *file, const gmv_cells *cells, 
     H5Pclose(access);
     file->open = file->out.id >= 0;
     GMV_TRY(gmv_comm_agree(comm, file->open ? GMV_OK : gmv_h5ad_fail(&file->out, "the file")));
-    GMV_TRY(open_column(file, cells, comm, latents, latent_path, H5T_NATIVE_FLOAT, embedding->dim));
-    if (embedding->clusters > 0) {
-        GMV_TRY(open_column(file, cells, comm, probabilities, probability_path, H5T_NATIVE_FLOAT, embedding->clusters));
-        GMV_TRY(open_column(file, cells, comm, clusters_of_cells, code_path, H5T_NATIVE_INT32, 0));
+    for (int i = 0; i < file->outputs->n; i++) {
+        GMV_TRY(open_output(file, cells, comm, i));
     }
-    return open_column(file, cells, comm, bounds, elbo_path, H5T_NATIVE_FLOAT, 0);
+    return open_column(file, cells, comm, bounds, elbo_path, false, 0);
 }
 
 /* Levels of the local rows. */
@@ -352,7 +379,7 @@ static gmv_status write_codes(const gmv_embedding_file *file, row_column *column
 {
     for (gmv_gidx i = 0; i < cells->count; i++) {
         int32_t code = gmv_factor_code(factor, i);
-        GMV_TRY(put_row(file, column, &code));
+        GMV_TRY(append(file, column, &code));
     }
     return flush(file, column);
 }
@@ -362,10 +389,10 @@ static gmv_status write_factors(gmv_embedding_file *file, const gmv_cells *cells
 {
     const gmv_factor *factor;
     for (int i = 0; (factor = gmv_embedding_factor(cells, i)) != NULL; i++) {
-        char path[1120];
+        char path[path_room];
         row_column *column = &file->column[levels_of_cells];
         gmv_embedding_codes_at(factor->key, path, sizeof path);
-        GMV_TRY(open_column(file, cells, comm, levels_of_cells, path, H5T_NATIVE_INT32, 0));
+        GMV_TRY(open_column(file, cells, comm, levels_of_cells, path, true, 0));
         gmv_status status = gmv_comm_agree(comm, write_codes(file, column, cells, factor));
         bool closed = H5Dclose(column->dataset) >= 0;
         GMV_FREE(column->value);
@@ -381,7 +408,7 @@ gmv_status gmv_embedding_begin(gmv_embedding_file **file, const char *path, cons
     gmv_h5_prepare();
     GMV_TRY(gmv_comm_agree(comm, GMV_NEW(*file, 1, "the embedding")));
     gmv_embedding_file *f = *file;
-    f->clusters = embedding->clusters;
+    f->outputs = embedding->outputs;
     gmv_status status = comm->rank == 0 ? gmv_output_begin(&f->output, path) : GMV_OK;
     if (comm->rank == 0 && status == GMV_OK) {
         gmv_signals_unlink(f->output.temporary);
@@ -392,7 +419,7 @@ gmv_status gmv_embedding_begin(gmv_embedding_file **file, const char *path, cons
     gmv_comm_broadcast(comm, f->output.temporary, sizeof f->output.temporary, 0);
     f->out.path = f->output.path;
     gmv_comm_enter(comm, "opening the embedding through MPI-IO");
-    status = open_shared(f, cells, comm, embedding);
+    status = open_shared(f, cells, comm);
     gmv_comm_leave(comm);
     return status == GMV_OK ? write_factors(f, cells, comm) : status;
 }

@@ -47,6 +47,11 @@ int gmv_add_term(gmv_model *model, gmv_term term)
     return model->terms.n++;
 }
 
+void gmv_add_output(gmv_model *model, gmv_cell_output output)
+{
+    model->outputs.at[model->outputs.n++] = output;
+}
+
 /* From here on declared tensors belong to another stretch of the gradient, final when the next part's way back is done. */
 static void begin_stretch(gmv_model *model)
 {
@@ -90,6 +95,8 @@ static gmv_status compose(gmv_model *model, const gmv_config *config, int recons
     GMV_TRY(gmv_add_trunk(model, "encoder", (gmv_trunk_inputs){.counts = true, .in = GMV_NO_ARRAY},
                           config->model_encoder, &encoded));
     GMV_TRY(gmv_add_latent(model, "encoder.x", encoded, model->latent_dim, streams, &x));
+    gmv_add_output(model, (gmv_cell_output){"X_gmvae", GMV_OUTPUT_LATENT, NULL, model->latent_dim,
+                                            &model->assembly->array[model->assembly->part[x].out].value});
     GMV_TRY(add_prior_of_x(model, config, encoded, x));
     begin_stretch(model);
     int first = model->assembly->parts;
@@ -99,7 +106,6 @@ static gmv_status compose(gmv_model *model, const gmv_config *config, int recons
     for (int p = first; p < model->assembly->parts; p++) {
         model->assembly->part[p].decodes = true;
     }
-    model->assembly->latent = model->assembly->part[x].out;
     return GMV_OK;
 }
 
@@ -111,7 +117,6 @@ gmv_status gmv_compose(gmv_model *model, const gmv_config *config)
     int reconstruction =
         gmv_add_term(model, (gmv_term){"reconstruction", "reconstruction", .in_bound = true, .trained = true});
     GMV_TRY(compose(model, config, reconstruction));
-    gmv_add_space(model, &model->probability, model->clusters, false, false);
     model->stretch_start[model->stretches] = model->params.total;
     gmv_add_space(model, &model->loss, model->terms.n, false, false);
     for (int i = 0; i < 2; i++) {

@@ -100,6 +100,18 @@ double gmv_terms_objective(const gmv_terms *terms, const double *value)
     return sum;
 }
 
+const gmv_cell_output *gmv_clusters_of(const gmv_cell_outputs *outputs)
+{
+    static float *nowhere;
+    static const gmv_cell_output none = {.kind = GMV_OUTPUT_CLUSTERS, .value = &nowhere};
+    for (int i = 0; i < outputs->n; i++) {
+        if (outputs->at[i].kind == GMV_OUTPUT_CLUSTERS) {
+            return &outputs->at[i];
+        }
+    }
+    return &none;
+}
+
 static void arrange(gmv_model *model, float *base, int64_t cells, int64_t rows, bool gradients)
 {
     struct gmv_assembly *all = model->assembly;
@@ -108,7 +120,6 @@ static void arrange(gmv_model *model, float *base, int64_t cells, int64_t rows, 
         *all->space[i].at = floats > 0 ? base : NULL;
         base += floats;
     }
-    model->latent = all->array[all->latent].value;
 }
 
 int64_t gmv_model_workspace_bytes(const gmv_model *model, int cells, int draws, bool gradients)

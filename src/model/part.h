@@ -106,7 +106,6 @@ struct gmv_assembly {
     gmv_array array[GMV_MAX_ARRAYS];
     gmv_space space[4 * GMV_MAX_ARRAYS + 3 * GMV_MAX_LAYERS * GMV_MAX_PARTS];
     uint32_t next_stream; /* of dropout noise */
-    int latent;           /* array of the embedding */
     float *scratch[2];    /* [R, widest hidden layer] */
     int64_t scratch_width;
 };
@@ -135,10 +134,11 @@ gmv_status gmv_add_mixture(gmv_model *model, const char *name, int in, int laten
 gmv_status gmv_add_static_mixture(gmv_model *model, const char *name, int latent_part);
 gmv_status gmv_add_heads(gmv_model *model, const char *name, int in, int term);
 
-/* Adds an empty part, an array with room for its value and gradient, a term, or room for something else. */
+/* Adds an empty part, an array with room for its value and gradient, a term, an output, or room for something else. */
 gmv_part *gmv_add_part(gmv_model *model, const gmv_part_kind *kind, const char *name, int in, int out);
 int gmv_add_array(gmv_model *model, int cols, bool drawn);
 int gmv_add_term(gmv_model *model, gmv_term term);
+void gmv_add_output(gmv_model *model, gmv_cell_output output);
 void gmv_add_space(gmv_model *model, float **at, int64_t width, bool drawn, bool gradient);
 
 /* A linear layer NAME.weight [out, in], NAME.bias [out]. */

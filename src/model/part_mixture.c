@@ -65,6 +65,9 @@ static gmv_mixture *add(gmv_model *model, const char *name, int in, int latent_p
     mixture->term = gmv_add_term(model, (gmv_term){"kl_z", "KL z", .in_bound = true});
     gmv_add_term(model, (gmv_term){"kl_x", "KL x", .in_bound = true});
     gmv_add_term(model, (gmv_term){"prior", "prior", .trained = true});
+    gmv_add_space(model, &model->probability, model->clusters, false, false);
+    gmv_add_output(model, (gmv_cell_output){"gmvae_cluster_prob", GMV_OUTPUT_CLUSTERS, "gmvae_cluster", model->clusters,
+                                            &model->probability});
     return mixture;
 }
 

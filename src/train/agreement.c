@@ -54,6 +54,7 @@ static void finish(const int64_t *table, int labels, int clusters, const int64_t
 typedef struct contingency {
     const gmv_cells *cells;
     gmv_which_cells which;
+    int output; /* of the model, the clusters */
     int clusters;
     int64_t *table, *of_label, *of_cluster;
 } contingency;
@@ -62,7 +63,7 @@ static gmv_status add_rows(void *context, const gmv_row_results *results)
 {
     contingency *c = context;
     for (int i = 0; i < results->n; i++) {
-        const float *probability = results->probability + (int64_t)i * c->clusters;
+        const float *probability = results->output[c->output] + (int64_t)i * c->clusters;
         int label = gmv_factor_code(c->cells->label, results->row[i] - c->cells->first), best = 0;
         bool wanted = c->which == GMV_CELLS_ALL || gmv_split_holds_out(&c->cells->split, results->row[i]);
         if (label < 0 || !wanted) {
@@ -82,13 +83,14 @@ gmv_status gmv_label_agreement(gmv_model *model, gmv_feed *feed, const gmv_cells
                                gmv_which_cells which, gmv_agreement *agreement)
 {
     memset(agreement, 0, sizeof *agreement);
-    agreement->clusters = model->clusters;
+    const gmv_cell_output *clusters = gmv_clusters_of(&model->outputs);
+    agreement->clusters = clusters->cols;
     agreement->ari = agreement->nmi = NAN;
-    if (model->clusters == 0 || cells->label == NULL || cells->label->levels == 0) {
+    if (clusters->cols == 0 || cells->label == NULL || cells->label->levels == 0) {
         return GMV_OK;
     }
     int labels = cells->label->levels;
-    contingency c = {cells, which, model->clusters, NULL, NULL, NULL};
+    contingency c = {cells, which, (int)(clusters - model->outputs.at), clusters->cols, NULL, NULL, NULL};
     int64_t entries = (int64_t)labels * c.clusters + labels + c.clusters;
     gmv_row_sink sink = {add_rows, &c};
     gmv_status status;

@@ -14,8 +14,9 @@ typedef struct evaluator {
     const gmv_cells *cells;
     const gmv_row_sink *sink;
     int samples;
-    float *loss;        /* host [GMV_EVAL_CELLS, terms] */
-    double *mean;       /* host [GMV_EVAL_CELLS, terms]: means over draws */
+    float *loss;  /* host [GMV_EVAL_CELLS, terms] */
+    double *mean; /* host [GMV_EVAL_CELLS, terms]: means over draws */
+    const gmv_cell_output *clusters;
     float *probability; /* host [GMV_EVAL_CELLS, K] */
     double *mass;       /* [K] */
     float bound[GMV_EVAL_CELLS];
@@ -83,8 +84,8 @@ static gmv_status evaluate_batch(evaluator *e, int n)
             e->mean[i] += (double)e->loss[i] * draws / e->samples;
         }
         if (first == 0) {
-            int clusters = e->model->clusters;
-            GMV_TRY(b->op->download(b, e->probability, e->model->probability,
+            int clusters = e->clusters->cols;
+            GMV_TRY(b->op->download(b, e->probability, *e->clusters->value,
                                     (int64_t)n * clusters * (int64_t)sizeof(float)));
             for (int i = 0; i < n * clusters; i++) {
                 e->mass[i % clusters] += (double)e->probability[i];
@@ -156,19 +157,21 @@ gmv_status gmv_evaluate(gmv_model *model, gmv_feed *feed, const gmv_cells *cells
                         gmv_which_cells which, int samples, const gmv_row_sink *sink, gmv_evaluation *evaluation)
 {
     evaluator e = {.model = model, .feed = feed, .cells = cells, .sink = sink, .samples = samples};
+    e.clusters = gmv_clusters_of(&model->outputs);
     choice chosen = {cells, which};
     double *sums = NULL;
     int64_t columns = columns_of(&model->terms);
+    int clusters = e.clusters->cols;
     gmv_status status;
     memset(evaluation, 0, sizeof *evaluation);
     evaluation->terms = &model->terms;
-    evaluation->clusters = model->clusters;
+    evaluation->clusters = clusters;
     evaluation->samples = samples;
     GMV_GO(GMV_NEW(sums, cells->shards * columns, "sums of evaluation"));
     GMV_GO(GMV_NEW(e.loss, GMV_EVAL_CELLS * model->terms.n, "terms"));
     GMV_GO(GMV_NEW(e.mean, GMV_EVAL_CELLS * model->terms.n, "terms"));
-    GMV_GO(GMV_NEW(e.probability, (int64_t)GMV_EVAL_CELLS * model->clusters, "cluster probabilities"));
-    GMV_GO(GMV_NEW(e.mass, model->clusters, "cluster mass"));
+    GMV_GO(GMV_NEW(e.probability, (int64_t)GMV_EVAL_CELLS * clusters, "cluster probabilities"));
+    GMV_GO(GMV_NEW(e.mass, clusters, "cluster mass"));
     GMV_GO(gmv_model_reserve(model, GMV_EVAL_CELLS, samples < GMV_EVAL_DRAWS ? samples : GMV_EVAL_DRAWS,
                              model->gradients));
     gmv_step always = {.scale = 1.0f, .kl_scale = 1.0f}; /* the same noise in every evaluation */
@@ -178,9 +181,9 @@ done:
     status = gmv_comm_agree(comm, status);
     if (status == GMV_OK) {
         gmv_comm_share_f64(comm, sums, cells->shards * columns);
-        gmv_comm_sum_f64(comm, e.mass, model->clusters);
+        gmv_comm_sum_f64(comm, e.mass, clusters);
         finish(evaluation, sums, cells->shards);
-        for (int k = 0; k < model->clusters; k++) {
+        for (int k = 0; k < clusters; k++) {
             evaluation->active_clusters += e.mass[k] > 0.005 * (double)evaluation->cells ? 1 : 0;
         }
     }
@@ -204,13 +207,14 @@ const char *gmv_clusters_text(const gmv_evaluation *e, char *text, size_t size)
 gmv_status gmv_embed_rows(gmv_model *model, gmv_feed *feed, const gmv_cells *cells, const gmv_row_sink *sink)
 {
     gmv_backend *b = model->backend;
-    int dim = model->latent_dim, clusters = model->clusters;
+    const gmv_cell_outputs *outputs = &model->outputs;
     gmv_visit visit = {0};
-    float *latent = NULL, *probability = NULL;
+    float *value[GMV_MAX_OUTPUTS] = {NULL};
     gmv_status status;
     GMV_GO(gmv_model_reserve(model, GMV_EVAL_CELLS, 1, model->gradients));
-    GMV_GO(GMV_NEW(latent, (int64_t)GMV_EVAL_CELLS * dim, "the embedding"));
-    GMV_GO(GMV_NEW(probability, (int64_t)GMV_EVAL_CELLS * clusters, "cluster probabilities"));
+    for (int i = 0; i < outputs->n; i++) {
+        GMV_GO(GMV_NEW(value[i], (int64_t)GMV_EVAL_CELLS * outputs->at[i].cols, "the embedding"));
+    }
     GMV_GO(gmv_visit_begin(&visit, feed, cells, (gmv_row_filter){has_counts, cells}));
     for (;;) {
         GMV_GO(gmv_stop_check());
@@ -221,14 +225,16 @@ gmv_status gmv_embed_rows(gmv_model *model, gmv_feed *feed, const gmv_cells *cel
         gmv_pass pass = {
             .batch = &feed->batch, .draws = 1, .probability = true, .mean_latents = true, .encode_only = true};
         GMV_GO(gmv_model_run(model, &pass));
-        GMV_GO(b->op->download(b, latent, model->latent, (int64_t)visit.n * dim * 4));
-        GMV_GO(b->op->download(b, probability, model->probability, (int64_t)visit.n * clusters * 4));
-        gmv_row_results results = {.n = visit.n, .row = visit.row, .latent = latent, .probability = probability};
+        for (int i = 0; i < outputs->n; i++) {
+            GMV_GO(b->op->download(b, value[i], *outputs->at[i].value, (int64_t)visit.n * outputs->at[i].cols * 4));
+        }
+        gmv_row_results results = {.n = visit.n, .row = visit.row, .output = (const float *const *)value};
         GMV_GO(sink->take(sink->context, &results));
     }
 done:
     gmv_visit_end(&visit);
-    GMV_FREE(latent);
-    GMV_FREE(probability);
+    for (int i = 0; i < outputs->n; i++) {
+        gmv_free(value[i]);
+    }
     return status;
 }

@@ -36,6 +36,8 @@ class Embedding(IoTest):
         np.testing.assert_array_equal(data.obsm["gmvae_cluster_prob"][~out].argmax(1), rows[~out] % 3)
         self.assertTrue(np.isnan(data.obsm["gmvae_cluster_prob"][out]).all())
         self.assertEqual(data.obsm["gmvae_cluster_prob"].dtype, np.float32)
+        np.testing.assert_array_equal(data.obsm["gmvae_twice"][:, 0], np.where(out, np.nan, 2 * rows))
+        self.assertEqual(set(data.obsm), {"X_gmvae", "gmvae_cluster_prob", "gmvae_twice"})
         self.assertEqual(list(data.obs["gmvae_cluster"].cat.categories), ["0", "1", "2", "3"])
         np.testing.assert_array_equal(data.obs["gmvae_cluster"].cat.codes, np.where(out, -1, rows % 3))
         bound = np.where(rows % 7 == 5, np.float32("nan"), rows.astype(np.float32) + 0.5)  # those left out

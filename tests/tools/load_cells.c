@@ -424,11 +424,17 @@ static void print_cells(const options *o, const gmv_cells *cells, const int64_t 
 static gmv_status embed(const options *o, const gmv_cells *cells, const gmv_comm *comm)
 {
     enum { dim = 3, clusters = 4 };
-    gmv_embedding embedding = {dim, clusters, "seed: 1\n", "out/run/best.h5", 7};
+    static const gmv_cell_outputs outputs = {
+        3,
+        {{"X_gmvae", GMV_OUTPUT_LATENT, NULL, dim, NULL},
+         {"gmvae_cluster_prob", GMV_OUTPUT_CLUSTERS, "gmvae_cluster", clusters, NULL},
+         {"gmvae_twice", GMV_OUTPUT_NUMBERS, NULL, 1, NULL}}};
+    gmv_embedding embedding = {&outputs, "seed: 1\n", "out/run/best.h5", 7};
     gmv_embedding_file *file = NULL;
     gmv_status status = gmv_embedding_begin(&file, o->embed, cells, comm, &embedding);
     for (gmv_gidx row = cells->first; row < cells->first + cells->count && status == GMV_OK; row++) {
-        float latent[dim], probability[clusters], neg_elbo = (float)row + 0.5f;
+        float latent[dim], probability[clusters], twice = 2.0f * (float)row, neg_elbo = (float)row + 0.5f;
+        const float *const output[] = {latent, probability, &twice};
         for (int d = 0; d < dim; d++) {
             latent[d] = (float)(row * 10 + d);
         }
@@ -436,7 +442,7 @@ static gmv_status embed(const options *o, const gmv_cells *cells, const gmv_comm
             probability[k] = k == row % 3 ? 0.7f : 0.1f;
         }
         if (!o->gaps || row % 11 != 4) {
-            status = gmv_embedding_put(file, 1, &row, latent, probability);
+            status = gmv_embedding_put(file, 1, &row, output);
         }
         if (status == GMV_OK && row % 7 != 5) { /* some are left out */
             status = gmv_embedding_put_bounds(file, 1, &row, &neg_elbo);
