@@ -1,0 +1,19 @@
+/* All of embedding.h5ad but its rows of numbers. */
+#pragma once
+
+#include "h5ad_write.h"
+
+#include "gmvae/embedding.h"
+#include "gmvae/files.h"
+
+#define GMV_EMBEDDING_BOUNDS "obs/gmvae_neg_elbo"
+
+/* Room for paths in it. */
+enum { GMV_EMBEDDING_PATH = 1120 };
+
+/* Where the matrix of an output is. */
+void gmv_embedding_matrix_at(const char *name, char *path, size_t size);
+
+/* Writes output->temporary: everything, with datasets whose space is allocated. Not collective.
+ * Errors: GMV_ERR_ENVIRONMENT. */
+gmv_status gmv_embedding_skeleton(const gmv_output *output, const gmv_cells *cells, const gmv_embedding *embedding);
