@@ -21,6 +21,7 @@
 
 #define GMV_CHOICE_CONSTANT(constant, word) GMV_##constant,
 #define GMV_CHOICE_WORD(constant, word)     "|" #word
+#define GMV_CHOICE_NAME(constant, word)     #word, /* of an array of names */
 
 typedef enum gmv_objective { GMV_OBJECTIVES(GMV_CHOICE_CONSTANT) } gmv_objective;
 typedef enum gmv_input_kind { GMV_INPUTS(GMV_CHOICE_CONSTANT) } gmv_input_kind;

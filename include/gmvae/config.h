@@ -9,6 +9,8 @@
 #include <stdint.h>
 #include <stdio.h>
 
+enum { GMV_MOST_SHARDS = 65536 };
+
 typedef struct gmv_ints {
     int64_t *at;
     int n;

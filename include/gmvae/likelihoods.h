@@ -27,6 +27,15 @@ typedef struct gmv_likelihood_info {
         __VA_ARGS__                                                                                                    \
     }
 
+#ifndef __cplusplus /* as C++ has no sizeof of a list */
+#define GMV_LIKELIHOOD(name, heads, softmax, gene_params, names, description)                                          \
+    _Static_assert((heads) == sizeof((const char *[])GMV_HEAD_NAMES names) / sizeof(char *), #name ": a name a head"); \
+    _Static_assert((heads) >= 1 && (heads) <= GMV_MAX_HEADS, #name ": heads");                                         \
+    _Static_assert(((softmax) | (gene_params)) <= 1 && (softmax) >= 0 && (gene_params) >= 0, #name ": 0 or 1");
+#include "gmvae/likelihoods.def"
+#undef GMV_LIKELIHOOD
+#endif
+
 static inline gmv_likelihood_info gmv_likelihood_of(gmv_likelihood which)
 {
     static const gmv_likelihood_info table[] = {

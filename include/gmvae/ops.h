@@ -8,6 +8,8 @@
 #include "gmvae/status.h"
 #include "gmvae/types.h"
 
+#include <assert.h>
+
 typedef struct gmv_backend gmv_backend;
 
 typedef enum gmv_trans { GMV_N, GMV_T } gmv_trans;
@@ -94,6 +96,8 @@ typedef struct gmv_outcome {
     int32_t bad;                 /* 1: this step or one before it was not finite, parameters stay as they are */
     int32_t unused;
 } gmv_outcome;
+
+static_assert(sizeof(gmv_outcome) <= GMV_REPORT_BYTES, "an outcome is reported");
 
 /* Key of the random numbers of one use in one step; see rng.h. */
 typedef struct gmv_noise {

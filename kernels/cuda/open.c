@@ -153,7 +153,7 @@ static void close_backend(gmv_backend *b)
 
 static void describe(const gmv_backend *b, char *text, size_t size)
 {
-    static const char *const precision[] = {"fp32", "tf32", "bf16"};
+    static const char *const precision[] = {GMV_PRECISIONS(GMV_CHOICE_NAME)};
     const gmv_cuda_state *state = (const gmv_cuda_state *)b->state;
     char gpu[384];
     int runtime = 0;

@@ -22,7 +22,7 @@ static gmv_status (*const open_variant[])(gmv_backend *backend) = {
 
 static gmv_status open_cpu(gmv_backend *backend, const gmv_backend_options *options)
 {
-    static const char *const names[] = {"fp32", "tf32", "bf16"};
+    static const char *const names[] = {GMV_PRECISIONS(GMV_CHOICE_NAME)};
     if (options->precision != GMV_FP32) {
         return GMV_FAIL(GMV_ERR_CONFIG, "train.precision: %s is not available on the cpu backend; use fp32",
                         names[options->precision]);

@@ -4,8 +4,6 @@
 #include <inttypes.h>
 #include <string.h>
 
-enum { most_shards = 65536 }; /* as config.def has it */
-
 /* Whether a column's name is another one's with a slash and more behind: HDF5 has the one inside the other. */
 static bool lies_in(const char *name, const char *other)
 {
@@ -18,7 +16,7 @@ static gmv_status check_place(const gmv_config *config, const char *key)
 {
     static const char *const ours[] = {"gmvae_cluster", "gmvae_neg_elbo", "gmvae_file"};
     const gmv_texts *keys = &config->data_batch_keys;
-    for (int i = 0; i < 3; i++) {
+    for (size_t i = 0; i < sizeof ours / sizeof *ours; i++) {
         if (strcmp(key, ours[i]) == 0 || lies_in(key, ours[i])) {
             return GMV_FAIL(
                 GMV_ERR_CONFIG,
@@ -102,7 +100,7 @@ static gmv_status check_exact_sums(const gmv_config *config)
         return GMV_FAIL(GMV_ERR_CONFIG,
                         "data.shards (%" PRId64 ") must be a multiple of train.micro_batches (%" PRId64
                         ") with train.reduction: exact; take %" PRId64 " shards",
-                        shards, pieces, above <= most_shards ? above : above - pieces);
+                        shards, pieces, above <= GMV_MOST_SHARDS ? above : above - pieces);
     }
     if (config->train_batch_size < pieces) {
         return GMV_FAIL(GMV_ERR_CONFIG,

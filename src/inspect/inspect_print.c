@@ -6,7 +6,8 @@
 
 enum { levels_shown = 8, levels_listed = 200 };
 
-static const char *const kind_name[] = {"csr", "csc", "dense"};
+static const char *const kind_name[] = {
+    [GMV_MATRIX_CSR] = "csr", [GMV_MATRIX_CSC] = "csc", [GMV_MATRIX_DENSE] = "dense"};
 
 void gmv_print_json_text(FILE *out, const char *text)
 {

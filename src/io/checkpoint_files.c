@@ -26,6 +26,7 @@ int64_t gmv_checkpoint_epoch_of(const char *name)
 
 static const char seal_mark[] = "gmvxxh3"; /* with its final zero 8 bytes; the checksum follows */
 enum { seal_bytes = sizeof seal_mark + sizeof(uint64_t) };
+_Static_assert(seal_bytes == 16, "as checkpoints have it");
 
 gmv_status gmv_checkpoint_write_sealed(gmv_output *out, const void *bytes, int64_t count)
 {

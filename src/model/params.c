@@ -8,6 +8,7 @@
 #include <string.h>
 
 enum { alignment = 16 };
+_Static_assert(GMV_GRAD_EXTRA % alignment == 0, "the gradient behind them is aligned as the other buffers are");
 
 void gmv_params_init(gmv_params *params, gmv_backend *backend)
 {

@@ -58,7 +58,8 @@ static gmv_status mixture_loss(gmv_sweep *s, const gmv_part *part)
 static gmv_mixture *add(gmv_model *model, const char *name, int in, int latent_part)
 {
     static const gmv_part_kind kind = {.loss = mixture_loss};
-    _Static_assert(GMV_MIXTURE_KL_Z == 0 && GMV_MIXTURE_KL_X == 1 && GMV_MIXTURE_PRIOR == 2, "columns of the op");
+    _Static_assert(GMV_MIXTURE_KL_Z == 0 && GMV_MIXTURE_KL_X == 1 && GMV_MIXTURE_PRIOR == 2 && GMV_MIXTURE_TERMS == 3,
+                   "columns of the op, in the order of the terms");
     const gmv_part *latent = &model->assembly->part[latent_part];
     gmv_mixture *mixture = &gmv_add_part(model, &kind, name, in, GMV_NO_ARRAY)->of.mixture;
     *mixture = (gmv_mixture){.x = latent->out, .posterior = latent->of.latent.posterior};
