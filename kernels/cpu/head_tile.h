@@ -8,6 +8,13 @@
 
 #include <string.h>
 
+/* A likelihood has at most three heads and a parameter of the gene, written out as p0 to p3 below: in arrays they would
+ * stay in memory. That is enough where predictors are a few numbers of a gene in a cell (with zero inflation: mean,
+ * dispersion, and the inflation's logit); unused ones are constants that the compiler drops, so one text serves every row
+ * of likelihoods.def. What wants more, such as a probability for each of the first counts, or has few genes, such as
+ * proteins, needs no tiles: its predictors are one product, and an operation of its own takes them. */
+_Static_assert(GMV_MAX_HEADS == 3, "p0 to p3");
+
 /* Larger blocks are no faster, and what is kept of one grows with them. */
 enum { block_rows = 256, tile_genes = 192, max_groups = 32 };
 
