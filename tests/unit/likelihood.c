@@ -25,6 +25,14 @@ static const double by_mean[][4] = {
     {1, 1e-8, 1e-4, -18.420780748952},
 };
 
+enum { MOST = GMV_MAX_HEADS + 1 }; /* predictors */
+
+static int predictors_of(gmv_likelihood which)
+{
+    gmv_likelihood_info likelihood = gmv_likelihood_of(which);
+    return likelihood.heads + (likelihood.gene_param ? 1 : 0);
+}
+
 /* Value and gradient of the float functions, as the kernels put them together. most: 0 by the function for any count,
  * else by that for counts up to it. */
 static float evaluate_by(int most, gmv_likelihood which, float y, const float *p, float *g)
@@ -102,7 +110,7 @@ static void float_functions_give_the_published_values(void **state)
 
 typedef struct point {
     gmv_likelihood which;
-    double y, p[2];
+    double y, p[MOST];
 } point;
 
 static double value_at(void *context)
@@ -119,22 +127,24 @@ static void reference_gradient_is_its_derivative(void **state)
     (void)state;
     for (int which = 0; which < GMV_LIKELIHOODS; which++) {
         for (int i = 0; i < 1000; i++) {
-            point at = {(gmv_likelihood)which,
-                        counts[i % (COUNTS - 3)],
-                        {12.0 * t_unit(1, (uint64_t)i) - 6.0, 12.0 * t_unit(2, (uint64_t)i) - 6.0}};
-            double g[2];
+            point at = {(gmv_likelihood)which, counts[i % (COUNTS - 3)], {0}};
+            int predictors = predictors_of(at.which);
+            for (int k = 0; k < predictors; k++) {
+                at.p[k] = 12.0 * t_unit((uint64_t)k + 1, (uint64_t)i) - 6.0;
+            }
+            double g[MOST] = {0};
             double value = ref_likelihood(at.which, at.y, at.p, g);
-            double *want = t_differences(value_at, &at, at.p, 2, 1e-4);
-            for (int k = 0; k < 2; k++) {
+            double *want = t_differences(value_at, &at, at.p, (size_t)predictors, 1e-4);
+            for (int k = 0; k < predictors; k++) {
                 t_near("reference gradient", g[k], want[k], T_DIFFERENCE, fabs(value));
             }
         }
     }
 }
 
-/* The worst point of many, as error over what the tolerance allows: [0] value, [1..2] gradient. */
+/* The worst point of many, as error over what the tolerance allows: [0] value, then the gradient. */
 typedef struct worst {
-    double ratio[3], got[3], want[3], at[3][3];
+    double ratio[1 + MOST], got[1 + MOST], want[1 + MOST], at[1 + MOST][1 + MOST];
 } worst;
 
 static void note(worst *w, int k, double got, double want, double scale, const double *at)
@@ -151,9 +161,13 @@ static void note(worst *w, int k, double got, double want, double scale, const d
 static void within(const char *name, const worst *w)
 {
     int failed = 0;
-    for (int k = 0; k < 3; k++) {
-        print_message("%s %s: worst at %g of (%.9g, %.9g): %.9g, reference %.9g, %.2g of what is allowed\n", name,
-                      k == 0 ? "value" : (k == 1 ? "d 0" : "d 1"), w->at[k][0], w->at[k][1], w->at[k][2], w->got[k],
+    static const char *const what[1 + MOST] = {"value", "d 0", "d 1", "d 2", "d 3"};
+    for (int k = 0; k <= MOST; k++) {
+        if (w->ratio[k] == 0.0) { /* no such predictor */
+            continue;
+        }
+        print_message("%s %s: worst at %g of (%.9g, %.9g, %.9g, %.9g): %.9g, reference %.9g, %.2g of what is allowed\n",
+                      name, what[k], w->at[k][0], w->at[k][1], w->at[k][2], w->at[k][3], w->at[k][4], w->got[k],
                       w->want[k], w->ratio[k]);
         failed += !(w->ratio[k] <= 1.0);
     }
@@ -163,20 +177,47 @@ static void within(const char *name, const worst *w)
 /* One point of the float functions against the reference. log p(y) is log p(0), which every entry of a tile gets, and
  * what the count adds: a float cannot be better than the rounding of the two. The gradient is a difference of terms of the
  * size of the count and of the mean: that is its scale. */
-static void compare(worst *w, gmv_likelihood which, double y, float p0, float p1)
+static void compare_at(worst *w, gmv_likelihood which, double y, const float *p)
 {
-    float p[2] = {p0, p1}, g[2];
-    double wide[2] = {(double)p0, (double)p1}, want[2], zero[2], at[3] = {y, (double)p0, (double)p1};
+    int predictors = predictors_of(which);
+    float g[MOST] = {0};
+    double wide[MOST] = {0}, want[MOST] = {0}, zero[MOST] = {0}, at[1 + MOST] = {y};
+    for (int k = 0; k < predictors; k++) {
+        wide[k] = at[1 + k] = (double)p[k];
+    }
     double value = ref_likelihood(which, y, wide, want);
     double value_of_zero = ref_likelihood(which, 0.0, wide, zero);
     double scale = fmax(1.0, fabs(value_of_zero) * T_PART / T_POINTWISE);
     static const int most[] = {0, 4, 1};
     for (int f = 0; f < (y == 1.0 ? 3 : (y > 0.0 && y <= 4.0 ? 2 : 1)); f++) {
         note(w, 0, (double)evaluate_by(most[f], which, (float)y, p, g), value, scale, at);
-        for (int k = 0; k < 2; k++) {
+        for (int k = 0; k < predictors; k++) {
             double terms = fmin(y, (double)GMV_NB_SUM_MAX) * T_PART / T_POINTWISE; /* of size up to 1 each, in float */
             note(w, k + 1, (double)g[k], want[k], fabs(zero[k]) + fabs(want[k] - zero[k]) + terms, at);
         }
+    }
+}
+
+static void compare(worst *w, gmv_likelihood which, double y, float p0, float p1)
+{
+    compare_at(w, which, y, (const float[]){p0, p1});
+}
+
+/* Every row of the table, over predictors of ordinary size. */
+static void all_agree_with_the_reference(void **state)
+{
+    (void)state;
+    for (int which = 0; which < GMV_LIKELIHOODS; which++) {
+        worst w;
+        memset(&w, 0, sizeof w);
+        for (int i = 0; i < t_thin(2000) * (COUNTS - 1); i++) {
+            float p[MOST];
+            for (int k = 0; k < MOST; k++) {
+                p[k] = (float)(16.0 * t_unit((uint64_t)k + 20, (uint64_t)i) - 8.0);
+            }
+            compare_at(&w, (gmv_likelihood)which, counts[i % (COUNTS - 1)], p);
+        }
+        within(gmv_likelihood_of((gmv_likelihood)which).name, &w);
     }
 }
 
@@ -229,12 +270,20 @@ static void extreme_predictors_give_no_nan(void **state)
     static const float far[] = {-1e4f, -104.0f, -88.0f, -50.0f, -30.0f, 0.0f, 30.0f, 50.0f, 80.0f};
     enum { FAR = sizeof far / sizeof *far };
     for (int which = 0; which < GMV_LIKELIHOODS; which++) {
-        for (int i = 0; i < FAR * FAR * COUNTS; i++) {
-            float p[2] = {far[i % FAR], far[i / FAR % FAR]}, g[2];
-            float value = evaluate((gmv_likelihood)which, (float)counts[i / FAR / FAR], p, g);
-            if (isnan(value) || isnan(g[0]) || isnan(g[1])) {
-                fail_msg("likelihood %d of %g at (%g, %g): value %g, gradient (%g, %g)", which, counts[i / FAR / FAR],
-                         (double)p[0], (double)p[1], (double)value, (double)g[0], (double)g[1]);
+        int predictors = predictors_of((gmv_likelihood)which), points = COUNTS;
+        for (int k = 0; k < predictors; k++) {
+            points *= FAR;
+        }
+        for (int i = 0; i < points; i++) {
+            float p[MOST] = {0}, g[MOST] = {0};
+            for (int k = 0, at = i / COUNTS; k < predictors; k++, at /= FAR) {
+                p[k] = far[at % FAR];
+            }
+            float value = evaluate((gmv_likelihood)which, (float)counts[i % COUNTS], p, g);
+            if (isnan(value) || isnan(g[0]) || isnan(g[1]) || isnan(g[2]) || isnan(g[3])) {
+                fail_msg("likelihood %d of %g at (%g, %g, %g, %g): value %g, gradient (%g, %g, %g, %g)", which,
+                         counts[i % COUNTS], (double)p[0], (double)p[1], (double)p[2], (double)p[3], (double)value,
+                         (double)g[0], (double)g[1], (double)g[2], (double)g[3]);
             }
         }
     }
@@ -286,6 +335,7 @@ int main(void)
         T_TEST(float_functions_give_the_published_values),
         T_TEST(reference_gradient_is_its_derivative),
         T_TEST(nb_agrees_with_the_reference),
+        T_TEST(all_agree_with_the_reference),
         T_TEST(nb_logit_agrees_with_the_reference),
         T_TEST(extreme_predictors_give_no_nan),
         T_TEST(zeros_of_huge_means),
