@@ -1,7 +1,8 @@
 /* Cells a second from a file into batches, beside the time that decompression alone takes.
  *
- *   bench_loader FILE [matrix=auto] [repeats=5] [threads=1] [batch=1024] [window=32768]
+ *   bench_loader FILE [repeats=5] [threads=1] [KEY=VALUE ...]
  *
+ * Keys are those of the config, such as data.matrix, data.window, train.batch_size.
  * In turns, `repeats` times; medians are printed as one JSON line, by the clock and by core (work of all threads):
  *   inflate    every chunk of the matrix is read and decoded, and the values thrown away: no reader can be faster with
  *              this file and libdeflate
@@ -35,9 +36,8 @@ static const char *const measure_name[] = {"inflate", "load",       "touch",    
 
 typedef struct plan {
     char *file;
-    const char *matrix;
-    int repeats, threads, shards, batch;
-    int64_t window;
+    int repeats, threads;
+    gmv_config config;
 } plan;
 
 /* Seconds of the clock, and of all threads' work, which other programs on the machine disturb less. */
@@ -90,7 +90,7 @@ static gmv_status inflate(const plan *p, duration *seconds)
     int64_t failures = 0;
     duration start = now();
     GMV_TRY(gmv_h5_open(&file, p->file, NULL));
-    gmv_status status = gmv_matrix_choose(&matrix, &file, p->matrix, 0.0);
+    gmv_status status = gmv_matrix_choose(&matrix, &file, p->config.data_matrix, p->config.data_round);
     if (status == GMV_OK) {
         status = gmv_row_store_open(&store, &matrix, 0, matrix.rows, false);
     }
@@ -114,18 +114,12 @@ static gmv_status inflate(const plan *p, duration *seconds)
 static gmv_status open_cells(const plan *p, const gmv_comm *comm, int residence, int cache, gmv_cells **cells)
 {
     char *file = p->file;
-    gmv_texts path = {&file, 1}, none = {NULL, 0};
-    gmv_cells_request request = {.paths = &path,
-                                 .matrix = p->matrix,
-                                 .batch_keys = &none,
-                                 .label_key = "",
-                                 .genes_mode = GMV_GENES_ALL,
-                                 .shards = p->shards,
-                                 .residence = residence,
-                                 .window = p->window,
-                                 .cache = cache,
-                                 .driver = GMV_DRIVER_POSIX};
-    return gmv_cells_load(cells, comm, &request);
+    gmv_texts path = {&file, 1};
+    gmv_config config = p->config; /* borrows all of it */
+    config.data_residence = residence;
+    config.data_cache = cache;
+    gmv_reading how = {.paths = &path};
+    return gmv_cells_load(cells, comm, &config, &how);
 }
 
 /* Of a run's reading: the order of an epoch, its windows, its batches. */
@@ -142,10 +136,11 @@ static gmv_status begin(reading *r, const plan *p, const gmv_comm *comm, const g
     gmv_backend_options options = {.name = "cpu", .precision = GMV_FP32};
     int all[2] = {0, cells->shards};
     memset(r, 0, sizeof *r);
-    GMV_TRY(gmv_sampler_init(&r->sampler, comm, cells, 1, p->batch, p->window));
+    GMV_TRY(gmv_sampler_init(&r->sampler, comm, cells, (uint64_t)p->config.seed, p->config.train_batch_size,
+                             p->config.data_window));
     GMV_TRY(gmv_order_init(&r->order, &r->sampler, all, 1, p->threads));
     GMV_TRY(gmv_backend_open(&r->backend, &options, comm));
-    return gmv_feed_open(&r->feed, r->backend, cells, p->batch, GMV_RESIDENCE_HOST,
+    return gmv_feed_open(&r->feed, r->backend, cells, (int)p->config.train_batch_size, GMV_RESIDENCE_HOST,
                          cells->stream != NULL ? &r->order.slots : NULL);
 }
 
@@ -268,9 +263,9 @@ static void print(const plan *p, duration (*took)[most_repeats], int64_t cells, 
     const char *name = strrchr(p->file, '/');
     printf(
         "{\"bench\": \"loader\", \"program\": \"gmvae_dist\", \"version\": \"%s\", \"file\": \"%s\", \"cells\": %lld, "
-        "\"nonzeros\": %.1f, \"threads\": %d, \"repeats\": %d, \"batch\": %d, \"window\": %lld",
+        "\"nonzeros\": %.1f, \"threads\": %d, \"repeats\": %d, \"batch\": %lld, \"window\": %lld",
         GMVAE_VERSION, name != NULL ? name + 1 : p->file, (long long)cells, (double)nonzeros / (double)cells,
-        p->threads, p->repeats, p->batch, (long long)p->window);
+        p->threads, p->repeats, (long long)p->config.train_batch_size, (long long)p->config.data_window);
     for (int m = 0; m < MEASURES; m++) {
         double rate[2];
         rates(took[m], p->repeats, cells, rate);
@@ -310,36 +305,44 @@ done:
     return status;
 }
 
-int main(int argc, char **argv)
+/* The words of the command line; those that are keys of the config are moved to its beginning. */
+static gmv_status read_plan(plan *p, int argc, char **argv)
 {
-    plan p = {.matrix = "auto", .repeats = 5, .threads = 1, .shards = 64, .batch = 1024, .window = 32768};
+    int overrides = 0;
     for (int i = 1; i < argc; i++) {
-        if (strncmp(argv[i], "matrix=", 7) == 0) {
-            p.matrix = argv[i] + 7;
-        } else if (strncmp(argv[i], "repeats=", 8) == 0) {
-            p.repeats = (int)strtol(argv[i] + 8, NULL, 10);
+        if (strncmp(argv[i], "repeats=", 8) == 0) {
+            p->repeats = (int)strtol(argv[i] + 8, NULL, 10);
         } else if (strncmp(argv[i], "threads=", 8) == 0) {
-            p.threads = (int)strtol(argv[i] + 8, NULL, 10);
-        } else if (strncmp(argv[i], "batch=", 6) == 0) {
-            p.batch = (int)strtol(argv[i] + 6, NULL, 10);
-        } else if (strncmp(argv[i], "window=", 7) == 0) {
-            p.window = strtol(argv[i] + 7, NULL, 10);
+            p->threads = (int)strtol(argv[i] + 8, NULL, 10);
+        } else if (p->file == NULL) {
+            p->file = argv[i];
         } else {
-            p.file = argv[i];
+            argv[overrides++] = argv[i];
         }
     }
-    if (p.file == NULL || p.repeats < 1 || p.repeats > most_repeats || p.threads < 1 || p.batch < 1 || p.window < 256) {
-        fprintf(stderr, "usage: bench_loader FILE [matrix=auto] [repeats=5] [threads=1] [batch=1024] [window=32768]\n");
-        return 2;
+    if (p->file == NULL || p->repeats < 1 || p->repeats > most_repeats || p->threads < 1) {
+        return GMV_FAIL(GMV_ERR_CONFIG, "usage: bench_loader FILE [repeats=5] [threads=1] [KEY=VALUE ...]");
     }
+    static const char settings[] = "data: {driver: posix, check_seconds: 0}";
+    return gmv_config_parse(&p->config, "bench_loader", settings, (int64_t)strlen(settings), overrides,
+                            (const char *const *)argv);
+}
+
+int main(int argc, char **argv)
+{
+    plan p = {.repeats = 5, .threads = 1};
     gmv_comm comm;
     gmv_status status = gmv_comm_init(&comm, &argc, &argv);
     if (status == GMV_OK) {
-        omp_set_num_threads(p.threads);
-        status = run(&p, &comm);
+        status = read_plan(&p, argc, argv);
+        if (status == GMV_OK) {
+            omp_set_num_threads(p.threads);
+            status = run(&p, &comm);
+        }
         if (status != GMV_OK) {
             fprintf(stderr, "bench_loader: %s\n", gmv_error_message());
         }
+        gmv_config_fini(&p.config);
         gmv_comm_fini(&comm);
     }
     return gmv_exit_code(status);

@@ -23,6 +23,13 @@ typedef struct gmv_checkpoint {
     uint64_t sample_below;
 } gmv_checkpoint;
 
+/* What cells are matched to. Borrows it. */
+static inline gmv_known gmv_checkpoint_known(const gmv_checkpoint *checkpoint)
+{
+    return (gmv_known){checkpoint->genes, checkpoint->gene, checkpoint->gene_id, checkpoint->factors,
+                       checkpoint->factor};
+}
+
 /* Names under which a checkpoint is kept in output.dir/checkpoints: epoch-NNNNNN.h5 (which also becomes last.h5,
  * and of which the newest checkpoint.keep stay), last.h5 alone (inside an epoch), best.h5. */
 enum { GMV_CHECKPOINT_EPOCH = 1, GMV_CHECKPOINT_LAST = 2, GMV_CHECKPOINT_BEST = 4 };

@@ -107,44 +107,37 @@ typedef struct gmv_cells {
     uint64_t sample_below; /* the largest hash that can be in it; UINT64_MAX: it holds all cells */
 } gmv_cells;
 
-/* What to read, and against what to match it. Zero-initialise, then set what is wanted. */
-typedef struct gmv_cells_request {
-    const gmv_texts *paths;       /* paths, globs */
-    const char *matrix;           /* as data.matrix */
-    double round;                 /* as data.round: how far a count may be from a whole number */
-    const gmv_texts *gene_column; /* as data.gene_column; NULL: the index */
-    const gmv_texts *batch_keys;
-    const char *label_key; /* "" for none */
-    int genes_mode;        /* GMV_GENES_*; N_TOP counts only rows that are not held out */
-    int64_t n_top;
-    int genes_flavor; /* GMV_FLAVOR_*: by what N_TOP chooses */
-    const char *genes_file;
-    int shards;
-    int driver;                       /* GMV_DRIVER_* */
-    int residence;                    /* GMV_RESIDENCE_*: stream leaves the cells on disk, auto where they do not fit */
-    int64_t window;                   /* cells of all ranks that are read together when they are streamed */
-    int cache;                        /* GMV_CACHE_*: of which streamed files a packed copy is kept on disk */
-    const char *cache_dir;            /* where; NULL or "": $TMPDIR, or /var/tmp */
-    int64_t memory;                   /* bytes for the packed matrix under auto; 0: most of what is available */
-    double check_seconds;             /* as data.check_seconds; 0 opens files without another process's look at them */
-    uint64_t seed;                    /* of a fraction */
-    const gmv_validation *validation; /* which rows to hold out; NULL: none */
-    bool training;                    /* the same file twice is an error; data.genes.file is part of the fingerprint */
-    bool label_optional;              /* files without the column of label_key have cells without a label */
-    /* From a checkpoint: take exactly these genes in this order (NULL: by genes_mode), where files may lack some, and
-     * these levels of the batch keys (an unknown level in the files is an error naming it). */
-    int known_genes;
-    char *const *known_gene;
-    char *const *known_gene_id; /* as in gmv_cells; NULL: none */
-    int known_factors;
-    const gmv_factor *known_factor;
-} gmv_cells_request;
+/* Genes and levels that are there before the cells are: a checkpoint's. */
+typedef struct gmv_known {
+    int genes;
+    char *const *gene;    /* [genes] the genes in use, in this order; files may lack some */
+    char *const *gene_id; /* as in gmv_cells; NULL: none */
+    int factors;
+    const gmv_factor *factor; /* [factors] key and levels: an unknown level in the files is an error naming it */
+} gmv_known;
 
-/* Reads and checks. Collective. Logs what was found (rank 0).
+/* What cells to be read can be matched to, of cells that are there. Borrows it. */
+static inline gmv_known gmv_cells_known(const gmv_cells *cells)
+{
+    return (gmv_known){cells->genes, cells->gene, cells->gene_id, cells->covariates, cells->covariate};
+}
+
+/* What a reading of cells has to be told besides the config. */
+typedef struct gmv_reading {
+    const gmv_texts *paths;         /* paths, globs */
+    const gmv_validation *held_out; /* which of the cells to hold out; NULL: none */
+    const gmv_known *known;         /* what they are matched to, whatever data.genes says; NULL: nothing */
+    bool training;                  /* the same file twice is an error; data.genes.file is part of the fingerprint */
+    bool label_optional;            /* files without the column of data.label_key have cells without a label */
+} gmv_reading;
+
+/* Reads and checks cells as `data` and `seed` of the config say, but for the keys that name files. Collective. Logs what
+ * was found (rank 0).
  * Ownership: caller destroys *cells.
  * Errors: GMV_ERR_DATA with file, row and gene; GMV_ERR_CONFIG for keys that name nothing there, and for a
  * validation that holds out no row or all. */
-gmv_status gmv_cells_load(gmv_cells **cells, const gmv_comm *comm, const gmv_cells_request *request);
+gmv_status gmv_cells_load(gmv_cells **cells, const gmv_comm *comm, const gmv_config *config,
+                          const gmv_reading *reading);
 
 /* Looks whether the files are as they were: each by one rank, at its size and times, and at its content when only times
  * have changed, which is logged. Collective.

@@ -74,21 +74,18 @@ static gmv_status read_data(training *t)
         /* as the run began: memory must not change the order of the cells */
         reading.data_residence = t->resume.progress.window > 0 ? GMV_RESIDENCE_STREAM : GMV_RESIDENCE_HOST;
     }
+    gmv_known known = gmv_checkpoint_known(&t->resume);
     gmv_reading how = {.paths = &config->data_train,
                        .held_out = &config->data_validation,
-                       .like = resumed ? &t->resume : NULL,
+                       .known = resumed ? &known : NULL,
                        .training = true};
-    GMV_TRY(gmv_read_cells(&t->cells, &reading, comm, &how));
+    GMV_TRY(gmv_cells_load(&t->cells, comm, &reading, &how));
     if (config->data_validation.paths.n == 0) {
         return GMV_OK;
     }
-    gmv_checkpoint like = {.genes = t->cells->genes,
-                           .gene = t->cells->gene,
-                           .gene_id = t->cells->gene_id,
-                           .factors = t->cells->covariates,
-                           .factor = t->cells->covariate};
-    how = (gmv_reading){.paths = &config->data_validation.paths, .like = &like};
-    GMV_TRY(gmv_read_cells(&t->validation, config, comm, &how));
+    known = gmv_cells_known(t->cells);
+    how = (gmv_reading){.paths = &config->data_validation.paths, .known = &known};
+    GMV_TRY(gmv_cells_load(&t->validation, comm, config, &how));
     t->cells->fingerprint.validation = t->validation->fingerprint.counts;
     return GMV_OK;
 }

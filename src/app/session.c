@@ -8,41 +8,6 @@
 
 #include <string.h>
 
-gmv_status gmv_read_cells(gmv_cells **cells, const gmv_config *config, const gmv_comm *comm, const gmv_reading *reading)
-{
-    const gmv_checkpoint *like = reading->like;
-    gmv_cells_request request = {.paths = reading->paths,
-                                 .matrix = config->data_matrix,
-                                 .round = config->data_round,
-                                 .gene_column = &config->data_gene_column,
-                                 .batch_keys = &config->data_batch_keys,
-                                 .label_key = config->data_label_key,
-                                 .genes_mode = config->data_genes,
-                                 .n_top = config->data_genes_n_top,
-                                 .genes_flavor = config->data_genes_flavor,
-                                 .genes_file = config->data_genes_file,
-                                 .shards = (int)config->data_shards,
-                                 .driver = config->data_driver,
-                                 .residence = (int)config->data_residence,
-                                 .window = config->data_window,
-                                 .cache = (int)config->data_cache,
-                                 .cache_dir = config->data_cache_dir,
-                                 .memory = config->data_memory_mb * 1000000,
-                                 .check_seconds = config->data_check_seconds,
-                                 .seed = (uint64_t)config->seed,
-                                 .validation = reading->held_out,
-                                 .training = reading->training,
-                                 .label_optional = reading->label_optional};
-    if (like != NULL) {
-        request.known_genes = like->genes;
-        request.known_gene = like->gene;
-        request.known_gene_id = like->gene_id;
-        request.known_factors = like->factors;
-        request.known_factor = like->factor;
-    }
-    return gmv_cells_load(cells, comm, &request);
-}
-
 /* Which files, and which of their cells: data.predict, or the command's default. */
 static const gmv_texts *choose_paths(gmv_session *session, const gmv_run *run, bool held_out_only)
 {
@@ -65,9 +30,10 @@ static gmv_status read_session_cells(gmv_session *session, gmv_run *run, const g
     config.data_batch_keys = session->config.data_batch_keys;
     config.data_shards = session->config.data_shards;
     config.seed = session->config.seed;
-    gmv_reading how = {.paths = paths, .like = &session->checkpoint, .label_optional = config.data_predict.n > 0};
+    gmv_known known = gmv_checkpoint_known(&session->checkpoint);
+    gmv_reading how = {.paths = paths, .known = &known, .label_optional = config.data_predict.n > 0};
     how.held_out = session->which == GMV_CELLS_HELD_OUT ? &session->config.data_validation : NULL;
-    return gmv_read_cells(&session->cells, &config, &run->comm, &how);
+    return gmv_cells_load(&session->cells, &run->comm, &config, &how);
 }
 
 /* Keys of the config that have no effect, as the model was made with others. */

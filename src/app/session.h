@@ -1,4 +1,4 @@
-/* What train, embed and eval share: reading cells for a config, opening a model from a checkpoint. */
+/* What train, embed and eval share: a model from a checkpoint with its cells, and the results that are written. */
 #pragma once
 
 #include "result_files.h"
@@ -42,18 +42,6 @@ gmv_status gmv_name_stop(gmv_status status, const char *where);
 
 /* What the config says about the backend. */
 gmv_backend_options gmv_backend_options_of(const gmv_config *config);
-
-/* Which cells are read, and what for. */
-typedef struct gmv_reading {
-    const gmv_texts *paths;
-    const gmv_validation *held_out; /* which of the cells to hold out; NULL: none */
-    const gmv_checkpoint *like;     /* whose genes and levels they are matched to; may be NULL */
-    bool training, label_optional;  /* as in gmv_cells_request */
-} gmv_reading;
-
-/* Reads cells, otherwise as the config says. Collective. */
-gmv_status gmv_read_cells(gmv_cells **cells, const gmv_config *config, const gmv_comm *comm,
-                          const gmv_reading *reading);
 
 /* Writes the embedding of the local rows of `cells`, with the bound of every cell. Collective. */
 gmv_status gmv_write_embedding(const gmv_config *config, const gmv_comm *comm, gmv_model *model, gmv_feed *feed,

@@ -18,7 +18,8 @@
 /* What gmv_cells_load works with until the cells are complete. */
 typedef struct loader {
     const gmv_comm *comm;
-    const gmv_cells_request *request;
+    const gmv_config *config;
+    const gmv_reading *reading;
     gmv_cells *cells;
     gmv_source *source;   /* [cells->files] */
     gmv_gene_lists lists; /* genes of the sources */
@@ -54,13 +55,14 @@ static gmv_status survey_sources(loader *load)
 {
     gmv_cells *cells = load->cells;
     gmv_texts files;
-    GMV_TRY(gmv_paths_expand(&files, load->comm, load->request->paths));
+    GMV_TRY(gmv_paths_expand(&files, load->comm, load->reading->paths));
     cells->files = files.n;
     cells->file = files.at;
-    GMV_TRY(gmv_comm_agree(load->comm, gmv_factors_init(&load->factors, load->request)));
-    GMV_TRY(gmv_sources_survey(&load->source, &load->lists, &load->factors, &files, load->comm, load->request));
+    GMV_TRY(gmv_comm_agree(load->comm, gmv_factors_init(&load->factors, load->config, load->reading)));
+    GMV_TRY(gmv_sources_survey(&load->source, &load->lists, &load->factors, &files, load->comm, load->config,
+                               load->reading));
     GMV_TRY(gmv_comm_agree(load->comm, take_sources(load)));
-    return load->request->training ? gmv_comm_agree(load->comm, gmv_refuse_repeated_files(cells)) : GMV_OK;
+    return load->reading->training ? gmv_comm_agree(load->comm, gmv_refuse_repeated_files(cells)) : GMV_OK;
 }
 
 /* The genes in use before n_top has chosen, and every list's map to them. Collective. */
@@ -68,8 +70,8 @@ static gmv_status choose_genes(loader *load)
 {
     gmv_cells *cells = load->cells;
     gmv_names used = {0};
-    gmv_status status =
-        gmv_genes_join(&used, &cells->gene_id, &load->lists, load->source, cells->files, load->comm, load->request);
+    gmv_status status = gmv_genes_join(&used, &cells->gene_id, &load->lists, load->source, cells->files, load->comm,
+                                       load->config, load->reading->known);
     cells->genes = (int32_t)used.n;
     cells->gene = gmv_names_take(&used);
     return status;
@@ -79,7 +81,7 @@ static gmv_status choose_genes(loader *load)
 static gmv_status assign_rows(loader *load)
 {
     gmv_cells *cells = load->cells;
-    int shards = load->request->shards, rank = load->comm->rank, size = load->comm->size;
+    int shards = (int)load->config->data_shards, rank = load->comm->rank, size = load->comm->size;
     cells->shards = shards;
     GMV_TRY(GMV_NEW(cells->shard_start, shards + 1, "shards"));
     for (int s = 0; s <= shards; s++) { /* s * N / S without overflow: N < 2^40, S <= 65536 */
@@ -129,8 +131,9 @@ static gmv_status count_values(const loader *load, gmv_nnz *values, gmv_nnz *gue
         int64_t first, end;
         gmv_local_rows(cells, source, &first, &end);
         if (source->kind != GMV_MATRIX_CSR) {
-            GMV_TRY(load->request->residence == GMV_RESIDENCE_AUTO ? gmv_source_visit(cells, source, guess_part, guess)
-                                                                   : GMV_OK);
+            GMV_TRY(load->config->data_residence == GMV_RESIDENCE_AUTO
+                        ? gmv_source_visit(cells, source, guess_part, guess)
+                        : GMV_OK);
         } else if (end - first == source->rows) {
             source->values = source->nnz;
         } else {
@@ -144,13 +147,13 @@ static gmv_status count_values(const loader *load, gmv_nnz *values, gmv_nnz *gue
 /* Whether the rows stay on disk, and everything that is needed to read them. Collective. */
 static gmv_status prepare_reading(loader *load)
 {
-    bool asked = load->request->residence == GMV_RESIDENCE_STREAM;
+    bool asked = load->config->data_residence == GMV_RESIDENCE_STREAM;
     int refused = -1;
     gmv_nnz guess = 0;
     GMV_TRY(gmv_comm_agree(load->comm, count_values(load, &load->values, &guess)));
-    GMV_TRY(gmv_choose_stream(load->cells, load->comm, load->request, load->values + guess, &load->stream));
+    GMV_TRY(gmv_choose_stream(load->cells, load->comm, load->config, load->values + guess, &load->stream));
     GMV_TRY(gmv_open_row_stores(load->cells, load->comm, load->source, load->stream, &refused));
-    refused = load->request->cache == GMV_CACHE_NONE ? refused : -1;
+    refused = load->config->data_cache == GMV_CACHE_NONE ? refused : -1;
     if (load->stream && refused >= 0 && asked) {
         return gmv_refuse_stream(&load->source[refused]);
     }
@@ -161,7 +164,7 @@ static gmv_status prepare_reading(loader *load)
     }
     return !load->stream
                ? GMV_OK
-               : gmv_comm_agree(load->comm, gmv_sort_stored_rows(load->cells, load->comm, load->request, load->source));
+               : gmv_comm_agree(load->comm, gmv_sort_stored_rows(load->cells, load->comm, load->config, load->source));
 }
 
 static gmv_status read_file(void *context, gmv_source *source, int64_t first, int64_t end)
@@ -220,10 +223,11 @@ static gmv_status choose_top_genes(const loader *load, int32_t *map, int32_t *ke
 done:
     status = gmv_comm_agree(load->comm, status);
     if (status == GMV_OK) {
-        status = gmv_gene_scores(&count.counts, load->comm, load->request->genes_flavor, false, score);
+        status = gmv_gene_scores(&count.counts, load->comm, load->config->data_genes_flavor, false, score);
     }
     if (status == GMV_OK) {
-        status = gmv_comm_agree(load->comm, gmv_genes_top(score, cells->genes, load->request->n_top, map, kept));
+        status =
+            gmv_comm_agree(load->comm, gmv_genes_top(score, cells->genes, load->config->data_genes_n_top, map, kept));
     }
     gmv_gene_counts_fini(&count.counts);
     GMV_FREE(score);
@@ -272,8 +276,8 @@ static gmv_status keep_top_genes(loader *load)
         }
     }
     gmv_log("genes: the %d of %d with the largest %s", (int)kept, (int)cells->genes,
-            load->request->genes_flavor == GMV_FLAVOR_SEURAT_V3 ? "standardised variance (seurat_v3)"
-                                                                : "variance of log(1 + count)");
+            load->config->data_genes_flavor == GMV_FLAVOR_SEURAT_V3 ? "standardised variance (seurat_v3)"
+                                                                    : "variance of log(1 + count)");
     cells->genes = kept;
 done:
     GMV_FREE(map);
@@ -300,9 +304,9 @@ static void log_rounded(const loader *load)
         rounded += load->source[f].rounded;
     }
     gmv_comm_sum_i64(load->comm, &rounded, 1);
-    if (load->request->round > 0) {
+    if (load->config->data_round > 0) {
         gmv_log("round   %" PRId64 " values taken as the whole number within %g (data.round)", rounded,
-                load->request->round);
+                load->config->data_round);
     }
 }
 
@@ -327,31 +331,32 @@ static void log_totals(const loader *load)
 
 static gmv_status load_all(loader *load)
 {
-    const gmv_cells_request *request = load->request;
+    const gmv_config *config = load->config;
+    bool known = load->reading->known != NULL;
     gmv_cells *cells = load->cells;
     GMV_TRY(survey_sources(load));
     GMV_TRY(choose_genes(load));
     GMV_TRY(gmv_comm_agree(load->comm, assign_rows(load)));
-    GMV_TRY(gmv_sources_share(cells, load->source, load->comm, request->driver));
+    GMV_TRY(gmv_sources_share(cells, load->source, load->comm, config->data_driver));
     GMV_TRY(gmv_factors_load(&load->factors, cells, load->comm, load->source, &load->key));
-    GMV_TRY(gmv_split_load(cells, load->comm, request, &load->key));
+    GMV_TRY(gmv_split_load(cells, load->comm, load->reading->held_out, (uint64_t)config->seed, &load->key));
     GMV_TRY(prepare_reading(load));
     GMV_TRY(load->stream ? GMV_OK : gmv_comm_agree(load->comm, read_rows(load)));
-    if (request->known_gene == NULL && request->genes_mode == GMV_GENES_N_TOP) {
+    if (!known && config->data_genes == GMV_GENES_N_TOP) {
         GMV_TRY(keep_top_genes(load));
     }
     GMV_TRY(gmv_comm_agree(load->comm, gmv_gene_sets(cells, load->source, &load->lists, load->stream)));
     GMV_TRY(gmv_comm_agree(load->comm, gmv_prints_init(&load->prints, cells)));
     if (load->stream) {
         GMV_TRY(gmv_comm_agree(
-            load->comm, gmv_cells_to_stream(cells, load->comm, request, load->source, &load->lists, &load->prints)));
-        gmv_log_cache(cells, load->comm, request);
+            load->comm, gmv_cells_to_stream(cells, load->comm, config, load->source, &load->lists, &load->prints)));
+        gmv_log_cache(cells, load->comm, config);
     } else {
         GMV_TRY(gmv_comm_agree(load->comm, gmv_prints_add(&load->prints, cells, &cells->packed)));
     }
-    GMV_TRY(gmv_prints_finish(&load->prints, cells, load->comm, request, load->source, &load->lists));
+    GMV_TRY(gmv_prints_finish(&load->prints, cells, load->comm, config, load->reading, load->source, &load->lists));
     GMV_TRY(gmv_factors_finish(cells, load->comm));
-    if (request->known_gene == NULL) {
+    if (!known) {
         GMV_TRY(gmv_split_check_levels(cells, load->comm));
     }
     GMV_TRY(check_unchanged(load));
@@ -372,11 +377,10 @@ static gmv_status find_cause(const loader *load, gmv_status status)
     return gmv_file_has_changed(load->cells->file[changed]);
 }
 
-gmv_status gmv_cells_load(gmv_cells **cells, const gmv_comm *comm, const gmv_cells_request *request)
+gmv_status gmv_cells_load(gmv_cells **cells, const gmv_comm *comm, const gmv_config *config, const gmv_reading *reading)
 {
     *cells = NULL;
-    GMV_CHECK(request->shards >= 1);
-    loader load = {.comm = comm, .request = request};
+    loader load = {.comm = comm, .config = config, .reading = reading};
     GMV_TRY(gmv_comm_agree(comm, GMV_NEW(load.cells, 1, "the cells")));
     gmv_status status = find_cause(&load, load_all(&load));
     gmv_sources_close(&load.source, load.cells->files, comm);

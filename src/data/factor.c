@@ -396,13 +396,13 @@ gmv_status gmv_factors_load(gmv_factors *factors, gmv_cells *cells, const gmv_co
     return GMV_OK;
 }
 
-/* ---- the columns of a request ---- */
+/* ---- the columns that are wanted ---- */
 
-static const gmv_factor *known_factor(const gmv_cells_request *request, const char *key)
+static const gmv_factor *known_factor(const gmv_known *known, const char *key)
 {
-    for (int i = 0; i < request->known_factors; i++) {
-        if (strcmp(request->known_factor[i].key, key) == 0) {
-            return &request->known_factor[i];
+    for (int i = 0; known != NULL && i < known->factors; i++) {
+        if (strcmp(known->factor[i].key, key) == 0) {
+            return &known->factor[i];
         }
     }
     return NULL;
@@ -418,20 +418,19 @@ static gmv_status add_reader(gmv_factors *factors, const char *name, column_use 
     return GMV_OK;
 }
 
-gmv_status gmv_factors_init(gmv_factors *factors, const gmv_cells_request *request)
+gmv_status gmv_factors_init(gmv_factors *factors, const gmv_config *config, const gmv_reading *reading)
 {
-    int keys = request->batch_keys != NULL ? request->batch_keys->n : 0;
+    const gmv_texts *keys = &config->data_batch_keys;
     memset(factors, 0, sizeof *factors);
-    GMV_TRY(GMV_NEW(factors->reader, keys + 2, "covariates"));
-    for (int c = 0; c < keys; c++) {
-        const char *name = request->batch_keys->at[c];
-        GMV_TRY(add_reader(factors, name, COVARIATE, known_factor(request, name)));
+    GMV_TRY(GMV_NEW(factors->reader, keys->n + 2, "covariates"));
+    for (int c = 0; c < keys->n; c++) {
+        GMV_TRY(add_reader(factors, keys->at[c], COVARIATE, known_factor(reading->known, keys->at[c])));
     }
-    if (request->label_key != NULL && request->label_key[0] != '\0') {
-        GMV_TRY(add_reader(factors, request->label_key, LABEL, NULL));
-        factors->reader[factors->n - 1].optional = request->label_optional;
+    if (config->data_label_key[0] != '\0') {
+        GMV_TRY(add_reader(factors, config->data_label_key, LABEL, NULL));
+        factors->reader[factors->n - 1].optional = reading->label_optional;
     }
-    const gmv_validation *validation = request->validation;
+    const gmv_validation *validation = reading->held_out;
     if (validation != NULL && validation->key != NULL) {
         GMV_TRY(add_reader(factors, validation->key, VALIDATION, NULL));
     }

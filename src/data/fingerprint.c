@@ -212,10 +212,10 @@ static gmv_status named_genes(const gmv_cells *cells, const gmv_source *source, 
 }
 
 /* Of the list as it is now: that of a checkpoint is read again. One that is no longer there is not known. Collective. */
-static void listed_genes(const gmv_comm *comm, const gmv_cells_request *request, uint64_t *sum)
+static void listed_genes(const gmv_comm *comm, const char *genes_file, uint64_t *sum)
 {
     gmv_names list = {0};
-    bool known = gmv_genes_from_file(&list, comm, request->genes_file) == GMV_OK;
+    bool known = gmv_genes_from_file(&list, comm, genes_file) == GMV_OK;
     if (!known) {
         gmv_error_clear();
     }
@@ -248,17 +248,17 @@ static gmv_status gather_sample(gmv_prints *prints, gmv_cells *cells, const gmv_
     return GMV_OK;
 }
 
-gmv_status gmv_prints_finish(gmv_prints *prints, gmv_cells *cells, const gmv_comm *comm,
-                             const gmv_cells_request *request, const gmv_source *source, const gmv_gene_lists *lists)
+gmv_status gmv_prints_finish(gmv_prints *prints, gmv_cells *cells, const gmv_comm *comm, const gmv_config *config,
+                             const gmv_reading *reading, const gmv_source *source, const gmv_gene_lists *lists)
 {
     gmv_fingerprint *print = &cells->fingerprint;
     GMV_TRY(sum_over_ranks(cells, comm));
     print->cells = cells->total;
     print->measured = measured_genes(cells);
-    if (request->genes_mode != GMV_GENES_FILE) {
+    if (config->data_genes != GMV_GENES_FILE) {
         GMV_TRY(gmv_comm_agree(comm, named_genes(cells, source, lists, &print->genes)));
-    } else if (request->training) {
-        listed_genes(comm, request, &print->genes);
+    } else if (reading->training) {
+        listed_genes(comm, config->data_genes_file, &print->genes);
     }
     return gather_sample(prints, cells, comm);
 }

@@ -23,5 +23,5 @@ void gmv_prints_fini(gmv_prints *prints);
 gmv_status gmv_prints_add(gmv_prints *prints, gmv_cells *cells, const gmv_packed *packed);
 
 /* Sums over all ranks, and gathers the sample. The sets of genes are known. Collective. */
-gmv_status gmv_prints_finish(gmv_prints *prints, gmv_cells *cells, const gmv_comm *comm,
-                             const gmv_cells_request *request, const gmv_source *source, const gmv_gene_lists *lists);
+gmv_status gmv_prints_finish(gmv_prints *prints, gmv_cells *cells, const gmv_comm *comm, const gmv_config *config,
+                             const gmv_reading *reading, const gmv_source *source, const gmv_gene_lists *lists);

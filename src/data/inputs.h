@@ -57,9 +57,9 @@ gmv_status gmv_paths_expand(gmv_texts *files, const gmv_comm *comm, const gmv_te
  * @param[out] source  [files->n]. Ownership: gmv_sources_close
  * @param[out] lists   Ownership: gmv_gene_lists_fini. Both also after an error. */
 gmv_status gmv_sources_survey(gmv_source **source, gmv_gene_lists *lists, gmv_factors *factors, const gmv_texts *files,
-                              const gmv_comm *comm, const gmv_cells_request *request);
+                              const gmv_comm *comm, const gmv_config *config, const gmv_reading *reading);
 
-/* Opens the files that all ranks share, as request->driver asks; auto: those that several ranks have rows of and that have
+/* Opens the files that all ranks share, as data.driver asks; auto: those that several ranks have rows of and that have
  * at least an eighth of all cells, so that there are few. The rows of the ranks are known. Collective. */
 gmv_status gmv_sources_share(const gmv_cells *cells, gmv_source *source, const gmv_comm *comm, int driver);
 
@@ -95,13 +95,13 @@ gmv_status gmv_open_row_stores(const gmv_cells *cells, const gmv_comm *comm, gmv
                                int *refused);
 
 /* Whether the cells stay on disk: asked for, or because `values` of local rows do not fit in memory. Collective. */
-gmv_status gmv_choose_stream(const gmv_cells *cells, const gmv_comm *comm, const gmv_cells_request *request,
-                             gmv_nnz values, bool *stream);
+gmv_status gmv_choose_stream(const gmv_cells *cells, const gmv_comm *comm, const gmv_config *config, gmv_nnz values,
+                             bool *stream);
 gmv_status gmv_refuse_stream(const gmv_source *source);
 
 /* Puts the rows of those files together on disk whose matrices can only be read by genes, once for both passes over the
  * cells. Not collective. */
-gmv_status gmv_sort_stored_rows(const gmv_cells *cells, const gmv_comm *comm, const gmv_cells_request *request,
+gmv_status gmv_sort_stored_rows(const gmv_cells *cells, const gmv_comm *comm, const gmv_config *config,
                                 gmv_source *source);
 
 /* Visits all local rows in order, a few thousand at a time, packed. Not collective. */
@@ -112,10 +112,10 @@ gmv_status gmv_walk_rows(const gmv_cells *cells, gmv_source *source, const gmv_g
 /* Makes cells->stream, which takes the open stores of the sources, and the packed copies that are to be read instead.
  * Not collective. Errors: GMV_ERR_ENVIRONMENT when there is no room for these. */
 struct gmv_prints;
-gmv_status gmv_cells_to_stream(gmv_cells *cells, const gmv_comm *comm, const gmv_cells_request *request,
-                               gmv_source *source, const gmv_gene_lists *lists, struct gmv_prints *prints);
+gmv_status gmv_cells_to_stream(gmv_cells *cells, const gmv_comm *comm, const gmv_config *config, gmv_source *source,
+                               const gmv_gene_lists *lists, struct gmv_prints *prints);
 /* Says how much was copied, and where. Collective. */
-void gmv_log_cache(const gmv_cells *cells, const gmv_comm *comm, const gmv_cells_request *request);
+void gmv_log_cache(const gmv_cells *cells, const gmv_comm *comm, const gmv_config *config);
 
 /* Sets of genes, where a file lacks some of those in use: the table, and the set of every file; of cells in memory that
  * of every local row, too. Not collective; the same sets on every rank. */
@@ -123,9 +123,9 @@ gmv_status gmv_gene_sets(gmv_cells *cells, const gmv_source *source, const gmv_g
 
 /* ---- obs columns ---- */
 
-/* The columns that a request names: covariates, label, key of the validation. Ownership: gmv_factors_fini, also after an
+/* The columns that are wanted: covariates, label, key of the validation. Ownership: gmv_factors_fini, also after an
  * error. */
-gmv_status gmv_factors_init(gmv_factors *factors, const gmv_cells_request *request);
+gmv_status gmv_factors_init(gmv_factors *factors, const gmv_config *config, const gmv_reading *reading);
 void gmv_factors_fini(gmv_factors *factors);
 
 /* Adds the levels that a file has. Not collective. */
@@ -153,10 +153,12 @@ gmv_status gmv_factors_finish(gmv_cells *cells, const gmv_comm *comm);
 
 /* ---- held-out cells ---- */
 
-/* Marks what request->validation holds out, in cells->split, and logs it. Collective.
- * @param[in] key  the column of the validation, if it names one
+/* Marks what is to be held out, in cells->split, and logs it. Collective.
+ * @param[in] validation  NULL: nothing
+ * @param[in] seed        of a fraction
+ * @param[in] key         the column of the validation, if it names one
  * Errors: GMV_ERR_CONFIG for files or levels that are not there, and when no cell or every cell is held out. */
-gmv_status gmv_split_load(gmv_cells *cells, const gmv_comm *comm, const gmv_cells_request *request,
+gmv_status gmv_split_load(gmv_cells *cells, const gmv_comm *comm, const gmv_validation *validation, uint64_t seed,
                           const gmv_factor *key);
 
 /* Warns of levels of covariates that are in held-out cells only. Collective. */

@@ -54,7 +54,8 @@ done:
 
 /* One rank's look at its stretch of them. */
 typedef struct survey {
-    const gmv_cells_request *request;
+    const gmv_config *config;
+    const gmv_reading *reading;
     gmv_source *source; /* [files] those of the stretch */
     gmv_gene_lists lists;
     gmv_factors *factors;
@@ -64,10 +65,11 @@ typedef struct survey {
 static gmv_status look_at_matrix(survey *s, gmv_source *source, const gmv_input_file *input)
 {
     const gmv_matrix *m = &input->matrix;
+    const gmv_known *known = s->reading->known;
     gmv_texts names = {NULL, 0}, ids = {NULL, 0};
     gmv_status status = GMV_OK;
-    GMV_GO(gmv_matrix_genes(m, s->request->gene_column, &names));
-    if (s->files > 1 || s->request->training || s->request->known_gene_id != NULL) {
+    GMV_GO(gmv_matrix_genes(m, &s->config->data_gene_column, &names));
+    if (s->files > 1 || s->reading->training || (known != NULL && known->gene_id != NULL)) {
         GMV_GO(gmv_matrix_gene_ids(m, &names, &ids, source->id_column));
     }
     GMV_GO(gmv_gene_lists_add(&s->lists, &names, &ids, &source->list));
@@ -92,7 +94,7 @@ static gmv_status look_at_file(survey *s, gmv_source *source, const char *path)
 {
     gmv_input_file *input = NULL;
     GMV_TRY(gmv_file_stamp_take(path, gmv_file_whole(s->files), &source->looked_at));
-    GMV_TRY(open_input(&input, path, NULL, NULL, s->request->matrix, s->request->round));
+    GMV_TRY(open_input(&input, path, NULL, NULL, s->config->data_matrix, s->config->data_round));
     gmv_status status = gmv_h5_same_stamp(&input->file, &source->looked_at);
     if (status == GMV_OK) {
         status = look_at_matrix(s, source, input);
@@ -106,7 +108,7 @@ static gmv_status look_at_file(survey *s, gmv_source *source, const char *path)
 
 static gmv_status look_at_stretch(survey *s, const gmv_texts *files, int first, int end)
 {
-    GMV_TRY(gmv_h5_check(files->at + first, end - first, s->request->check_seconds));
+    GMV_TRY(gmv_h5_check(files->at + first, end - first, s->config->data_check_seconds));
     GMV_TRY(GMV_NEW(s->source, end - first, "input files"));
     for (int f = first; f < end; f++) {
         gmv_log_progress(false, "looking at %s (%d of %d)", files->at[f], f + 1, end);
@@ -154,11 +156,11 @@ static void report_sources(const gmv_source *source, int files, const gmv_gene_l
 }
 
 gmv_status gmv_sources_survey(gmv_source **source, gmv_gene_lists *lists, gmv_factors *factors, const gmv_texts *files,
-                              const gmv_comm *comm, const gmv_cells_request *request)
+                              const gmv_comm *comm, const gmv_config *config, const gmv_reading *reading)
 {
     int64_t n = files->n, rank = comm->rank, size = comm->size;
     int first = (int)(n * rank / size), end = (int)(n * (rank + 1) / size);
-    survey s = {.request = request, .factors = factors, .files = files->n};
+    survey s = {.config = config, .reading = reading, .factors = factors, .files = files->n};
     int *number = NULL;
     void *all = NULL;
     gmv_status status = GMV_OK;

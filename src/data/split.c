@@ -168,15 +168,14 @@ static gmv_status count_rows(gmv_cells *cells, const gmv_comm *comm, const gmv_v
     return GMV_OK;
 }
 
-gmv_status gmv_split_load(gmv_cells *cells, const gmv_comm *comm, const gmv_cells_request *request,
+gmv_status gmv_split_load(gmv_cells *cells, const gmv_comm *comm, const gmv_validation *validation, uint64_t seed,
                           const gmv_factor *key)
 {
-    const gmv_validation *validation = request->validation;
     gmv_split *split = &cells->split;
     if (validation == NULL || !gmv_validation_splits(validation)) {
         return GMV_OK;
     }
-    *split = (gmv_split){.seed = request->seed, .fraction = validation->fraction, .first = cells->first};
+    *split = (gmv_split){.seed = seed, .fraction = validation->fraction, .first = cells->first};
     if (validation->fraction <= 0.0) {
         GMV_TRY(gmv_comm_agree(comm, GMV_NEW(split->out, cells->count, "marks of held-out cells")));
     }

@@ -249,7 +249,7 @@ def main():
                 commands = (commands[0], commands[1 + n // len(seeds) % 2])
             else:
                 commands = ([program, "inspect", path, f"data.check_seconds={CHECK_SECONDS}"],
-                            [load, f"check={CHECK_SECONDS}", path])[:1 + n % 2]
+                            [load, f"data.train={path}", "data.validation=0", f"data.check_seconds={CHECK_SECONDS}"])[:1 + n % 2]
             for command in commands:
                 code, errors = run(command, env)
                 wrong = judge(code, errors)

@@ -241,20 +241,28 @@ static void compare(const contents *c, const gmv_cells *loaded)
     FUZZ_CHECK(c->damaged || (sum == c->sum && loaded->total == cells && loaded->genes == genes));
 }
 
+static gmv_status load(gmv_cells **loaded)
+{
+    static const char settings[] =
+        "data: {train: fuzz-matrix.h5ad, batch_keys: [b], validation: 0, shards: 4, check_seconds: 0}";
+    gmv_config config;
+    GMV_TRY(gmv_config_parse(&config, "settings", settings, (int64_t)strlen(settings), 0, NULL));
+    gmv_reading how = {.paths = &config.data_train};
+    gmv_status status = gmv_cells_load(loaded, fuzz_comm(), &config, &how);
+    gmv_config_fini(&config);
+    return status;
+}
+
 static void one(fuzz_rng *rng)
 {
     static contents c;
-    char file[] = "fuzz-matrix.h5ad", key[] = "b", *files[] = {file}, *keys[] = {key};
-    gmv_texts paths = {files, 1}, batch = {keys, 1};
-    gmv_cells_request request = {
-        .paths = &paths, .matrix = "auto", .batch_keys = &batch, .label_key = "", .shards = 4, .seed = 1};
     gmv_cells *loaded = NULL;
     make_contents(rng, &c);
     if (!fuzz_once_in(rng, 8)) {
         damage(rng, &c);
     }
     write_file(rng, &c);
-    gmv_status status = gmv_cells_load(&loaded, fuzz_comm(), &request);
+    gmv_status status = load(&loaded);
     if (status == GMV_OK) {
         compare(&c, loaded);
     } else {

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 
-from support import DATA, FEW, FormatTest, anndata, h5py, main, np, small_counts
+from support import DATA, FEW, FormatTest, anndata, h5py, main, np, small_counts, words_of
 
 
 class BadFiles(FormatTest):
@@ -35,7 +35,7 @@ class BadFiles(FormatTest):
         with h5py.File(path, "r+") as f:
             f["X/data"][f["X/indptr"][row]] = value
         words = [f"cells.h5ad: X, row {row} (cell 'cell{row}')", "'gene0'", *words]
-        self.fails_each([(words, path), (words, path, "driver=posix")], ranks=(1, 4))
+        self.fails_each([(words, path), (words, path, "data.driver=posix")], ranks=(1, 4))
 
     # counts
 
@@ -63,14 +63,14 @@ class BadFiles(FormatTest):
     def test_published_files_that_are_no_counts(self):
         negative, fractional = (os.path.join(DATA, "as_found", name) for name in
                                 ("mini_mat_int_64_neg.anndata-v0.12.6.h5ad", "data_loader_pancreas_noninteger.h5ad"))
-        self.fails_each([(["negative count"], negative), (["not a whole number"], fractional, "matrix=X")])
+        self.fails_each([(["negative count"], negative), (["not a whole number"], fractional, "data.matrix=X")])
 
     def test_counts_in_a_layer_of_another_name(self):
         counts = small_counts()
         path = self.make(counts=np.log1p(counts), layers={"raw_counts": counts, "scaled": counts / 2})
         self.fails_each([([r"cells.h5ad: X has ", "but layers/raw_counts holds counts; set data.matrix: layers/raw_counts"], path),
-                         (["layers/scaled, row 0 (cell 'cell0')", "is not a whole number"], path, "matrix=layers/scaled")])
-        self.same(self.load(path, "matrix=layers/raw_counts"), counts)
+                         (["layers/scaled, row 0 (cell 'cell0')", "is not a whole number"], path, "data.matrix=layers/scaled")])
+        self.same(self.load(path, "data.matrix=layers/raw_counts"), counts)
         path = self.make("two.h5ad", counts=np.log1p(counts), layers={"a": counts, "b": counts})
         self.fails(["but layers/a, layers/b hold counts; set data.matrix to one of them"], path, ranks=(1,))
 
@@ -258,7 +258,7 @@ class BadFiles(FormatTest):
     def test_named_matrix_is_missing(self):
         self.make(layers={"counts": small_counts()})
         self.fails(["no matrix 'layers/count' in the file", "X, layers/counts", "did you mean 'layers/counts'?"],
-                   "cells.h5ad", "matrix=layers/count", code=2)
+                   "cells.h5ad", "data.matrix=layers/count", code=2)
 
     # files that are none
 
@@ -347,7 +347,7 @@ class BadFiles(FormatTest):
         cases = [(endless, "HDF5 is not done with / after 2 s" if old else "cannot be read"),
                  (crash, "HDF5 crashes on /" if old else "cannot be read"),
                  (blind, "HDF5 is not done with / after 2 s" if old else "cannot be read")]
-        self.fails_each([([os.path.basename(path), word], "check=2", path) for path, word in cases])
+        self.fails_each([([os.path.basename(path), word], "data.check_seconds=2", path) for path, word in cases])
         for path, word in cases:
             done = self.run_program("inspect", path, "data.check_seconds=2")
             self.assertEqual((done.returncode, done.stdout, done.stderr.count("\n")), (3, "", 1), done.stderr)
@@ -366,7 +366,7 @@ class BadFiles(FormatTest):
             f.write(struct.pack("<I", 0x7F000001))
         old = re.search(r"HDF5 +1\.10\.", self.run_program("--version").stdout)
         self.fails_each([([os.path.basename(path), "HDF5 crashes on" if old else "cannot be read"], path,
-                          "batch=b", "check=60")], ranks=(1,))
+                          "data.batch_keys=b", "data.check_seconds=60")], ranks=(1,))
         done = self.run_program("inspect", path)
         self.assertEqual((done.returncode, done.stderr.count("\n")), (3, 1), done.stderr)
 
@@ -380,7 +380,7 @@ class BadFiles(FormatTest):
         old = re.search(r"HDF5 +1\.10\.", self.run_program("--version").stdout)
         words = ["short.h5ad", "HDF5 crashes on note" if old else "note"]
         good = [self.make(f"good{i}.h5ad") for i in range(8)]
-        self.fails_each([(words, "check=60", path), (words, "check=60", *good, path)])
+        self.fails_each([(words, "data.check_seconds=60", path), (words, "data.check_seconds=60", *good, path)])
 
     def test_inspect_says_what_training_would(self):
         """A file that inspect can describe, and train would refuse: for its values, for names, for pointers; and one that
@@ -417,7 +417,7 @@ class BadFiles(FormatTest):
         crash, cut = self.damaged_heap(2**63), self.path("cut.h5ad")
         with open(good[0], "rb") as whole, open(cut, "wb") as out:
             out.write(whole.read()[:3000])
-        self.fails(["heap8000000000000000.h5ad"], "check=60", good[0], good[1], crash, good[2], cut, ranks=(1, 3, 4))
+        self.fails(["heap8000000000000000.h5ad"], "data.check_seconds=60", good[0], good[1], crash, good[2], cut, ranks=(1, 3, 4))
 
     def test_directory(self):
         for name, file in (("store.zarr", ".zgroup"), ("many", "a.h5ad"), ("mtx", "matrix.mtx.gz")):
@@ -483,7 +483,7 @@ class BadFiles(FormatTest):
                 f.seek(size // 2 - int(share * size / 2))
                 f.write(bytes(64 + int(share * size)))
 
-        command = [self.loader(), "matrix=X", "check=0", path]
+        command = [self.loader(), *words_of(("data.matrix=X", "data.check_seconds=0", path))]
         self.assertEqual(self.paused(command, is_read, lambda: os.utime(path, (1, 1))), (0, ""))
         for change in (write, lambda: write(0.9), lambda: os.replace(self.make("other.h5ad"), path)):
             if os.path.exists(path):
@@ -537,22 +537,22 @@ class BadFiles(FormatTest):
 
     def test_missing_column(self):
         """A suggestion does not repeat a list of one."""
-        self.broken(["no column 'bach'", "there are batch, n; did you mean 'batch'?"], lambda f: None, "batch=bach", code=2,
+        self.broken(["no column 'bach'", "there are batch, n; did you mean 'batch'?"], lambda f: None, "data.batch_keys=bach", code=2,
                     obs={"batch": ["x"] * 40, "n": ["y"] * 40})
-        done = self.run_load((self.make(obs={"batch": ["x"] * 40}), "batch=bach"))
+        done = self.run_load((self.make(obs={"batch": ["x"] * 40}), "data.batch_keys=bach"))
         self.assertTrue(done.stderr.endswith("(data.batch_keys); there are batch\n"), done.stderr)
 
     def test_float_column(self):
-        self.broken(["obs/f holds floats"], lambda f: None, "batch=f", obs={"f": np.arange(40) / 3})
+        self.broken(["obs/f holds floats"], lambda f: None, "data.batch_keys=f", obs={"f": np.arange(40) / 3})
 
     def test_missing_level(self):
-        self.broken(["obs/b has no value for 1 of 40"], self.set_value("obs/b/codes", 35, -1), "batch=b", ranks=(1, 4))
+        self.broken(["obs/b has no value for 1 of 40"], self.set_value("obs/b/codes", 35, -1), "data.batch_keys=b", ranks=(1, 4))
 
     def test_code_out_of_range(self):
-        self.broken(["obs/b, row 35: code 2 of 2"], self.set_value("obs/b/codes", 35, 2), "batch=b", ranks=(1, 4))
+        self.broken(["obs/b, row 35: code 2 of 2"], self.set_value("obs/b/codes", 35, 2), "data.batch_keys=b", ranks=(1, 4))
 
     def test_column_of_other_length(self):
-        self.broken(["obs/b has 3 rows for 40 cells"], self.replace("obs/b/codes", np.zeros(3, np.int8)), "batch=b")
+        self.broken(["obs/b has 3 rows for 40 cells"], self.replace("obs/b/codes", np.zeros(3, np.int8)), "data.batch_keys=b")
 
     def test_dangling_reference(self):
         def change(f):
@@ -562,7 +562,7 @@ class BadFiles(FormatTest):
             f["obs/b"].attrs["categories"] = f["gone"].ref
             del f["gone"]
 
-        self.broken(["categories of obs/b are a reference to nowhere"], change, "batch=b")
+        self.broken(["categories of obs/b are a reference to nowhere"], change, "data.batch_keys=b")
 
     def test_escapes_in_names_are_not_printed(self):
         def change(f):

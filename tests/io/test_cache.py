@@ -70,18 +70,18 @@ class Cache(FormatTest):
         names = self.path("genes.txt")
         with open(names, "w") as out:
             out.write("\n".join(f"gene{j}" for j in (3, 1, 17, 8)))
-        for ask in ((), ("n_top=7", "held_out=0.3"), (f"genes_file={names}",)):
-            ask = ("batch=donor", "window=100", *ask)
+        for ask in ((), ("data.genes.n_top=7", "data.validation=0.3"), (f"data.genes.file={names}",)):
+            ask = ("data.batch_keys=donor", "data.window=256", *ask)
             host, straight, copied = self.load_each(
-                ("residence=host", *ask, plain), ("residence=stream", *ask, plain),
-                ("residence=stream", "cache=all", *ask, plain))
+                ("data.residence=host", *ask, plain), ("data.residence=stream", *ask, plain),
+                ("data.residence=stream", "data.cache=all", *ask, plain))
             self.same(host, straight, ask)
             self.same(host, copied, ask)
             self.assertFalse(any("cache:" in line for line in straight["log"]))
             self.assertTrue(any("cache:" in line for line in copied["log"]))
             for ranks in (1, *RANKS):
-                auto, copied = self.load_each(("residence=stream", *ask, mixed),
-                                              ("residence=stream", "cache=all", *ask, mixed), ranks=ranks)
+                auto, copied = self.load_each(("data.residence=stream", *ask, mixed),
+                                              ("data.residence=stream", "data.cache=all", *ask, mixed), ranks=ranks)
                 self.same(host, auto, (ask, ranks))
                 self.same(host, copied, (ask, ranks))
 
@@ -90,7 +90,7 @@ class Cache(FormatTest):
         counts = small_counts(70, 66000, 1)
         counts[:, 100:65900] = 0
         plain = self.make("plain.h5ad", counts, compression="gzip")
-        ask = ("residence=stream", "window=100")
+        ask = ("data.residence=stream", "data.window=256")
         first = self.load(*ask, plain)
         for kind, how in (("dense", {"chunks": (64, 1000), "compression": "gzip"}), ("csc", {"compression": "gzip"})):
             path = store(self.make("other.h5ad", counts), kind, **how)
@@ -98,9 +98,9 @@ class Cache(FormatTest):
 
     def test_batches_are_the_same(self):
         plain, mixed = self.make_files("plain", False), self.make_files("mixed", True)
-        common = ("residence=stream", "batch=donor", "shards=8", "batch_size=64", "window=150")
-        requests = [(*common, f"epoch={epoch}", f"first_batch={first}", *where)
-                    for epoch, first in ((0, 0), (3, 0), (3, 5)) for where in ((plain,), (mixed,), ("cache=all", plain))]
+        common = ("data.residence=stream", "data.batch_keys=donor", "train.batch_size=64", "data.window=256")
+        requests = [(*common, f"--epoch={epoch}", f"--first_batch={first}", *where)
+                    for epoch, first in ((0, 0), (3, 0), (3, 5)) for where in ((plain,), (mixed,), ("data.cache=all", plain))]
         for ranks in (1, *RANKS):
             traced = self.load_each(*requests, ranks=ranks)
             self.assertGreater(traced[0]["windows"], 3)
@@ -118,7 +118,7 @@ class Cache(FormatTest):
                                 ("other.h5ad", "csr", {"fletcher32": True})):
             path = store(self.make(name, counts), kind, **how)
             cases.append(((name, "row 320", "cell320", "gene3", "negative count -1"),
-                          "residence=stream", "window=100", path))
+                          "data.residence=stream", "data.window=256", path))
         for name, where, index, words in (
                 ("outside.h5ad", 5, 10**6, ("cell index 1000000 is outside 0 .. 499", "damaged")),
                 ("negative.h5ad", 5, -1, ("cell index -1 is outside 0 .. 499", "damaged")),
@@ -126,14 +126,14 @@ class Cache(FormatTest):
             path = store(self.make(name, small_counts(500, 30, 1)), "csc")
             with h5py.File(path, "r+") as f:
                 f["X/indices"][where] = f["X/indices"][0] if index is None else index
-            cases.append(((name, *words), "residence=stream", "window=100", path))
+            cases.append(((name, *words), "data.residence=stream", "data.window=256", path))
         self.fails_each(cases)
 
     def test_where_the_copy_cannot_be(self):
         path = self.make("cells.h5ad", small_counts(50), dense=True)
-        ask = ("residence=stream", "window=100", path)
-        self.fails_each([(("/nowhere/at/all", "No such file", "data.cache_dir"), "cache_dir=/nowhere/at/all", *ask),
-                         ((path, "Not a directory", "data.cache_dir"), f"cache_dir={path}", *ask)], code=5)
+        ask = ("data.residence=stream", "data.window=256", path)
+        self.fails_each([(("/nowhere/at/all", "No such file", "data.cache_dir"), "data.cache_dir=/nowhere/at/all", *ask),
+                         ((path, "Not a directory", "data.cache_dir"), f"data.cache_dir={path}", *ask)], code=5)
 
 
     def tables(self, f, rows, genes):
@@ -178,7 +178,7 @@ class Cache(FormatTest):
             peaks = []
             for rows in (100000, 400000):
                 path, values = self.many_cells(kind, rows)
-                used = self.load("residence=stream", "window=1024", "check=0", "usage=1", path)
+                used = self.load("data.residence=stream", "data.window=1024", "data.check_seconds=0", "--usage", path)
                 self.assertEqual(used["nnz"], values)
                 peaks.append(used["peak_kb"] / 1000)
                 between = 6 * values if kind != "dense" else 0
@@ -192,14 +192,15 @@ class Cache(FormatTest):
 
     def test_auto_counts_what_a_matrix_holds(self):
         """Before it is read: whether it fits into memory."""
-        counts = small_counts(3000, 100, 2)
+        counts = small_counts(23000, 100, 2)
         counts[:, 50:] = 0
         plain = self.make("plain.h5ad", counts)
-        need = 3 * int((counts > 0).sum()) + 24 * 3000
+        need = 3 * int((counts > 0).sum()) + 24 * len(counts)
+        self.assertTrue(0.75 < 2e6 / need < 0.85 and 1.15 < 3e6 / need < 1.25, need)
         for kind, how in (("csr", {}), ("csc", {}), ("dense", {}), ("dense", {"chunks": (1000, 10)})):
             path = store(self.make("other.h5ad", counts), kind, **how)
-            small, large = self.load_each((f"memory={int(0.8 * need)}", "window=100", path),
-                                          (f"memory={int(1.2 * need)}", "window=100", path))
+            small, large = self.load_each(("data.memory_mb=2", "data.window=256", path),
+                                          ("data.memory_mb=3", "data.window=256", path))
             self.assertTrue(any("residence: stream" in line for line in small["log"]), kind)
             self.assertFalse(any("residence: stream" in line for line in large["log"]), kind)
             self.same(small, large, kind)

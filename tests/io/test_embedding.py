@@ -1,4 +1,5 @@
 """embedding.h5ad: written by 1 and 4 ranks, read back with anndata."""
+import json
 import os
 import subprocess
 import sys
@@ -23,7 +24,7 @@ def many_columns(n, seed, levels):
 
 class Embedding(IoTest):
     def embed(self, *paths, ranks=1):
-        self.load(*paths, "embed=out.h5ad", ranks=ranks)
+        self.load(*paths, "--embed=out.h5ad", ranks=ranks)
         self.assertEqual([name for name in os.listdir(self.folder) if name.endswith(".part")], [])
         return anndata.read_h5ad(self.path("out.h5ad"))
 
@@ -55,7 +56,7 @@ class Embedding(IoTest):
     def test_cells_that_are_left_out(self):
         path = self.make(counts=small_counts(cells=50))
         for ranks in (1, 3):
-            self.check_numbers(self.embed(path, "gaps=1", ranks=ranks), gaps=True)
+            self.check_numbers(self.embed(path, "--gaps", ranks=ranks), gaps=True)
 
     def test_every_kind_of_column(self):
         source = anndata.read_h5ad(self.make(counts=small_counts(cells=50), obs=many_columns(50, 1, ["b", "a", "unused"])))
@@ -110,7 +111,7 @@ class Embedding(IoTest):
         first["only_here"], second["float"] = np.arange(20), np.array(["text"] * 31)
         a = anndata.read_h5ad(self.make("a.h5ad", counts=small_counts(cells=20), obs=first)).obs
         b = anndata.read_h5ad(self.make("b.h5ad", counts=small_counts(cells=31), obs=second)).obs
-        loaded = self.load("a.h5ad", "b.h5ad", "embed=out.h5ad", ranks=4)
+        loaded = self.load("a.h5ad", "b.h5ad", "--embed=out.h5ad", ranks=4)
         self.assertIn("out.h5ad: obs columns that were not copied: ", loaded["stderr"])
         self.assertIn("only_here (not in b.h5ad)", loaded["stderr"])
         self.assertIn("float (float in a.h5ad, categorical in b.h5ad)", loaded["stderr"])
@@ -134,7 +135,7 @@ class Embedding(IoTest):
         expected = {"plate": [str(i % 2 + 1) for i in range(20)] + [str(i % 3) for i in range(31)], "lab/plate": ["x", "y"] * 10 + ["z"] * 31,
                     "flag": ["True", "False"] * 10 + ["True"] * 31, "kind": [None if i % 5 == 0 else "v" for i in range(20)] + ["w"] * 31}
         for ranks, residence in ((1, "host"), (2, "stream"), (4, "host")):
-            loaded = self.load("a.h5ad", "b.h5ad", "batch=plate,lab/plate,flag", "label=kind", f"residence={residence}", "embed=out.h5ad", ranks=ranks)
+            loaded = self.load("a.h5ad", "b.h5ad", "data.batch_keys=[plate, lab/plate, flag]", "data.label_key=kind", f"data.residence={residence}", "--embed=out.h5ad", ranks=ranks)
             self.assertNotIn("not copied", loaded["stderr"])
             data = anndata.read_h5ad(self.path("out.h5ad"))
             self.check_numbers(data)
@@ -148,18 +149,19 @@ class Embedding(IoTest):
         data = self.embed(path)
         pandas.testing.assert_frame_equal(data.obs[["donor", "donor/sample"]], anndata.read_h5ad(path).obs[["donor", "donor/sample"]], check_names=False)
         self.assertEqual(list(data.obs["a/b/c"]), ["t"] * 40)
-        self.fails(["obs has no column 'donor/codes'"], path, "batch=donor/codes", code=2)
-        self.fails(["cells.h5ad: obs/_index is the index"], path, "batch=_index", code=2)
+        self.fails(["obs has no column 'donor/codes'"], path, "data.batch_keys=donor/codes", code=2)
+        self.fails(["cells.h5ad: obs/_index is the index"], path, "data.batch_keys=_index", code=2)
 
     def test_odd_names(self):
         """Keys and levels with line ends, of any length, and in Latin-1, which would make the file unreadable."""
         long = "k" * 300
+        keys = ["line\nend", "..", long]
         path = self.make(obs={name: pandas.Categorical(["a", "b\nc"] * 20) for name in ("line\nend", "..", long, "latin")})
         with h5py.File(path, "r+") as f:
             del f["obs/latin/categories"]
             f["obs/latin"].create_dataset("categories", data=np.array([b"caf\xe9", b"b\nc"])).attrs.update(
                 {"encoding-type": "string-array", "encoding-version": "0.2.0"})
-        self.load(path, f"batch=line\nend,..,{long}", "embed=out.h5ad")
+        self.load(path, f"data.batch_keys={json.dumps(keys)}", "--embed=out.h5ad")
         data = anndata.read_h5ad(self.path("out.h5ad"))
         for name in ("line\nend", "..", long):
             self.assertEqual(list(data.obs[name]), ["a", "b\nc"] * 20)
@@ -173,7 +175,7 @@ class Embedding(IoTest):
         with h5py.File(self.path("b.h5ad"), "r+") as f:
             f["obs/_index"][:4] = [b"n0", b"n1", b"n2", b"n1"]
         for ranks in (1, 2):
-            loaded = self.load("a.h5ad", "b.h5ad", "embed=out.h5ad", ranks=ranks)
+            loaded = self.load("a.h5ad", "b.h5ad", "--embed=out.h5ad", ranks=ranks)
             self.assertEqual(loaded["stderr"].count("warning"), 1, loaded["stderr"])
             self.assertIn("out.h5ad: 18 of 24 cells have a name that another cell has, too, 2 of them a cell of the same file; obs/gmvae_file says",
                           loaded["stderr"])
@@ -181,15 +183,15 @@ class Embedding(IoTest):
             self.assertEqual(list(data.obs["gmvae_file"]), ["a.h5ad"] * 12 + ["b.h5ad"] * 12)
             one = data[data.obs["gmvae_file"] == "a.h5ad"]
             np.testing.assert_array_equal(one[[f"cell{i}" for i in range(12)]].obsm["X_gmvae"], data.obsm["X_gmvae"][:12])
-        loaded = self.load("b.h5ad", "embed=out.h5ad")
+        loaded = self.load("b.h5ad", "--embed=out.h5ad")
         self.assertIn("out.h5ad: 2 of 12 cells have a name that another cell has, too; rows are in the order", loaded["stderr"])
 
     def test_failure_leaves_nothing(self):
         self.make()
         os.mkdir(self.path("out"))
-        self.fails(["no/such/out.h5ad", "cannot be written"], "cells.h5ad", "embed=no/such/out.h5ad", code=5)
+        self.fails(["no/such/out.h5ad", "cannot be written"], "cells.h5ad", "--embed=no/such/out.h5ad", code=5)
         os.mkdir(self.path("out/taken.h5ad"))
-        self.fails(["out/taken.h5ad"], "cells.h5ad", "embed=out/taken.h5ad", code=5)
+        self.fails(["out/taken.h5ad"], "cells.h5ad", "--embed=out/taken.h5ad", code=5)
         self.assertEqual(os.listdir(self.path("out")), ["taken.h5ad"])
 
     def test_full_disk(self):
@@ -202,7 +204,7 @@ class Embedding(IoTest):
         self.addCleanup(subprocess.run, ["umount", disk])
         for size in ("8k", "24k", "64k", "96k", "128k"):
             subprocess.run(["mount", "-o", f"remount,size={size}", disk], check=True)
-            self.fails(["error: disk/out.h5ad: cannot be written: No space left"], "cells.h5ad", "embed=disk/out.h5ad", code=5)
+            self.fails(["error: disk/out.h5ad: cannot be written: No space left"], "cells.h5ad", "--embed=disk/out.h5ad", code=5)
             self.assertEqual(os.listdir(disk), [])
 
 

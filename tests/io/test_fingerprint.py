@@ -42,14 +42,14 @@ class Fingerprint(IoTest):
         yield self.write("dense.h5ad", dense=True),
         yield self.write("loose.h5ad", matrix=loose),
         order = np.random.default_rng(1).permutation(GENES)
-        yield f"known_from={plain}", self.write("genes.h5ad", self.counts[:, order], genes=[f"gene{j}" for j in order])
+        yield f"--known_from={plain}", self.write("genes.h5ad", self.counts[:, order], genes=[f"gene{j}" for j in order])
         yield self.write("a.h5ad", rows=slice(0, 31)), self.write("b.h5ad", rows=slice(31, None), dense=True)
-        yield "shards=64", plain
+        yield "data.shards=64", plain
 
     def test_forms_of_the_same_cells(self):
         """Files, storage, residence, shards and ranks do not matter."""
-        requests = [("held_out=0.3", "batch=donor,site", *form) for form in self.forms()]
-        requests += [(*request, "residence=stream", "window=256") for request in requests]
+        requests = [("data.validation=0.3", "data.batch_keys=[donor, site]", *form) for form in self.forms()]
+        requests += [(*request, "data.residence=stream", "data.window=256") for request in requests]
         some = {1: requests, 2: requests[1::2], 4: requests[::8]}
         prints = [loaded["fingerprint"] for ranks in some for loaded in self.load_each(*some[ranks], ranks=ranks)]
         self.assertEqual(len(prints), 16 + 8 + 2)
@@ -65,7 +65,7 @@ class Fingerprint(IoTest):
         every, cells = {"counts", "order", "held_out", "donor", "site"}, []
 
         def other(name, changed, request=None, **change):
-            cells.append((changed, request or ("held_out=0.3", self.write(name, **change))))
+            cells.append((changed, request or ("data.validation=0.3", self.write(name, **change))))
 
         for i, (row, column, count) in enumerate(((8, 0, 1), (1, 2, 70001), (2, 3, 255))):
             counts = self.counts.copy()
@@ -79,9 +79,9 @@ class Fingerprint(IoTest):
         swapped[[1, 2]] = 2, 1
         other("order.h5ad", {"order", "held_out"}, rows=swapped)
         other("fewer.h5ad", every | {"cells", "genes"}, rows=slice(0, CELLS - 1))
-        other("fraction", {"held_out"}, request=("held_out=0.4", plain))
+        other("fraction", {"held_out"}, request=("data.validation=0.4", plain))
         other("name.h5ad", {"genes"}, genes=[*(f"gene{j}" for j in range(GENES - 1)), "another"])
-        done = self.load_each(*(("batch=donor,site", *request) for _, request in [(None, ("held_out=0.3", plain)), *cells]))
+        done = self.load_each(*(("data.batch_keys=[donor, site]", *request) for _, request in [(None, ("data.validation=0.3", plain)), *cells]))
         first = done[0]["fingerprint"]
         for (changed, request), loaded in zip(cells, done[1:]):
             found = {key for key in first if loaded["fingerprint"][key] != first[key]} - {"samples"}
@@ -95,8 +95,8 @@ class Fingerprint(IoTest):
         plain = self.write("plain.h5ad")
         lacks = self.write("lacks.h5ad", self.counts[:, kept], genes=[f"gene{j}" for j in kept])
         prints = [loaded["fingerprint"] for loaded in self.load_each(
-            *((f"residence={residence}", *request) for residence in ("host", "stream")
-              for request in (("n_top=9", plain), (plain,), (f"known_from={plain}", lacks))))]
+            *((f"data.residence={residence}", *request) for residence in ("host", "stream")
+              for request in (("data.genes.n_top=9", plain), (plain,), (f"--known_from={plain}", lacks))))]
         self.assertEqual(prints[:3], prints[3:])
         top, every, without, *_ = prints
         self.assertNotEqual(top["counts"], every["counts"])

@@ -50,7 +50,7 @@ class TenX(FormatTest):
         counts = small_counts()
         path = self.write_v3("a.h5", counts, self.TYPES)
         chosen = {kind: [j for j in range(12) if self.TYPES[j] == kind] for kind in dict.fromkeys(self.TYPES)}
-        default, *each = self.load_everywhere_each((path,), *[(path, f"matrix={kind}") for kind in chosen])
+        default, *each = self.load_everywhere_each((path,), *[(path, f"data.matrix={kind}") for kind in chosen])
         for loaded, (kind, columns) in zip(each, chosen.items()):
             with self.subTest(kind):
                 self.same(loaded, counts[:, columns])
@@ -61,7 +61,7 @@ class TenX(FormatTest):
                          {kind: (int((counts[:, columns] > 0).sum()), int(counts[:, columns].sum(dtype=np.int64)), [40, len(columns)])
                           for kind, columns in chosen.items()})
         self.fails(["no matrix 'Antibody capture'", "Antibody Capture, CRISPR Guide Capture", "did you mean 'Antibody Capture'?"],
-                   path, "matrix=Antibody capture", code=2)
+                   path, "data.matrix=Antibody capture", code=2)
 
     def test_no_gene_expression(self):
         counts = small_counts()
@@ -73,7 +73,7 @@ class TenX(FormatTest):
         names = ["A", "A", "A", "B"] + [f"gene{j}" for j in range(4, 12)]
         path = self.write_v3("a.h5", small_counts(), self.TYPES, parts={"features/name": names})
         self.assertEqual(self.load(path)["gene"][:3], ["A", "A-1", "gene4"])
-        self.assertEqual(self.load(path, "matrix=Antibody Capture")["gene"][:1], ["A"])
+        self.assertEqual(self.load(path, "data.matrix=Antibody Capture")["gene"][:1], ["A"])
 
     def test_escapes_in_names_are_not_printed(self):
         path = self.write_v3("a.h5", small_counts(), ["\x1b[31mred"] * 12)
@@ -94,14 +94,14 @@ class TenX(FormatTest):
 
         path = self.create("two.h5", fill)
         self.fails(["two.h5", "data.matrix must say", "GRCh38, mm10"], path, code=2)
-        self.fails(["no matrix 'mm1'", "did you mean 'mm10'?"], path, "matrix=mm1", code=2)
-        for genome, counts, loaded in zip(("GRCh38", "mm10"), both, self.load_each((path, "matrix=GRCh38"), (path, "matrix=mm10"))):
+        self.fails(["no matrix 'mm1'", "did you mean 'mm10'?"], path, "data.matrix=mm1", code=2)
+        for genome, counts, loaded in zip(("GRCh38", "mm10"), both, self.load_each((path, "data.matrix=GRCh38"), (path, "data.matrix=mm10"))):
             self.same(loaded, counts)
             self.assertEqual(loaded["gene"][11], f"{genome}_11")
 
     def test_embedding_has_the_barcodes(self):
         path = self.write_v3("a.h5", small_counts(), self.TYPES)
-        self.load(path, "embed=out.h5ad", ranks=2)
+        self.load(path, "--embed=out.h5ad", ranks=2)
         data = anndata.read_h5ad(self.path("out.h5ad"))
         self.assertEqual(list(data.obs_names), [f"cell{i}-1" for i in range(40)])
         self.assertEqual(list(data.obs.columns), ["gmvae_cluster", "gmvae_neg_elbo"])
@@ -114,9 +114,9 @@ class TenX(FormatTest):
 
     def test_names_of_genes(self):
         path = self.write_v3("a.h5", small_counts(), self.TYPES)
-        by = [self.load(path, *choice)["gene"][:2] for choice in ((), ("gene_column=gene_ids,id",), ("gene_column=name",))]
+        by = [self.load(path, *choice)["gene"][:2] for choice in ((), ("data.gene_column=[gene_ids, id]",), ("data.gene_column=name",))]
         self.assertEqual(by, [["gene0", "gene2"], ["ENSG0", "ENSG2"], ["gene0", "gene2"]])
-        self.fails(["has no column 'gene_ids'", "data.gene_column"], path, "gene_column=gene_ids", code=2)
+        self.fails(["has no column 'gene_ids'", "data.gene_column"], path, "data.gene_column=gene_ids", code=2)
 
     def test_left_out_parts(self):
         counts = small_counts()
@@ -144,15 +144,16 @@ class TenX(FormatTest):
             (["row 39 (cell 'cell39-1')", "gene 'gene", "negative count -2"], spoil("b.h5", "matrix/data", -2, np.s_[-3:])),
             ([f"{first} has shape 41 x 12", "matrix/barcodes has 40 cells"], spoil("c.h5", "matrix/shape", np.array([12, 41]))),
             (["matrix/features/feature_type has 3 entries for 12"], spoil("d.h5", "matrix/features/feature_type", texts(["a"] * 3)),
-             "matrix=a"),
+             "data.matrix=a"),
             (["matrix/features/name is missing"], spoil("e.h5", "matrix/features")),
             (["no valid attribute 'shape'"], spoil("f.h5", "matrix/shape", np.array([12]))),
             (["matrix/indptr is missing"], spoil("g.h5", "matrix/indptr"))], ranks=(1, 4))
-        self.fails(["obs has no column 'b'", "there are none"], self.write_v3("h.h5", small_counts()), "batch=b", code=2)
+        self.fails(["obs has no column 'b'", "there are none"], self.write_v3("h.h5", small_counts()), "data.batch_keys=b", code=2)
 
 
 class NamedMatrices(FormatTest):
-    """Every kind of data.matrix through the program itself, whose config stands before the files."""
+    """Every kind of file, and every value of data.matrix that docs/formats.md and messages name, through the program
+    itself, whose config stands before the files."""
 
     def write_all(self):
         import pandas
@@ -160,41 +161,61 @@ class NamedMatrices(FormatTest):
         counts = small_counts()
         sparse, obs = scipy.sparse.csr_matrix(counts), pandas.DataFrame(index=[f"c{i}" for i in range(40)])
         data = anndata.AnnData(sparse, obs, pandas.DataFrame(index=[f"gene{j}" for j in range(12)]), layers={"spliced": sparse})
+        for name, matrix in (("csr", sparse), ("csc", sparse.tocsc()), ("dense", counts)):
+            anndata.AnnData(matrix, obs, data.var).write_h5ad(self.path(f"{name}.h5ad"))
         data.raw = data.copy()
         data.write_h5ad(self.path("a.h5ad"))
         from anndata.experimental import write_elem
-        with h5py.File(self.path("b.h5mu"), "w") as f:
-            f.attrs["encoding-type"] = "MuData"
-            write_elem(f, "mod/gex", data)
-            write_elem(f, "mod/prot", data[:, :5])
-            write_elem(f, "obs", obs)
-            f["obsmap/gex"] = f["obsmap/prot"] = np.arange(1, 41)
+        for name, gex in (("b.h5mu", "gex"), ("rna.h5mu", "rna")):
+            with h5py.File(self.path(name), "w") as f:
+                f.attrs["encoding-type"] = "MuData"
+                write_elem(f, f"mod/{gex}", data)
+                write_elem(f, "mod/prot", data[:, :5])
+                write_elem(f, "obs", obs)
+                f[f"obsmap/{gex}"] = f["obsmap/prot"] = np.arange(1, 41)
         names = [f"gene{j}" for j in range(12)]
         types = ["Gene Expression", "Antibody Capture"] * 6
         with h5py.File(self.path("typed.h5"), "w") as typed, h5py.File(self.path("plain.h5"), "w") as plain:
             write_10x(typed.create_group("matrix"), counts, {"features/name": names, "features/feature_type": types})
             write_10x(plain.create_group("matrix"), counts, {"features/name": names})
-        with h5py.File(self.path("genomes.h5"), "w") as f:
-            for genome in ("GRCh38", "mm10"):
-                write_10x(f.create_group(genome), counts, {"genes": names, "gene_names": names})
+        for name, genomes in (("genomes.h5", ("GRCh38", "mm10")), ("genome.h5", ("GRCh38",))):
+            with h5py.File(self.path(name), "w") as f:
+                for genome in genomes:
+                    write_10x(f.create_group(genome), counts, {"genes": names, "gene_names": names})
 
-    def test_dry_runs(self):
-        self.write_all()
-        taken = {("a.h5ad", "X"): "X", ("a.h5ad", "raw/X"): "raw/X", ("a.h5ad", "layers/spliced"): "layers/spliced",
-                 ("b.h5mu", "mod/gex"): "mod/gex/raw/X", ("b.h5mu", "mod/gex/X"): "mod/gex/X",
-                 ("b.h5mu", "mod/gex/layers/spliced"): "mod/gex/layers/spliced",
-                 ("typed.h5", "Antibody Capture"): "Antibody Capture", ("plain.h5", "matrix"): "matrix",
-                 ("genomes.h5", "GRCh38"): "GRCh38"}
+    def dry_runs(self, taken):
+        """{(file, data.matrix): where its counts come from}."""
         each = self.run_trainings(*[("--dry-run", f"data.train={file}", f"data.matrix={matrix}") for file, matrix in taken])
         for done, ((file, matrix), name) in zip(each, taken.items()):
             with self.subTest(file=file, matrix=matrix):
                 self.assertEqual((done.returncode, done.stderr), (0, ""))
                 self.assertIn(f"{file}: counts from {name}\n", done.stdout)
                 self.assertIn("dry run: config, data, memory and output.dir are in order", done.stdout)
-        wrong = self.run_trainings(("--dry-run", "data.train=b.h5mu"), ("--dry-run", "data.train=typed.h5", "data.matrix=X"))
-        self.assertEqual([done.returncode for done in wrong], [2, 2])
-        self.assertIn("data.matrix must say which matrix to take; there are mod/gex/X, mod/gex/raw/X", wrong[0].stderr)
-        self.assertIn("no matrix 'X' in the file (data.matrix); there are Gene Expression, Antibody Capture", wrong[1].stderr)
+
+    def test_dry_runs(self):
+        self.write_all()
+        self.dry_runs({("csr.h5ad", "auto"): "X", ("csc.h5ad", "auto"): "X", ("dense.h5ad", "auto"): "X",
+                       ("a.h5ad", "auto"): "raw/X", ("a.h5ad", "X"): "X", ("a.h5ad", "raw/X"): "raw/X",
+                       ("typed.h5", "auto"): "Gene Expression", ("plain.h5", "auto"): "matrix", ("plain.h5", "matrix"): "matrix",
+                       ("genome.h5", "auto"): "GRCh38", ("rna.h5mu", "auto"): "mod/rna/raw/X", ("rna.h5mu", "X"): "mod/rna/X",
+                       ("rna.h5mu", "layers/spliced"): "mod/rna/layers/spliced", ("b.h5mu", "mod/gex"): "mod/gex/raw/X"})
+
+    def test_what_messages_name(self):
+        self.write_all()
+        there = {"a.h5ad": ["X", "raw/X", "layers/spliced"], "typed.h5": ["Gene Expression", "Antibody Capture"],
+                 "genomes.h5": ["GRCh38", "mm10"],
+                 "b.h5mu": [f"mod/{name}" for name in ("gex/X", "gex/raw/X", "gex/layers/spliced", "prot/X", "prot/raw/X",
+                                                       "prot/layers/spliced")]}
+        wrong = self.run_trainings(*[("--dry-run", f"data.train={file}", "data.matrix=nothing") for file in there])
+        for done, (file, names) in zip(wrong, there.items()):
+            self.assertEqual(done.returncode, 2)
+            self.assertIn("no matrix 'nothing' in the file (data.matrix); there are ", done.stderr)
+            self.assertEqual(sorted(done.stderr.split("there are ")[1].strip().split(", ")), sorted(names))
+        several = self.run_trainings(*[("--dry-run", f"data.train={file}") for file in ("b.h5mu", "genomes.h5")])
+        for done, file in zip(several, ("b.h5mu", "genomes.h5")):
+            self.assertEqual(done.returncode, 2)
+            self.assertIn(f"data.matrix must say which matrix to take; there are {there[file][0]}", done.stderr)
+        self.dry_runs({(file, name): name for file, names in there.items() for name in names})
 
     def test_a_modality_trains_and_is_evaluated(self):
         self.write_all()
@@ -231,19 +252,19 @@ class StoredByGenes(FormatTest):
         for name, row_type in (("rna", 47), ("mod2", 47)):
             path = published(f"openproblems_bmmc_cite_starter.output_{name}.h5ad")
             source = anndata.read_h5ad(path)
-            loaded = self.load_everywhere(path, "batch=batch", "label=cell_type")
+            loaded = self.load_everywhere(path, "data.batch_keys=batch", "data.label_key=cell_type")
             self.same(loaded, source.layers["counts"].toarray())
             self.assertEqual((loaded["gene"], loaded["matrix"]), (list(source.var_names), "layers/counts"))
             self.assertEqual((len(loaded["label"]), loaded["batch"]), (row_type, list(source.obs["batch"].cat.categories)))
         for name in ("mini_mat.anndata-v0.6.22.h5ad", "mini_mat.anndata-v0.7.h5ad", "mini_mat.anndata-v0.10.9.h5ad"):
-            csr, csc = self.load_each((published(name),), (published(name), "matrix=layers/transpose"))
+            csr, csc = self.load_each((published(name),), (published(name), "data.matrix=layers/transpose"))
             self.assertEqual(csc["hash"], csr["hash"])
 
     def test_many_windows(self):
         """585,842 counts: three windows and more on one rank, and several on each of four."""
         source = anndata.read_h5ad(os.path.join(DATA, "kang_pbmc_4sample.h5ad"))
         csr, csc = self.both(source.X.toarray(), "kang", compression="gzip")
-        requests = [(path, *arguments) for arguments in (("batch=b",), ("n_top=300", "held_out=0.2"), ("shards=1",)) for path in (csr, csc)]
+        requests = [(path, *arguments) for arguments in (("data.batch_keys=b",), ("data.genes.n_top=300", "data.validation=0.2"), ("data.shards=1",)) for path in (csr, csc)]
         loaded = self.load_everywhere_each(*requests)
         for i in range(0, len(loaded), 2):
             self.check_same(loaded[i], loaded[i + 1])
@@ -258,7 +279,7 @@ class StoredByGenes(FormatTest):
         last[4, 1] = 7
         for name, counts in (("few", small_counts(cells=3)), ("last", last)):
             csr, csc = self.both(counts, name)
-            self.check_same(*self.load_everywhere_each((csr, "batch=b"), (csc, "batch=b")))
+            self.check_same(*self.load_everywhere_each((csr, "data.batch_keys=b"), (csc, "data.batch_keys=b")))
 
     def test_several_files(self):
         csr, csc = self.both(small_counts(), "a")
@@ -354,7 +375,7 @@ class Compressed(FormatTest):
                     del f["X"][part]
                     f["X"].create_dataset(part, data=values, chunks=(len(values) // 2,), **settings)
                 f.create_dataset("layers/zeros", data=np.zeros((40, 12)), chunks=True, **settings)
-        streamed = self.load_each(*[("residence=stream", self.path(name)) for name in filters])
+        streamed = self.load_each(*[("data.residence=stream", self.path(name)) for name in filters])
         for name, loaded, copied in zip(filters, self.load_everywhere_each(*[(name,) for name in filters]), streamed):
             with self.subTest(name):
                 self.same(loaded, counts)
@@ -397,7 +418,7 @@ class Refused(FormatTest):
         command = re.search('python -c "(.*)"', self.run_load((self.path("cells.loom"),)).stderr)[1]
         done = self.run_command([sys.executable, "-W", "ignore", "-c", command])
         self.assertEqual(done.returncode, 0, done.stderr)
-        loaded = self.load("cells.h5ad", "batch=batch", "label=type")
+        loaded = self.load("cells.h5ad", "data.batch_keys=batch", "data.label_key=type")
         self.same(loaded, counts)
         self.assertEqual((loaded["gene"][11], loaded["label"]), ("gene11", ["t0", "t1", "t2"]))
         self.assertEqual(list(anndata.read_h5ad(self.path("cells.h5ad")).obs_names), [f"cell{i}" for i in range(40)])

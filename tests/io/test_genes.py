@@ -51,7 +51,7 @@ class Genes(IoTest):
     def test_real_cells(self):
         cases = (("kang_pbmc_4sample", 500), ("pbmc_4k_10x", 200), ("human_kidney", 1000))
         paths = [os.path.join(DATA, f"{name}.h5ad") for name, _ in cases]
-        each = self.load_everywhere_each(*[(path, f"n_top={n_top}", "flavor=seurat_v3") for path, (_, n_top) in zip(paths, cases)])
+        each = self.load_everywhere_each(*[(path, f"data.genes.n_top={n_top}", "data.genes.flavor=seurat_v3") for path, (_, n_top) in zip(paths, cases)])
         for path, (_, n_top), loaded in zip(paths, cases, each):
             source = anndata.read_h5ad(path)
             counts = source.layers["counts"] if "counts" in source.layers else source.raw.X if source.raw else source.X
@@ -65,8 +65,8 @@ class Genes(IoTest):
         counts = synthetic()
         path = self.make(counts=counts)
         numbers = (50, 300)
-        *whole, part = self.load_everywhere_each(*[(path, f"n_top={n}", "flavor=seurat_v3") for n in numbers],
-                                                 (path, "n_top=300", "flavor=seurat_v3", "held_out=0.5"))
+        *whole, part = self.load_everywhere_each(*[(path, f"data.genes.n_top={n}", "data.genes.flavor=seurat_v3") for n in numbers],
+                                                 (path, "data.genes.n_top=300", "data.genes.flavor=seurat_v3", "data.validation=0.5"))
         for n, loaded in zip(numbers, whole):
             self.assertEqual(loaded["genes"], n)
             self.check(loaded, counts, [f"gene{j}" for j in range(counts.shape[1])])
@@ -77,7 +77,7 @@ class Genes(IoTest):
         shapes = ((2, 3), (30, 1), (1, 5), (40, 8))
         paths = [self.make(f"{cells}-{genes}.h5ad", np.random.default_rng(genes).poisson(2.0, (cells, genes)))
                  for cells, genes in shapes]
-        each = self.load_everywhere_each(*[(path, "n_top=2", "flavor=seurat_v3") for path in paths])
+        each = self.load_everywhere_each(*[(path, "data.genes.n_top=2", "data.genes.flavor=seurat_v3") for path in paths])
         self.assertEqual([loaded["genes"] for loaded in each], [min(2, genes) for _, genes in shapes])
 
     # inspect

@@ -34,7 +34,7 @@ class Genes(FormatTest):
         a, b = small_counts(cells=60, genes=30, seed=1), small_counts(cells=80, genes=25, seed=2)
         self.make("a.h5ad", counts=a)
         self.make("b.h5ad", counts=b)
-        loaded = self.load_everywhere("a.h5ad", "b.h5ad", "n_top=5")
+        loaded = self.load_everywhere("a.h5ad", "b.h5ad", "data.genes.n_top=5")
         both = np.vstack([a[:, :25], b])
         best = np.sort(np.argsort(-np.log1p(both.astype(np.float64)).var(0), kind="stable")[:5])
         self.assertEqual(loaded["gene"], names(*best))
@@ -104,15 +104,15 @@ class Genes(FormatTest):
             f["var"].create_dataset("mean", data=np.zeros(12))
             f["var"].attrs["column-order"] = ["gene_ids", "kind", "mean"]
         self.make("b.h5ad", counts=counts, genes=ids)
-        loaded = self.load_everywhere("a.h5ad", "b.h5ad", "gene_column=gene_ids,index")
+        loaded = self.load_everywhere("a.h5ad", "b.h5ad", "data.gene_column=[gene_ids, index]")
         self.assertEqual(loaded["gene"], ids)
         self.same(loaded, np.vstack([counts, counts]))
-        self.assertEqual(self.load("a.h5ad", "gene_column=index")["gene"], names(*range(12)))
+        self.assertEqual(self.load("a.h5ad", "data.gene_column=index")["gene"], names(*range(12)))
         self.fails_each([
-            (["b.h5ad", "var has no column 'gene_ids'", "data.gene_column"], "b.h5ad", "gene_column=gene_ids"),
-            (["a.h5ad", "'gene_id'", "gene_ids"], "a.h5ad", "gene_column=gene_id"),
-            (["a.h5ad", "var/mean holds no names", "float"], "a.h5ad", "gene_column=mean")], code=2)
-        self.fails(["a.h5ad", "var/kind has no name for gene 2"], "a.h5ad", "gene_column=kind")
+            (["b.h5ad", "var has no column 'gene_ids'", "data.gene_column"], "b.h5ad", "data.gene_column=gene_ids"),
+            (["a.h5ad", "'gene_id'", "gene_ids"], "a.h5ad", "data.gene_column=gene_id"),
+            (["a.h5ad", "var/mean holds no names", "float"], "a.h5ad", "data.gene_column=mean")], code=2)
+        self.fails(["a.h5ad", "var/kind has no name for gene 2"], "a.h5ad", "data.gene_column=kind")
 
 
 def ids(*numbers):
@@ -154,7 +154,7 @@ class GeneIds(FormatTest):
                       "2 genes have the same name in several files and other ids, such as 'gene3': ENSG00000000003 in a.h5, "
                       "ENSG00000000011 in b.h5; they count as missing in the second; data.gene_column: [id] joins genes by their ids"):
             self.assertIn(words, loaded["stderr"])
-        by_id = self.load("a.h5", "b.h5", "gene_column=id")
+        by_id = self.load("a.h5", "b.h5", "data.gene_column=id")
         self.assertEqual((by_id["gene"], by_id["stderr"]), (ids(*range(12)), ""))
         self.same(by_id, np.vstack([a, b]))
         self.tenx("c.h5", b, list(range(12)), symbols)
@@ -183,7 +183,7 @@ class GeneIds(FormatTest):
         self.assertEqual(loaded["gene"], names(*range(12)))
         self.assertIn("1 gene has the same name in several files and other ids, such as 'gene11': ENSG00000000011 in a.h5ad, ENSG00000000099 in "
                       "b.h5ad; it is joined by name all the same; data.gene_column: [gene_ids, feature_id] joins", loaded["stderr"])
-        advised = self.load("a.h5ad", "b.h5ad", "gene_column=gene_ids,feature_id")
+        advised = self.load("a.h5ad", "b.h5ad", "data.gene_column=[gene_ids, feature_id]")
         self.assertEqual((len(advised["gene"]), advised["stderr"]), (11, ""))
         loaded = self.load("c.h5ad", "a.h5ad", "b.h5ad")
         self.assertIn("each file needs a column with them (data.gene_column), which there is not in c.h5ad", loaded["stderr"])
@@ -197,17 +197,17 @@ class GeneIds(FormatTest):
         self.h5ad("same.h5ad", counts, names(*range(12)), gene_ids=[f"{name}.4" for name in ids(*range(12))])
         self.h5ad("other.h5ad", counts, names(*range(12)), gene_ids=ids(*range(9), 10, 9, 11))
         self.make("plain.h5ad", counts=counts)
-        silent = self.load_each(("same.h5ad", "known_from=model.h5ad"), ("plain.h5ad", "known_from=model.h5ad"),
-                                ("other.h5ad", "known_from=plain.h5ad"))
+        silent = self.load_each(("same.h5ad", "--known_from=model.h5ad"), ("plain.h5ad", "--known_from=model.h5ad"),
+                                ("other.h5ad", "--known_from=plain.h5ad"))
         self.assertEqual(silent[0]["stderr"], "")
-        other = self.load("other.h5ad", "known_from=model.h5ad")
+        other = self.load("other.h5ad", "--known_from=model.h5ad")
         self.assertEqual(other["gene"], names(*range(12)))
         self.assertIn("2 genes have the same name in the model and in files and other ids, such as 'gene9': ENSG00000000009 in the "
                       "model, ENSG00000000010 in other.h5ad; they are joined by name all the same; data.gene_column: [gene_ids] "
                       "joins genes by their ids, in a model trained with it", other["stderr"])
         self.h5ad("twice.h5ad", counts, symbols, gene_ids=ids(*range(12)))
         self.h5ad("turned.h5ad", counts, symbols, gene_ids=ids(0, 1, 4, 3, 2, *range(5, 12)))
-        apart = self.load("turned.h5ad", "known_from=twice.h5ad", ranks=2)
+        apart = self.load("turned.h5ad", "--known_from=twice.h5ad", ranks=2)
         self.assertIn("'gene2': ENSG00000000002 in the model, ENSG00000000004 in turned.h5ad; they count as missing", apart["stderr"])
         self.assertEqual(apart["present"], 40 * 10)
 
@@ -217,9 +217,9 @@ class GeneIds(FormatTest):
         self.h5ad("a.h5ad", counts, ids(*range(12)), symbol=names(*range(12)))
         self.h5ad("b.h5ad", counts, ids(*range(12)), symbol=names(*range(10), 11, 10))
         self.assertEqual(self.load("a.h5ad", "b.h5ad")["stderr"], "")
-        loaded = self.load("a.h5ad", "b.h5ad", "gene_column=symbol")
+        loaded = self.load("a.h5ad", "b.h5ad", "data.gene_column=symbol")
         self.assertIn("data.gene_column: [index] joins genes by their ids", loaded["stderr"])
-        self.assertEqual(self.load("a.h5ad", "b.h5ad", "gene_column=index")["stderr"], "")
+        self.assertEqual(self.load("a.h5ad", "b.h5ad", "data.gene_column=index")["stderr"], "")
 
 
 class Masks(FormatTest):
@@ -228,7 +228,7 @@ class Masks(FormatTest):
     def list_of(self, *wanted):
         with open(self.path("genes.txt"), "w") as out:
             out.write("\n".join(wanted))
-        return "genes_file=genes.txt"
+        return "data.genes.file=genes.txt"
 
     def masked(self, loaded, counts, present):
         """counts, present: [cells, genes in use]."""
@@ -254,7 +254,7 @@ class Masks(FormatTest):
         log = "\n".join(loaded["log"])
         self.assertIn("b.h5ad: has 3 of the 4 genes of genes.txt; the others are masked in its cells: 'gene7'", log)
         self.assertNotIn("a.h5ad: has", log)
-        self.assertEqual(self.load("a.h5ad", "genes_file=genes.txt")["sets"], 0)
+        self.assertEqual(self.load("a.h5ad", "data.genes.file=genes.txt")["sets"], 0)
 
     def test_lists_that_do_not_fit(self):
         self.make("a.h5ad")
@@ -270,15 +270,15 @@ class Masks(FormatTest):
         new = {"most.h5ad": range(5, 50), "half.h5ad": range(15, 60), "hardly.h5ad": range(29, 60), "none.h5ad": range(30, 60)}
         for name, genes in new.items():
             self.make(name, counts=counts[:, genes], genes=names(*genes))
-        loaded = self.load_everywhere("most.h5ad", "known_from=model.h5ad")
+        loaded = self.load_everywhere("most.h5ad", "--known_from=model.h5ad")
         self.assertEqual((loaded["gene"], loaded["sets"], loaded["stderr"]), (names(*range(30)), 1, ""))
         self.assertIn("most.h5ad: has 25 of the 30 genes of the model", "\n".join(loaded["log"]))
         self.masked(loaded, counts[:, :30], np.repeat([np.arange(30) >= 5], 40, 0))
-        loaded = self.load("half.h5ad", "known_from=model.h5ad")
+        loaded = self.load("half.h5ad", "--known_from=model.h5ad")
         self.assertIn("warning: half.h5ad: has 15 of the 30 genes of the model", loaded["stderr"])
         self.fails_each([
-            (["hardly.h5ad: has 1 of the 30 genes of the model, too few"], "hardly.h5ad", "known_from=model.h5ad"),
-            (["none.h5ad: has 0 of the 30 genes of the model"], "none.h5ad", "known_from=model.h5ad")])
+            (["hardly.h5ad: has 1 of the 30 genes of the model, too few"], "hardly.h5ad", "--known_from=model.h5ad"),
+            (["none.h5ad: has 0 of the 30 genes of the model"], "none.h5ad", "--known_from=model.h5ad")])
 
 
 class Levels(FormatTest):
@@ -287,7 +287,7 @@ class Levels(FormatTest):
         self.make("a.h5ad", obs={"b": pandas.Categorical(["y", "x"] * 20, categories=["y", "x", "unused"])})
         self.make("b.h5ad", obs={"b": pandas.Categorical(["x", "2"] * 20, categories=["x", "2"])})
         self.make("c.h5ad", obs={"b": [2, 7] * 20})
-        loaded = self.load_everywhere("a.h5ad", "b.h5ad", "c.h5ad", "batch=b")
+        loaded = self.load_everywhere("a.h5ad", "b.h5ad", "c.h5ad", "data.batch_keys=b")
         self.assertEqual(loaded["b"], ["y", "x", "unused", "2", "7"])
         codes = np.array([0, 1] * 20 + [1, 3] * 20 + [3, 4] * 20)
         self.assertEqual(loaded["level_checksum"], int(np.arange(1, 121) @ (codes + 1)))
@@ -297,28 +297,28 @@ class Levels(FormatTest):
         self.make("a.h5ad", obs={"b": ["Donor", "donor ", "1", "2"] * 10, "l": [True, False] * 20})
         self.make("b.h5ad", obs={"b": pandas.Categorical(["1.0", "10"] * 20), "l": ["TRUE", "true"] * 20})
         self.make("c.h5ad", obs={"b": [2, 10] * 20, "l": ["True", "False"] * 20})
-        err = self.load("a.h5ad", "b.h5ad", "batch=b", "label=l", ranks=2)["stderr"]
+        err = self.load("a.h5ad", "b.h5ad", "data.batch_keys=b", "data.label_key=l", ranks=2)["stderr"]
         self.assertIn("""obs/b: 2 of 6 levels differ from another only by case, blanks or ".0": 'Donor' and 'donor ', '1' and '1.0'; they count""", err)
         self.assertIn("""obs/l: 2 of 4 levels differ from another only by case, blanks or ".0": 'True' and 'TRUE', 'True' and 'true'; they""", err)
-        self.assertNotIn("differ", self.load("c.h5ad", "batch=b", "label=l")["stderr"])
-        self.fails(["c.h5ad: obs/b has the level '10', which the checkpoint does not know", "there are 1, 2, Donor, donor "], "c.h5ad", "batch=b", "known_from=a.h5ad")
+        self.assertNotIn("differ", self.load("c.h5ad", "data.batch_keys=b", "data.label_key=l")["stderr"])
+        self.fails(["c.h5ad: obs/b has the level '10', which the checkpoint does not know", "there are 1, 2, Donor, donor "], "c.h5ad", "data.batch_keys=b", "--known_from=a.h5ad")
 
     def test_what_is_said_of_levels(self):
         import pandas
         self.make("a.h5ad", obs={"b": pandas.Categorical(["y", "x"] * 20, categories=["y", "x", "unused"]), "one": ["same"] * 40,
                                  "many": [f"m{i % 15:02}" for i in range(40)], "name": [f"n{i}" for i in range(40)],
                                  "most": [f"n{i // 2 if i < 30 else i}" for i in range(40)]})
-        loaded = self.load("a.h5ad", "batch=b,one,many,most", ranks=2)
+        loaded = self.load("a.h5ad", "data.batch_keys=[b, one, many, most]", ranks=2)
         for line in ("covariate b: 2 levels (y, x)", "covariate b: 1 more without cells (unused)", "covariate one: 1 level (same); the same for all "
                      "cells, it has no effect", "covariate many: 15 levels (m00, m01, m02, m03, m04, m05, ...)"):
             self.assertIn(line, loaded["log"])
         self.assertIn("covariate most: 25 levels for 40 cells; is it a batch?", loaded["stderr"])
-        self.fails(["a.h5ad: obs/name has another value for every one of the 40 cells"], "a.h5ad", "batch=name")
+        self.fails(["a.h5ad: obs/name has another value for every one of the 40 cells"], "a.h5ad", "data.batch_keys=name")
 
     def test_a_file_without_the_column(self):
         self.make("a.h5ad", obs={"b": ["x"] * 40})
         self.make("b.h5ad", obs={"donor": ["x"] * 40})
-        self.fails(["b.h5ad", "obs has no column 'b'", "donor"], "a.h5ad", "b.h5ad", "batch=b", code=2)
+        self.fails(["b.h5ad", "obs has no column 'b'", "donor"], "a.h5ad", "b.h5ad", "data.batch_keys=b", code=2)
 
     def test_files_are_levels(self):
         paths = ["one/a.h5ad", "two/a.h5ad", "two/b.h5ad"]
@@ -327,29 +327,29 @@ class Levels(FormatTest):
         for path in paths:
             self.make(path, counts=small_counts(cells=10), obs={"b": ["x", "y"] * 5})
         self.make("new/b.h5ad", counts=small_counts(cells=10), obs={"b": ["y"] * 10})
-        loaded = self.load_everywhere(*paths, "batch=b,@file")
+        loaded = self.load_everywhere(*paths, "data.batch_keys=[b, '@file']")
         self.assertEqual(loaded["@file"], ["one/a.h5ad", "two/a.h5ad", "b.h5ad"])
         codes = np.array([0, 1] * 15) + np.repeat([2, 3, 4], 10) + 2
         self.assertEqual(loaded["level_checksum"], int(np.arange(1, 31) @ codes))
-        self.assertEqual(self.load(*paths, "label=@file")["label"], ["one/a.h5ad", "two/a.h5ad", "b.h5ad"])
+        self.assertEqual(self.load(*paths, "data.label_key=@file")["label"], ["one/a.h5ad", "two/a.h5ad", "b.h5ad"])
 
     def test_files_of_a_checkpoint(self):
         os.mkdir(self.path("new"))
         for path in ("a.h5ad", "new/a.h5ad", "c.h5ad"):
             self.make(path, counts=small_counts(cells=10))
-        loaded = self.load_everywhere("new/a.h5ad", "batch=@file", "known_from=a.h5ad")
+        loaded = self.load_everywhere("new/a.h5ad", "data.batch_keys=@file", "--known_from=a.h5ad")
         self.assertEqual((loaded["@file"], loaded["level_checksum"]), (["a.h5ad"], 55))
-        self.fails(["c.h5ad: the model knows no file of this name", "a.h5ad", "link"], "c.h5ad", "batch=@file", "known_from=a.h5ad")
+        self.fails(["c.h5ad: the model knows no file of this name", "a.h5ad", "link"], "c.h5ad", "data.batch_keys=@file", "--known_from=a.h5ad")
 
     def test_files_in_the_embedding(self):
         self.make("a.h5ad", counts=small_counts(cells=10))
         self.make("b.h5ad", counts=small_counts(cells=7))
-        self.load("a.h5ad", "b.h5ad", "batch=@file", "embed=out.h5ad")
+        self.load("a.h5ad", "b.h5ad", "data.batch_keys=@file", "--embed=out.h5ad")
         data = anndata.read_h5ad(self.path("out.h5ad"))
         self.assertEqual(list(data.obs["gmvae_file"]), ["a.h5ad"] * 10 + ["b.h5ad"] * 7)
-        self.load("a.h5ad", "b.h5ad", "embed=out.h5ad")
+        self.load("a.h5ad", "b.h5ad", "--embed=out.h5ad")
         self.assertEqual(list(anndata.read_h5ad(self.path("out.h5ad")).obs["gmvae_file"]), ["a.h5ad"] * 10 + ["b.h5ad"] * 7)
-        self.load("a.h5ad", "embed=out.h5ad")
+        self.load("a.h5ad", "--embed=out.h5ad")
         self.assertNotIn("gmvae_file", anndata.read_h5ad(self.path("out.h5ad")).obs)
 
 

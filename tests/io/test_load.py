@@ -21,7 +21,7 @@ class Load(FormatTest):
     def test_published_sums(self):
         names = {"cells": "cells", "genes": "genes", "nonzeros": "nnz", "sum": "sum", "max": "max",
                  "row_checksum": "row_checksum", "column_checksum": "column_checksum"}
-        requests = [(os.path.join(DATA, row["file"]), "matrix=" + row["counts_in"]) for row in checks()]
+        requests = [(os.path.join(DATA, row["file"]), "data.matrix=" + row["counts_in"]) for row in checks()]
         for row, loaded in zip(checks(), self.load_each(*requests)):
             with self.subTest(row["file"]):
                 self.assertEqual({k: loaded[v] for k, v in names.items()}, {k: int(row[k]) for k in names})
@@ -42,7 +42,7 @@ class Load(FormatTest):
 
     def test_ranks_agree(self):
         path = os.path.join(DATA, "kang_pbmc_4sample.h5ad")
-        loaded = self.load_everywhere(path, "batch=batch,condition", "label=cell_type", "n_top=300", "held_out=0.1")
+        loaded = self.load_everywhere(path, "data.batch_keys=[batch, condition]", "data.label_key=cell_type", "data.genes.n_top=300", "data.validation=0.1")
         self.assertEqual(loaded["genes"], 300)
         source = anndata.read_h5ad(path)
         self.assertEqual(loaded["batch"], list(source.obs["batch"].cat.categories))
@@ -55,7 +55,15 @@ class Load(FormatTest):
 
     def test_more_ranks_than_cells(self):
         counts = small_counts(cells=3)
-        self.same(self.load_everywhere(self.make(counts=counts, obs={"b": list("xyx")}), "batch=b", "shards=64"), counts)
+        self.same(self.load_everywhere(self.make(counts=counts, obs={"b": list("xyx")}), "data.batch_keys=b", "data.shards=64"), counts)
+
+    def test_values_that_the_config_refuses(self):
+        """Cells are loaded by the program's own config."""
+        path = self.make()
+        self.fails_each([((words), path, word) for words, word in (
+            (["data.shards", "0"], "data.shards=0"), (["data.window", "256"], "data.window=255"),
+            (["data.matrx", "data.matrix"], "data.matrx=X"), (["data.genes.flavor", "n_top"], "data.genes.flavor=seurat_v3"))],
+                        code=2, ranks=(1,))
 
     def test_statistics(self):
         counts = small_counts()
@@ -127,7 +135,7 @@ class Load(FormatTest):
         self.same(loaded, counts)
         loaded = self.load(self.make(counts=counts, layers={"counts": normal}))
         self.assertEqual(loaded["matrix"], "X")
-        loaded = self.load(self.make(counts=normal, layers={"other": counts}), "matrix=layers/other")
+        loaded = self.load(self.make(counts=normal, layers={"other": counts}), "data.matrix=layers/other")
         self.assertEqual(loaded["matrix"], "layers/other")
 
     def test_raw_has_its_own_genes(self):
@@ -147,7 +155,7 @@ class Load(FormatTest):
     def test_n_top_is_the_variance_of_logs(self):
         counts = small_counts(cells=200, genes=50)
         counts[5] = 0
-        loaded = self.load_everywhere(self.make(counts=counts), "n_top=7")
+        loaded = self.load_everywhere(self.make(counts=counts), "data.genes.n_top=7")
         variance = np.log1p(counts[counts.sum(1) > 0].astype(np.float64)).var(0)
         kept = np.sort(np.argsort(-variance, kind="stable")[:7])
         self.assertEqual(loaded["gene"], [f"gene{j}" for j in kept])
@@ -158,7 +166,7 @@ class Load(FormatTest):
         counts = small_counts(cells=300, genes=60, seed=3)
         path = self.make(counts=counts)
         chosen, fractions = set(), (0, 0.5, 0.9)
-        each = self.load_everywhere_each(*[(path, "n_top=6", f"held_out={fraction}") for fraction in fractions])
+        each = self.load_everywhere_each(*[(path, "data.genes.n_top=6", f"data.validation={fraction}") for fraction in fractions])
         for fraction, loaded in zip(fractions, each):
             kept = [i for i in range(300) if held_out_number(seed=1, row=i) >= fraction]
             variance = np.log1p(counts[kept].astype(np.float64)).var(0)
@@ -173,12 +181,12 @@ class Load(FormatTest):
         counts = small_counts()
         with open(self.path("genes.txt"), "w") as out:
             out.write("gene5\r\n\n  gene2 \ngene9\n")
-        loaded = self.load_everywhere(self.make(counts=counts), "genes_file=genes.txt")
+        loaded = self.load_everywhere(self.make(counts=counts), "data.genes.file=genes.txt")
         self.assertEqual(loaded["gene"], ["gene5", "gene2", "gene9"])
         self.same(loaded, counts[:, [5, 2, 9]])
         with open(self.path("genes.txt"), "a") as out:
             out.write("GENE1\nnone\n")
-        self.fails(["genes.txt", "2 of 5 genes", "'GENE1', 'none'"], self.path("cells.h5ad"), "genes_file=genes.txt", code=2)
+        self.fails(["genes.txt", "2 of 5 genes", "'GENE1', 'none'"], self.path("cells.h5ad"), "data.genes.file=genes.txt", code=2)
 
     def test_repeated_gene_names(self):
         loaded = self.load(self.make(counts=small_counts(genes=5), genes=["A", "B", "A", "A-1", "A"]))
@@ -189,11 +197,11 @@ class Load(FormatTest):
         counts = small_counts()
         self.make("model.h5ad", counts=counts[:, :5], genes=[f"gene{j}" for j in (4, 2, 0, 6, 8)], obs={"b": ["x", "y"] * 20})
         self.make("new.h5ad", counts=counts, obs={"b": ["y"] * 40})
-        loaded = self.load("known_from=model.h5ad", "batch=b", "new.h5ad")
+        loaded = self.load("--known_from=model.h5ad", "data.batch_keys=b", "new.h5ad")
         self.assertEqual((loaded["gene"], loaded["b"]), ([f"gene{j}" for j in (4, 2, 0, 6, 8)], ["x", "y"]))
         self.same(loaded, counts[:, [4, 2, 0, 6, 8]])
         self.make("other.h5ad", counts=counts, obs={"b": ["z"] * 40})
-        self.fails(["other.h5ad", "obs/b", "'z'"], "known_from=model.h5ad", "batch=b", "other.h5ad")
+        self.fails(["other.h5ad", "obs/b", "'z'"], "--known_from=model.h5ad", "data.batch_keys=b", "other.h5ad")
 
     # several files
 
@@ -203,7 +211,7 @@ class Load(FormatTest):
         self.make("part_1.h5ad", counts=a, obs={"b": ["x"] * 13})
         self.make("part_2.h5ad", counts=b[:, order], genes=[f"gene{j}" for j in order], obs={"b": ["w", "x"] * 14 + ["w"]})
         self.make("last.h5ad", counts=c, obs={"b": ["v"] * 8})
-        loaded = self.load_everywhere("part_*.h5ad", "last.h5ad", "batch=b")
+        loaded = self.load_everywhere("part_*.h5ad", "last.h5ad", "data.batch_keys=b")
         self.assertEqual(loaded["file"], ["part_1.h5ad", "part_2.h5ad", "last.h5ad"])
         self.assertEqual(loaded["b"], ["x", "w", "v"])
         self.same(loaded, np.vstack([a, b, c]))
@@ -228,7 +236,7 @@ class Load(FormatTest):
         with h5py.File(path, "r+") as f:  # anndata makes categoricals of strings; other writers do not
             del f["obs/text"]
             f["obs"].create_dataset("text", data=np.array(obs["text"], dtype="S4"))
-        loaded = self.load_everywhere(path, "batch=cat,text,number,flag,nullable")
+        loaded = self.load_everywhere(path, "data.batch_keys=[cat, text, number, flag, nullable]")
         self.assertEqual([loaded[key] for key in obs],
                          [["b", "unused", "a"], ["t0", "t1", "t2"], ["-1", "9", "19"], ["False", "True"], ["0", "1"]])
         codes = np.zeros(n, np.int64)
@@ -237,16 +245,16 @@ class Load(FormatTest):
         self.assertEqual(loaded["level_checksum"], int(np.arange(1, n + 1) @ codes))
 
     def test_old_categories(self):
-        loaded = self.load_everywhere(os.path.join(DATA, "as_found", "anndata_v0.7.8.h5ad"), "matrix=X", "batch=cat_ordered")
+        loaded = self.load_everywhere(os.path.join(DATA, "as_found", "anndata_v0.7.8.h5ad"), "data.matrix=X", "data.batch_keys=cat_ordered")
         self.assertEqual(len(loaded["cat_ordered"]), 24)
 
     def test_missing_labels_are_allowed(self):
         import pandas
         labels = pandas.Categorical(["a", None, "b", "a"] * 10)
-        loaded = self.load_everywhere(self.make(obs={"label": labels}), "label=label")
+        loaded = self.load_everywhere(self.make(obs={"label": labels}), "data.label_key=label")
         codes = np.array([0, -1, 1, 0] * 10)
         self.assertEqual(loaded["label_checksum"], int(np.arange(1, 41) @ (codes + 1)))
-        self.fails(["obs/label", "10 of 40 cells"], "cells.h5ad", "batch=label")
+        self.fails(["obs/label", "10 of 40 cells"], "cells.h5ad", "data.batch_keys=label")
 
 
 if __name__ == "__main__":

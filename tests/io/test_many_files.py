@@ -3,7 +3,7 @@ import json
 import os
 import tempfile
 
-from support import FormatTest, anndata, main, np
+from support import FormatTest, anndata, main, np, words_of
 
 GENES = 500
 
@@ -42,23 +42,23 @@ class ManyFiles(FormatTest):
 
     def spent(self, files, *options, ranks=1):
         paths = [f"f{f:02}.h5ad" for f in range(files)]
-        return self.load("spent=1", "check=0", "batch=donor,@file", *options, *paths, ranks=ranks)
+        return self.load("--spent", "data.check_seconds=0", "data.batch_keys=[donor, '@file']", *options, *paths, ranks=ranks)
 
     def limited(self, descriptors, *arguments):
         """One request, with so few descriptors."""
-        return self.run_command(["sh", "-c", f'ulimit -n {descriptors}; exec "$@"', "sh", self.loader(), "batch=donor",
-                                 "check=0", "f*.h5ad", *arguments])
+        return self.run_command(["sh", "-c", f'ulimit -n {descriptors}; exec "$@"', "sh", self.loader(),
+                                 *words_of(("data.batch_keys=donor", "data.check_seconds=0", "f*.h5ad", *arguments))])
 
     def test_the_same_on_any_number_of_ranks(self):
-        request = ("f*.h5ad", "batch=donor,@file")
-        for loaded in self.load_everywhere_each(request, (*request, "residence=stream")):
+        request = ("f*.h5ad", "data.batch_keys=[donor, '@file']")
+        for loaded in self.load_everywhere_each(request, (*request, "data.residence=stream")):
             self.same(loaded, np.vstack(self.counts))
             self.assertEqual(loaded["donor"], list(dict.fromkeys(self.donors)))
             self.assertEqual(len(loaded["@file"]), 60)
             self.assertIn("4000 names match without their Ensembl versions", "\n".join(loaded["log"]))
 
     def test_twice_the_files_take_twice_the_work(self):
-        for options in ((), ("residence=stream",), ("n_top=50",)):
+        for options in ((), ("data.residence=stream",), ("data.genes.n_top=50",)):
             few, some, many = (self.spent(n, *options) for n in (14, 28, 56))
             for what in ("allocations", "read"):
                 first, second = some[what] - few[what], many[what] - some[what]
@@ -73,12 +73,12 @@ class ManyFiles(FormatTest):
         self.assertLess(divided["allocations"], 0.45 * alone["allocations"], (alone, divided))
 
     def test_few_descriptors(self):
-        done = self.limited(40, "embed=out.h5ad")
+        done = self.limited(40, "--embed=out.h5ad")
         self.assertEqual(done.returncode, 0, done.stderr)
         self.same(json.loads(done.stdout.splitlines()[-1]), np.vstack(self.counts))
         obs = anndata.read_h5ad(self.path("out.h5ad")).obs
         self.assertEqual(list(obs["donor"]), self.donors)
-        done = self.limited(100, "residence=stream")
+        done = self.limited(100, "data.residence=stream")
         self.assertEqual(done.returncode, 5, done.stderr)
         self.assertIn("keeps 59 files open on one rank, which takes 305 descriptors, and the limit is 100", done.stderr)
 

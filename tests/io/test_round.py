@@ -35,9 +35,9 @@ class Round(FormatTest):
         whole = self.write("whole.h5ad", counts, np.zeros(counts.shape))
         files = [self.write(f"{kind}{dtype}.h5ad", counts, off, kind, dtype) for kind, dtype in
                  (("csr", "f4"), ("csr", "f8"), ("csr", ">f4"), ("csc", "f4"), ("csc", "f8"), ("dense", "f4"))]
-        ways = ((), ("residence=stream",), ("residence=stream", "cache=all", "n_top=7"))
+        ways = ((), ("data.residence=stream",), ("data.residence=stream", "data.cache=all", "data.genes.n_top=7"))
         plain = self.load_each(*[(whole, *way) for way in ways])
-        requests = [(path, "round=0.001", *way) for path in files for way in ways]
+        requests = [(path, "data.round=0.001", *way) for path in files for way in ways]
         for ranks in (1, 2):
             for i, (request, loaded) in enumerate(zip(requests, self.load_each(*requests, ranks=ranks))):
                 with self.subTest(request=request, ranks=ranks):
@@ -58,7 +58,7 @@ class Round(FormatTest):
             f["matrix/barcodes"] = np.array([f"c{i}" for i in range(40)], "S8")
             f["matrix/features/name"] = np.array([f"gene{j}" for j in range(12)], "S8")
             f["matrix/features/feature_type"] = np.array(["Gene Expression", "Other"] * 6, "S20")
-        descending, typed = self.load_each(("round=2e-5", path), ("round=2e-5", group))
+        descending, typed = self.load_each(("data.round=2e-5", path), ("data.round=2e-5", group))
         self.same(descending, counts)
         self.same(typed, counts[:, ::2])
         self.assertEqual((self.rounded(descending), self.rounded(typed)), ([480], [240]))
@@ -68,10 +68,10 @@ class Round(FormatTest):
         counts = small_counts()
         near = self.write("near.h5ad", counts, np.full(counts.shape, -2e-4))
         self.fails_each([(["is not a whole number, but nearly", "set data.round: 0.001 to take"], near),
-                         (["is not a whole number, but nearly", "data.round: 0.001"], near, "round=0.0001", "residence=stream"),
-                         (["2.25 is not a whole number"], self.write("far.h5ad", counts, np.full(counts.shape, 0.25)), "round=0.1"),
+                         (["is not a whole number, but nearly", "data.round: 0.001"], near, "data.round=0.0001", "data.residence=stream"),
+                         (["2.25 is not a whole number"], self.write("far.h5ad", counts, np.full(counts.shape, 0.25)), "data.round=0.1"),
                          (["16777216 is 2^24 or more"], self.write("large.h5ad", np.full((4, 3), 2**24 - 1.0), 0.95, dtype="f8"),
-                          "round=0.1")], ranks=(1, 2))
+                          "data.round=0.1")], ranks=(1, 2))
 
     def test_through_the_program(self):
         """Train, go on, and another tolerance refused; inspect sees counts with the key only."""

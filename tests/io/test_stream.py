@@ -27,49 +27,49 @@ class Stream(IoTest):
 
     def both(self, *arguments):
         """The same sums from disk as from memory."""
-        host, stream = self.load_each((*arguments, "residence=host"), ("residence=stream", "window=100", *arguments))
+        host, stream = self.load_each((*arguments, "data.residence=host"), ("data.residence=stream", "data.window=256", *arguments))
         for key in set(host) - {"log", "stderr"}:
             self.assertEqual(stream[key], host[key], (arguments, key))
         return stream
 
     def test_rows_are_those_in_memory(self):
         pattern, _ = self.make_files()
-        loaded = self.both("batch=donor,site", pattern)
+        loaded = self.both("data.batch_keys=[donor, site]", pattern)
         self.assertEqual(loaded["cells"], sum(SIZES))
         self.assertIn("part3.h5ad: X has no cells", loaded["stderr"])
         names = self.path("genes.txt")
         with open(names, "w") as out:
             out.write("\n".join(f"gene{j}" for j in (3, 1, 17, 8)))
-        self.both(f"genes_file={names}", pattern)
+        self.both(f"data.genes.file={names}", pattern)
         self.make("part7.h5ad", small_counts(90, 12, 9), {"donor": ["d9"] * 90, "site": ["s1"] * 90})
-        masked = self.both(f"genes_file={names}", "batch=@file", pattern)
+        masked = self.both(f"data.genes.file={names}", "data.batch_keys=@file", pattern)
         self.assertLess(masked["present"], 4 * masked["cells"])
         os.remove(self.path("part7.h5ad"))
-        self.both("held_out=0.3", "label=donor", pattern)
-        self.both("n_top=7", "held_out=0.3", pattern)
-        self.both("n_top=7", "flavor=seurat_v3", pattern)
+        self.both("data.validation=0.3", "data.label_key=donor", pattern)
+        self.both("data.genes.n_top=7", "data.validation=0.3", pattern)
+        self.both("data.genes.n_top=7", "data.genes.flavor=seurat_v3", pattern)
 
     def test_several_threads(self):
         """Blocks end in the order in which they began, whoever reads them."""
         self.threads = "5"
         pattern, _ = self.make_files()
-        self.both("batch=donor", pattern)
-        self.both("n_top=7", "held_out=0.3", pattern)
+        self.both("data.batch_keys=donor", pattern)
+        self.both("data.genes.n_top=7", "data.validation=0.3", pattern)
 
     def test_stored_zeros(self):
         """They are no values of a slot, but take its room while they are read."""
         import pandas
         import scipy.sparse
-        counts = scipy.sparse.csr_matrix(np.ones((200, 30), np.float32))
+        counts = scipy.sparse.csr_matrix(np.ones((400, 30), np.float32))
         counts.data[np.random.default_rng(5).random(counts.nnz) < 0.9] = 0
         path = self.make("zeros.h5ad")
         with h5py.File(path, "a") as f:
             del f["X"]
             anndata.io.write_elem(f, "X", counts)
-            anndata.io.write_elem(f, "obs", pandas.DataFrame(index=[f"c{i}" for i in range(200)]))
+            anndata.io.write_elem(f, "obs", pandas.DataFrame(index=[f"c{i}" for i in range(400)]))
             anndata.io.write_elem(f, "var", pandas.DataFrame(index=[f"g{j}" for j in range(30)]))
-        for window in (100, 10000):
-            loaded = self.both(f"window={window}", "shards=4", path)
+        for window in (256, 10000):
+            loaded = self.both(f"data.window={window}", "data.shards=4", path)
             self.assertEqual(loaded["nnz"], np.count_nonzero(counts.data))
 
     def test_storage(self):
@@ -96,12 +96,12 @@ class Stream(IoTest):
         """10x of two versions, and every old h5ad that is stored by cells."""
         read = 0
         for path in sorted(glob.glob(published("*.h5*"))):
-            done = self.run_load(("residence=stream", "window=100", "cache=none", path))
+            done = self.run_load(("data.residence=stream", "data.window=256", "data.cache=none", path))
             if done.returncode == 0:
                 self.both(path)
                 read += 1
             elif "is a CSC matrix" not in done.stderr and "is a dense matrix" not in done.stderr:
-                self.assertNotEqual(self.run_load(("residence=host", path)).returncode, 0, (path, done.stderr))
+                self.assertNotEqual(self.run_load(("data.residence=host", path)).returncode, 0, (path, done.stderr))
         self.assertGreaterEqual(read, 3)
 
     def epoch(self, *arguments, ranks=1):
@@ -113,9 +113,9 @@ class Stream(IoTest):
         filled = 0
         for path in glob.glob(pattern):
             filled += int((np.asarray(anndata.read_h5ad(path).X.sum(1)).ravel() > 0).sum())
-        common = ("batch=donor,site", "shards=8", "batch_size=64", pattern)
-        requests = [(f"residence={where}", f"window={window}", f"epoch={epoch}", *common)
-                    for where, window in (("host", 0), ("stream", 150), ("stream", 400)) for epoch in (0, 5)]
+        common = ("data.batch_keys=[donor, site]", "train.batch_size=64", pattern)
+        requests = [(f"data.residence={where}", f"data.window={window}", f"--epoch={epoch}", *common)
+                    for where, window in (("host", 256), ("stream", 256), ("stream", 512)) for epoch in (0, 5)]
         first = None
         for ranks in RANKS:
             traced = self.epoch(*requests, ranks=ranks)
@@ -131,17 +131,17 @@ class Stream(IoTest):
     def test_the_middle_of_an_epoch(self):
         """As a run that is continued: at any batch, those from there on are the same."""
         pattern, _ = self.make_files()
-        common = ("residence=stream", "window=150", "shards=8", "batch_size=50", "epoch=2", pattern)
+        common = ("data.residence=stream", "data.window=256", "train.batch_size=50", "--epoch=2", pattern)
         n = len(self.load_each(common)[0]["batches"])
-        traced = self.load_each(*((f"first_batch={t}", *common) for t in range(n)))
+        traced = self.load_each(*((f"--first_batch={t}", *common) for t in range(n)))
         for t, trace in enumerate(traced):
             self.assertEqual(trace["batches"][t:], traced[0]["batches"][t:], t)
             self.assertEqual(set(trace["batches"][:t]), {"0" * 16} if t > 0 else set())
 
     def test_held_out_cells_do_not_come(self):
         pattern, _ = self.make_files()
-        common = ("batch_size=64", "held_out=0.4", "shards=8", pattern)
-        host, stream = self.load_each(("residence=host", *common), ("residence=stream", "window=150", *common))
+        common = ("train.batch_size=64", "--epoch=0", "data.validation=0.4", pattern)
+        host, stream = self.load_each(("data.residence=host", *common), ("data.residence=stream", "data.window=256", *common))
         self.assertEqual((stream["once"], stream["more"]), (host["once"], 0))
         self.assertLess(stream["once"], 0.75 * sum(SIZES))
 
@@ -151,10 +151,10 @@ class Stream(IoTest):
         there is. One shard alone does not do it."""
         types = [f"type{j // 400}" for j in range(4000)]
         path = self.make("sorted.h5ad", small_counts(4000, 8), {"type": types})
-        common = ("label=type", "batch_size=100", path)
+        common = ("data.label_key=type", "train.batch_size=100", path)
         for epoch in (0, 1):
             memory, mixed, alone = self.load_each(
-                *((f"residence={where}", "window=400", f"shards={shards}", f"epoch={epoch}", *common)
+                *((f"data.residence={where}", "data.window=400", f"data.shards={shards}", f"--epoch={epoch}", *common)
                   for where, shards in (("host", 16), ("stream", 16), ("stream", 1))))
             self.assertEqual([(t["once"], t["more"]) for t in (memory, mixed, alone)], [(4000, 0)] * 3)
             self.assertGreaterEqual(mixed["windows"], 8)
@@ -179,7 +179,7 @@ class Stream(IoTest):
             for row in (0, 3, rows - 1):
                 f["X/data"][row * genes + 5:row * genes + 8] = (1, 2, row % 200 + 1)
         self.assertGreater(rows * genes, 1 << 31)
-        loaded = self.load("residence=stream", "window=4096", "shards=64", self.path("values.h5ad"))
+        loaded = self.load("data.residence=stream", "data.window=4096", "data.shards=64", self.path("values.h5ad"))
         expected = {"cells": rows, "nnz": 9, "sum": 9 + 1 + 4 + (rows - 1) % 200 + 1}
         self.assertEqual({key: loaded[key] for key in expected}, expected)
 
@@ -194,8 +194,8 @@ class Stream(IoTest):
             parts["indptr"][rows - filled:] = np.concatenate([[0], np.cumsum(lengths)])
             f["X/indices"] = np.nonzero(counts)[1].astype(np.int32)
             f["X/data"] = counts[counts > 0]
-        ask = ("residence=stream", "window=4096", "check=0", self.path("rows.h5ad"))
-        traced = self.load(*ask, "batch_size=300")
+        ask = ("data.residence=stream", "data.window=4096", "data.check_seconds=0", self.path("rows.h5ad"))
+        traced = self.load(*ask, "train.batch_size=300", "--epoch=0")
         self.assertEqual((traced["once"], traced["more"], len(traced["batches"])), (filled, 0, 4))
 
     def tables(self, f, rows, genes):
@@ -212,8 +212,8 @@ class Stream(IoTest):
         return {"indptr": x.create_dataset("indptr", (rows + 1,), "i8")}
 
     def test_auto_takes_what_fits(self):
-        path = self.make("cells.h5ad", small_counts(500, 30))
-        small, large = self.load_each(("memory=1000", path, "window=100"), ("memory=10000000", path))
+        path = self.make("cells.h5ad", small_counts(20000, 30))
+        small, large = self.load_each(("data.memory_mb=1", path, "data.window=256"), ("data.memory_mb=10", path))
         self.assertTrue(any("residence: stream" in line for line in small["log"]))
         self.assertFalse(any("residence" in line for line in large["log"]))
         self.assertEqual({k: v for k, v in small.items() if k not in ("log", "stderr")},
@@ -221,13 +221,13 @@ class Stream(IoTest):
 
     def test_what_cannot_be_streamed(self):
         import scipy.sparse
-        counts = small_counts(50, 20)
+        counts = small_counts(20000, 30)
         dense = self.make("dense.h5ad", counts, dense=True)
         csc = self.make("csc.h5ad", counts, layers={"counts": scipy.sparse.csc_matrix(counts)})
-        ask = ("residence=stream", "window=100", "cache=none")
+        ask = ("data.residence=stream", "data.window=256", "data.cache=none")
         self.fails_each(((("dense.h5ad", "X is a dense matrix", "data.cache: auto"), *ask, dense),
                          (("csc.h5ad", "layers/counts is a CSC matrix", "data.cache: auto"), *ask, csc)), code=2)
-        kept = self.load("memory=1000", "window=100", "cache=none", dense)
+        kept = self.load("data.memory_mb=1", "data.window=256", "data.cache=none", dense)
         self.assertIn("dense.h5ad cannot be read as a stream", kept["stderr"])
 
 

@@ -54,13 +54,13 @@ class MuData(FormatTest):
                   "mod/rna/raw/X": ("mod/rna/raw/X", self.rna[:, ::-1]), "raw/X": ("mod/rna/raw/X", self.rna[:, ::-1]),
                   "layers/counts": ("mod/rna/layers/counts", self.rna), "mod/prot": ("mod/prot/X", self.protein),
                   "mod/prot/X": ("mod/prot/X", self.protein)}
-        for loaded, (name, counts) in zip(self.load_everywhere_each(*[(path, f"matrix={key}") for key in wanted]), wanted.values()):
+        for loaded, (name, counts) in zip(self.load_everywhere_each(*[(path, f"data.matrix={key}") for key in wanted]), wanted.values()):
             self.assertEqual(loaded["matrix"], name)
             self.same(loaded, counts)
         self.assertEqual(loaded["gene"], [f"adt{j}" for j in range(5)])
         self.fails(["no matrix 'mod/rna/layers/count'", "mod/prot/X", "did you mean 'mod/rna/layers/counts'?"], path,
-                   "matrix=mod/rna/layers/count", code=2)
-        self.fails(["mod/rna/X, row 0 (cell 'c0')", "not a whole number"], path, "matrix=X")
+                   "data.matrix=mod/rna/layers/count", code=2)
+        self.fails(["mod/rna/X, row 0 (cell 'c0')", "not a whole number"], path, "data.matrix=X")
         seen = self.inspect(path)
         self.assertEqual((seen["format"], seen["matrix"], seen["auto"], seen["cells"], seen["genes"], seen["total"]),
                          ("h5mu", "mod/rna/layers/counts", "mod/rna/layers/counts", 40, 12, int(self.rna.sum(dtype=np.int64))))
@@ -71,7 +71,7 @@ class MuData(FormatTest):
     def test_no_rna(self):
         path = self.write(modalities={"a": self.modalities["rna"], "b": self.modalities["prot"]})
         self.fails(["data.matrix must say", "mod/a/X", "mod/b/X"], path, code=2)
-        self.same(self.load(path, "matrix=mod/b"), self.protein)
+        self.same(self.load(path, "data.matrix=mod/b"), self.protein)
         self.same(self.load(self.write("one.h5mu", modalities={"cells": self.modalities["prot"]})), self.protein)
 
     def test_columns_of_all_cells(self):
@@ -79,17 +79,17 @@ class MuData(FormatTest):
         path = self.write()
         for modality, data in self.modalities.items():
             with self.subTest(modality):
-                loaded = self.load_everywhere(path, f"matrix=mod/{modality}", "batch=donor,text", "label=b")
+                loaded = self.load_everywhere(path, f"data.matrix=mod/{modality}", "data.batch_keys=[donor, text]", "data.label_key=b")
                 here = self.obs.loc[data.obs_names]
                 codes = here["donor"].cat.codes.to_numpy().astype(np.int64) + [int(t[1:]) for t in here["text"]]
                 self.assertEqual(loaded["donor"], [f"d{i}" for i in range(7)])
                 self.assertEqual(loaded["level_checksum"], int(np.arange(1, data.n_obs + 1) @ (codes + 7 + 2)))
                 self.assertEqual(loaded["label"], ["x", "y"] if modality == "rna" else ["not of rna"])
-        self.fails(["obs has no column 'doner'", "did you mean 'donor'?"], path, "batch=doner", code=2)
+        self.fails(["obs has no column 'doner'", "did you mean 'donor'?"], path, "data.batch_keys=doner", code=2)
 
     def test_embedding_has_the_columns(self):
         for ranks, modality in ((1, "rna"), (2, "prot")):
-            self.load(self.write(), f"matrix=mod/{modality}", "embed=out.h5ad", ranks=ranks)
+            self.load(self.write(), f"data.matrix=mod/{modality}", "--embed=out.h5ad", ranks=ranks)
             data, here = anndata.read_h5ad(self.path("out.h5ad")), self.modalities[modality]
             self.assertEqual(list(data.obs_names), list(here.obs_names))
             common = self.obs.loc[here.obs_names]
@@ -100,15 +100,15 @@ class MuData(FormatTest):
 
     def test_without_a_map(self):
         path = self.write(obsmap=False)
-        self.same(self.load(path, "batch=b"), self.rna)
-        self.fails(["obs has no column 'donor'"], path, "batch=donor", code=2)
+        self.same(self.load(path, "data.batch_keys=b"), self.rna)
+        self.fails(["obs has no column 'donor'"], path, "data.batch_keys=donor", code=2)
 
     def test_damaged_map(self):
         path = self.write()
         with h5py.File(path, "r+") as f:
             f["obsmap/rna"][3] = 0
-        self.fails(["obsmap/rna places 39 of the 40 cells of mod/rna/obs"], path, "batch=donor", ranks=(1, 4))
-        loaded = self.load(path, "batch=b", "embed=out.h5ad", ranks=2)
+        self.fails(["obsmap/rna places 39 of the 40 cells of mod/rna/obs"], path, "data.batch_keys=donor", ranks=(1, 4))
+        loaded = self.load(path, "data.batch_keys=b", "--embed=out.h5ad", ranks=2)
         self.assertIn("not copied: donor (not readable), score (not readable)", loaded["stderr"])
         self.assertEqual(list(anndata.read_h5ad(self.path("out.h5ad")).obs["b"]), ["x", "y"] * 20)
 
@@ -119,8 +119,8 @@ class Anndata07(FormatTest):
     def test_published(self):
         for name in ("anndata_v0.7.0.h5ad", "anndata_v0.7.8.h5ad"):
             source = anndata.read_h5ad(published(name))
-            raw, x = self.load_everywhere_each((published(name), "matrix=raw/X", "batch=obs_cat,cat_ordered,int64"),
-                                               (published(name), "matrix=X", "label=obs_cat"))
+            raw, x = self.load_everywhere_each((published(name), "data.matrix=raw/X", "data.batch_keys=[obs_cat, cat_ordered, int64]"),
+                                               (published(name), "data.matrix=X", "data.label_key=obs_cat"))
             with self.subTest(name):
                 self.same(raw, source.raw.X.toarray())
                 self.same(x, source.X.toarray())
@@ -151,10 +151,10 @@ class Anndata07(FormatTest):
                 obs[f"__categories/{name}"].attrs["ordered"] = ordered
                 obs[name] = codes.astype(np.int8)
                 obs[name].attrs["categories"] = obs[f"__categories/{name}"].ref
-        loaded = self.load_everywhere(path, "batch=phase", "label=type")
+        loaded = self.load_everywhere(path, "data.batch_keys=phase", "data.label_key=type")
         self.assertEqual((loaded["phase"], loaded["label"]), (["S", "G1"], ["T", "B", "NK"]))
         self.assertEqual(loaded["label_checksum"], int(np.arange(1, 41) @ (labels.astype(np.int64) + 1)))
-        self.load(path, "embed=out.h5ad", ranks=2)
+        self.load(path, "--embed=out.h5ad", ranks=2)
         data = anndata.read_h5ad(self.path("out.h5ad"))
         self.assertEqual((data.obs_names[7], data.obs.index.name), ("c7", "barcode"))
         self.assertEqual(list(self.inspect(path)["obs"]), ["phase", "type"])
@@ -201,7 +201,7 @@ class Indices(FormatTest):
                 f.copy("var", f, "raw/var")
                 for table, names in (("obs", cells), ("var", genes), ("raw/var", genes)):
                     self.encoded(f[table], "_index", names, kind)
-        loaded = self.load_each(*[(f"{i}.h5ad", f"embed=out{i}.h5ad", "matrix=raw/X") for i in range(len(kinds))], ranks=2)
+        loaded = self.load_each(*[(f"{i}.h5ad", f"--embed=out{i}.h5ad", "data.matrix=raw/X") for i in range(len(kinds))], ranks=2)
         for i, (kind, one) in enumerate(zip(kinds, loaded)):
             with self.subTest(kind):
                 self.same(one, counts)
@@ -242,8 +242,8 @@ class Anndata06(FormatTest):
                 counts = scipy.sparse.csr_matrix((x["data"][:], x["indices"][:], x["indptr"][:]), x.attrs["h5sparse_shape"])
                 self.same(loaded, counts.toarray())
                 self.assertEqual(loaded["gene"], [v[0].decode() for v in f["var"][:]])
-                self.assertIn("there are none", self.run_load((published(name), "batch=b")).stderr)
-                self.load(published(name), "embed=out.h5ad")
+                self.assertIn("there are none", self.run_load((published(name), "data.batch_keys=b")).stderr)
+                self.load(published(name), "--embed=out.h5ad")
                 self.assertEqual(list(anndata.read_h5ad(self.path("out.h5ad")).obs_names), [v[0].decode() for v in f["obs"][:]])
 
     def write(self, name="old.h5ad", strings="S9", dense=False):
@@ -283,7 +283,7 @@ class Anndata06(FormatTest):
         for strings in ("S9", "O"):
             with self.subTest(strings):
                 path = self.write(strings=strings, dense=strings == "S9")
-                loaded = self.load_everywhere(path, "batch=plate,text,flag,one", "label=type")
+                loaded = self.load_everywhere(path, "data.batch_keys=[plate, text, flag, one]", "data.label_key=type")
                 self.same(loaded, self.counts)
                 self.assertEqual((loaded["matrix"], loaded["gene"]), ("raw/X", [f"gene{j}" for j in range(12)]))
                 self.assertEqual([loaded[key] for key in ("plate", "text", "flag", "one", "label")],
@@ -294,11 +294,11 @@ class Anndata06(FormatTest):
                 seen = self.inspect(path)
                 self.assertEqual([seen["obs"]["type"]["counts"][key] for key in ("T", "B", "NK")], list(np.bincount(self.codes + 1, minlength=4)[1:]))
                 self.assertEqual((seen["auto"], seen["encoding"]), ("raw/X", "anndata 0.6"))
-        self.fails(["obs has no column 'typ'", "n_counts, type, plate, text, flag, one", "did you mean 'type'?"], path, "batch=typ", code=2)
-        self.fails(["obs/n_counts holds floats"], path, "batch=n_counts")
+        self.fails(["obs has no column 'typ'", "n_counts, type, plate, text, flag, one", "did you mean 'type'?"], path, "data.batch_keys=typ", code=2)
+        self.fails(["obs/n_counts holds floats"], path, "data.batch_keys=n_counts")
 
     def test_embedding_has_the_columns(self):
-        self.load(self.write(), "embed=out.h5ad", ranks=2)
+        self.load(self.write(), "--embed=out.h5ad", ranks=2)
         data = anndata.read_h5ad(self.path("out.h5ad"))
         self.assertEqual(list(data.obs_names), [f"c{i}" for i in range(40)])
         self.assertEqual(list(data.obs.columns)[:6], ["n_counts", "type", "plate", "text", "flag", "one"])
@@ -313,7 +313,7 @@ class Anndata06(FormatTest):
             row = f["obs"][35]
             row["type"] = 3
             f["obs"][35] = row
-        self.fails(["obs/type, row 35: code 3 of 3"], path, "label=type", ranks=(1, 4))
+        self.fails(["obs/type, row 35: code 3 of 3"], path, "data.label_key=type", ranks=(1, 4))
 
 
 class Anndata013(FormatTest):
@@ -343,16 +343,16 @@ class Anndata013(FormatTest):
             self.nullable(obs, "number", [i % 5 for i in range(40)], some, "integer")
             self.nullable(obs, "flag", [i % 2 == 0 for i in range(40)], some, "boolean")
             obs.attrs["column-order"] = np.array(["type", "name", "full", "number", "flag"], dtype=object)
-        loaded = self.load_everywhere(path, "batch=full", "label=type")
+        loaded = self.load_everywhere(path, "data.batch_keys=full", "data.label_key=type")
         self.same(loaded, counts)
         self.assertEqual((loaded["gene"][11], loaded["full"], loaded["label"]), ("symbol11", ["n0", "n1", "n2"], ["B", "A"]))
         for label, levels in (("name", ["n0", "n1", "n2"]), ("number", list("01234")), ("flag", ["False", "True"])):
             values = [levels.index(v) for v in {"name": [f"n{i % 3}" for i in range(40)], "number": [str(i % 5) for i in range(40)],
                                                 "flag": [str(i % 2 == 0) for i in range(40)]}[label]]
             codes = np.where(some, -1, values)
-            self.assertEqual(self.load(path, f"label={label}")["label_checksum"], int(np.arange(1, 41) @ (codes + 1)), label)
-        self.fails(["obs/name has no value for 10 of 40"], path, "batch=name")
-        self.load(path, "embed=out.h5ad", ranks=2)
+            self.assertEqual(self.load(path, f"data.label_key={label}")["label_checksum"], int(np.arange(1, 41) @ (codes + 1)), label)
+        self.fails(["obs/name has no value for 10 of 40"], path, "data.batch_keys=name")
+        self.load(path, "--embed=out.h5ad", ranks=2)
         data = anndata.read_h5ad(self.path("out.h5ad"))
         self.assertEqual(list(data.obs_names), [f"c{i}" for i in range(40)])
         self.assertEqual(list(data.obs["number"].isna()), some)

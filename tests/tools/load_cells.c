@@ -1,14 +1,15 @@
-/* Loads cells as the trainer does and prints what it holds as one JSON object, with sums that do not depend on
- * the number of ranks. Errors are one line on stderr and the exit code of the program.
+/* Loads cells as the trainer does, by its config, and prints what it holds as one JSON object, with sums that do not
+ * depend on the number of ranks. Errors are one line on stderr and the exit code of the program.
  *
- *   load_cells [OPTION=VALUE ...] PATH ... [-- [OPTION=VALUE ...] PATH ... ]...
- * Requests behind "--" are served by the same processes, whatever became of those before; all must end alike.
- * Options: matrix, round, batch and gene_column (comma-separated), label, n_top, flavor, genes_file, known_from (a file whose
- * genes and levels must be matched, as from a checkpoint), driver (auto, mpio, posix), shards, held_out, check (seconds),
- * embed (a path to write), gaps (of cells there), residence (auto, host, stream), window, memory, cache (auto, all, none),
- * cache_dir, usage (1: prints the memory that rank 0 had at most, and what it read). With batch_size (and epoch,
- * first_batch) it prints what the batches of an epoch hold instead; with spent=1 what loading took on the rank where it
- * took most. */
+ *   load_cells [KEY=VALUE ...] [--OPTION ...] [-- [KEY=VALUE ...] [--OPTION ...]]...
+ *
+ * Keys are those of the config, which has no file. Requests behind "--" are served by the same processes, whatever became
+ * of those before; all must end alike. Options:
+ *   --known_from=FILE  loads this file first, whose genes and levels must be matched, as from a checkpoint
+ *   --embed=FILE       writes an embedding of the cells there; --gaps: without some of them
+ *   --usage            prints, too, the memory that rank 0 had at most, and what it read
+ *   --spent            prints instead what loading took on the rank where it took most
+ *   --epoch=N          prints instead what the batches of an epoch hold; --first_batch=N: from there on */
 #include "gmvae/checker.h"
 #include "gmvae/data.h"
 #include "gmvae/embedding.h"
@@ -24,107 +25,58 @@
 #include <string.h>
 #include <xxhash.h>
 
-enum { most = 64, most_remembered = 1 << 28 };
+enum { most_remembered = 1 << 28 };
 
-typedef struct options {
-    gmv_cells_request request;
-    gmv_validation validation;
-    gmv_texts paths, batch, columns;
-    char *path[most], *key[most], *column[most];
+typedef struct request {
+    gmv_config config;
     char *known_from, *embed;
-    bool gaps; /* some cells are left out of the embedding */
-    bool usage;
-    bool spent;
-    int64_t batch_size, epoch, first_batch;
-} options;
+    bool gaps, usage, spent;
+    int64_t epoch, first_batch; /* epoch -1: not its batches */
+} request;
 
-static void set_option(options *o, const char *name, char *value)
+/* What "--NAME=VALUE" gives; NULL when the word is another. */
+static char *option_value(char *word, const char *name)
 {
-    if (strcmp(name, "matrix") == 0) {
-        o->request.matrix = value;
-    } else if (strcmp(name, "round") == 0) {
-        o->request.round = atof(value);
-    } else if (strcmp(name, "batch") == 0) {
-        for (char *rest = value, *key = strtok_r(value, ",", &rest); key != NULL; key = strtok_r(NULL, ",", &rest)) {
-            o->key[o->batch.n++] = key;
-        }
-    } else if (strcmp(name, "gene_column") == 0) {
-        for (char *rest = value, *key = strtok_r(value, ",", &rest); key != NULL; key = strtok_r(NULL, ",", &rest)) {
-            o->column[o->columns.n++] = key;
-        }
-    } else if (strcmp(name, "label") == 0) {
-        o->request.label_key = value;
-    } else if (strcmp(name, "n_top") == 0) {
-        o->request.genes_mode = GMV_GENES_N_TOP;
-        o->request.n_top = atoll(value);
-    } else if (strcmp(name, "flavor") == 0) {
-        o->request.genes_flavor = strcmp(value, "seurat_v3") == 0 ? GMV_FLAVOR_SEURAT_V3 : GMV_FLAVOR_LOG1P_VARIANCE;
-    } else if (strcmp(name, "genes_file") == 0) {
-        o->request.genes_mode = GMV_GENES_FILE;
-        o->request.genes_file = value;
-    } else if (strcmp(name, "known_from") == 0) {
-        o->known_from = value;
-    } else if (strcmp(name, "embed") == 0) {
-        o->embed = value;
-    } else if (strcmp(name, "usage") == 0) {
-        o->usage = atoi(value) != 0;
-    } else if (strcmp(name, "gaps") == 0) {
-        o->gaps = atoi(value) != 0;
-    } else if (strcmp(name, "spent") == 0) {
-        o->spent = atoi(value) != 0;
-    } else if (strcmp(name, "shards") == 0) {
-        o->request.shards = atoi(value);
-    } else if (strcmp(name, "check") == 0) {
-        o->request.check_seconds = atof(value);
-    } else if (strcmp(name, "held_out") == 0) {
-        o->validation.fraction = atof(value);
-        o->request.validation = &o->validation;
-    } else if (strcmp(name, "batch_size") == 0) {
-        o->batch_size = atoll(value);
-    } else if (strcmp(name, "epoch") == 0) {
-        o->epoch = atoll(value);
-    } else if (strcmp(name, "first_batch") == 0) {
-        o->first_batch = atoll(value);
-    } else if (strcmp(name, "window") == 0) {
-        o->request.window = atoll(value);
-    } else if (strcmp(name, "memory") == 0) {
-        o->request.memory = atoll(value);
-    } else if (strcmp(name, "residence") == 0) {
-        o->request.residence = strcmp(value, "stream") == 0 ? GMV_RESIDENCE_STREAM
-                               : strcmp(value, "host") == 0 ? GMV_RESIDENCE_HOST
-                                                            : GMV_RESIDENCE_AUTO;
-    } else if (strcmp(name, "cache") == 0) {
-        o->request.cache = strcmp(value, "all") == 0    ? GMV_CACHE_ALL
-                           : strcmp(value, "none") == 0 ? GMV_CACHE_NONE
-                                                        : GMV_CACHE_AUTO;
-    } else if (strcmp(name, "cache_dir") == 0) {
-        o->request.cache_dir = value;
-    } else if (strcmp(name, "driver") == 0) {
-        o->request.driver = strcmp(value, "mpio") == 0    ? GMV_DRIVER_MPIO
-                            : strcmp(value, "posix") == 0 ? GMV_DRIVER_POSIX
-                                                          : GMV_DRIVER_AUTO;
-    }
+    size_t n = strlen(name);
+    return strncmp(word, name, n) == 0 && word[n] == '=' ? word + n + 1 : NULL;
 }
 
-static void parse(options *o, int argc, char **argv)
+static bool take_option(request *r, char *word)
 {
-    memset(o, 0, sizeof *o);
-    o->request = (gmv_cells_request){.matrix = "auto", .label_key = "", .shards = 16, .seed = 1, .check_seconds = 60};
+    char *value;
+    if (strcmp(word, "--gaps") == 0) {
+        r->gaps = true;
+    } else if (strcmp(word, "--usage") == 0) {
+        r->usage = true;
+    } else if (strcmp(word, "--spent") == 0) {
+        r->spent = true;
+    } else if ((value = option_value(word, "--known_from")) != NULL) {
+        r->known_from = value;
+    } else if ((value = option_value(word, "--embed")) != NULL) {
+        r->embed = value;
+    } else if ((value = option_value(word, "--epoch")) != NULL) {
+        r->epoch = atoll(value);
+    } else if ((value = option_value(word, "--first_batch")) != NULL) {
+        r->first_batch = atoll(value);
+    } else {
+        return false;
+    }
+    return true;
+}
+
+/* The config as the program makes it of a command line. Its overrides belong to argv, whose order changes. */
+static gmv_status parse(request *r, int argc, char **argv)
+{
+    int overrides = 0;
+    *r = (request){.epoch = -1};
     for (int i = 0; i < argc; i++) {
-        char *equals = strchr(argv[i], '=');
-        if (equals == NULL) {
-            o->path[o->paths.n++] = argv[i];
-        } else {
-            *equals = '\0';
-            set_option(o, argv[i], equals + 1);
+        if (!take_option(r, argv[i])) {
+            argv[overrides++] = argv[i];
         }
     }
-    o->paths.at = o->path;
-    o->batch.at = o->key;
-    o->request.paths = &o->paths;
-    o->columns.at = o->column;
-    o->request.batch_keys = &o->batch;
-    o->request.gene_column = &o->columns;
+    GMV_TRY(gmv_config_parse(&r->config, "defaults", "", 0, overrides, (const char *const *)argv));
+    GMV_TRY(gmv_config_expand_paths(&r->config));
+    return gmv_config_check(&r->config);
 }
 
 static void print_text(const char *text)
@@ -267,13 +219,13 @@ static void print_mixing(const gmv_cells *cells, const gmv_sampler *sampler, con
            (double)trace->together / (double)(trace->pairs > 0 ? trace->pairs : 1) / rate);
 }
 
-static gmv_status take_batches(const options *o, const gmv_cells *cells, const gmv_sampler *sampler, gmv_order *order,
+static gmv_status take_batches(const request *r, const gmv_cells *cells, const gmv_sampler *sampler, gmv_order *order,
                                epoch_trace *trace)
 {
     int labels = cells->label != NULL ? cells->label->levels : 0;
-    for (int64_t t = o->first_batch; t < sampler->batches; t++) {
-        if (order->epoch != o->epoch || t < order->first || t >= order->end) {
-            GMV_TRY(gmv_order_take(order, o->epoch, t));
+    for (int64_t t = r->first_batch; t < sampler->batches; t++) {
+        if (order->epoch != r->epoch || t < order->first || t >= order->end) {
+            GMV_TRY(gmv_order_take(order, r->epoch, t));
         } else if (t == order->first + 1) {
             gmv_order_prepare(order);
         }
@@ -304,14 +256,15 @@ static gmv_status take_batches(const options *o, const gmv_cells *cells, const g
     return GMV_OK;
 }
 
-static gmv_status trace_epoch(const options *o, const gmv_cells *cells, const gmv_comm *comm)
+static gmv_status trace_epoch(const request *r, const gmv_cells *cells, const gmv_comm *comm)
 {
     gmv_sampler sampler = {0};
     gmv_order order = {0};
     epoch_trace trace = {0};
     gmv_status status;
     int64_t labels = cells->label != NULL ? cells->label->levels : 0;
-    GMV_GO(gmv_sampler_init(&sampler, comm, cells, o->request.seed, o->batch_size, o->request.window));
+    GMV_GO(gmv_sampler_init(&sampler, comm, cells, (uint64_t)r->config.seed, r->config.train_batch_size,
+                            r->config.data_window));
     int shard[2] = {sampler.first_shard, sampler.end_shard};
     GMV_GO(gmv_order_init(&order, &sampler, shard, 1, gmv_stream_threads(true)));
     GMV_GO(GMV_NEW(trace.hash, sampler.batches, "batches"));
@@ -320,7 +273,7 @@ static gmv_status trace_epoch(const options *o, const gmv_cells *cells, const gm
     if (cells->count < most_remembered) {
         GMV_GO(GMV_NEW(trace.batch, cells->count, "cells"));
     }
-    GMV_GO(take_batches(o, cells, &sampler, &order, &trace));
+    GMV_GO(take_batches(r, cells, &sampler, &order, &trace));
     int64_t count[4] = {trace.once, trace.more, trace.pairs, trace.together};
     gmv_comm_sum_i64(comm, count, 4);
     gmv_comm_sum_i64(comm, trace.hash, sampler.batches);
@@ -393,7 +346,7 @@ static void print_fingerprint(const gmv_cells *cells)
     printf(", \"samples\": %" PRId64 "}", cells->samples);
 }
 
-static void print_cells(const options *o, const gmv_cells *cells, const int64_t *sums, double mean, double std)
+static void print_cells(const request *r, const gmv_cells *cells, const int64_t *sums, double mean, double std)
 {
     printf("{\"cells\": %" PRId64 ", \"genes\": %d, \"nnz\": %" PRId64 ", \"sum\": %" PRId64 ", \"max\": %" PRId64,
            cells->total, (int)cells->genes, sums[NNZ], sums[SUM], sums[LARGEST]);
@@ -413,7 +366,7 @@ static void print_cells(const options *o, const gmv_cells *cells, const int64_t 
     if (cells->label != NULL) {
         print_names("label", cells->label->level, cells->label->levels);
     }
-    if (o->usage) {
+    if (r->usage) {
         printf(", \"peak_kb\": %lld, \"read\": %lld", usage_of("/proc/self/status", "VmHWM:"),
                usage_of("/proc/self/io", "rchar:"));
     }
@@ -421,7 +374,7 @@ static void print_cells(const options *o, const gmv_cells *cells, const int64_t 
 }
 
 /* An embedding with values that a test can compute from the row number alone. */
-static gmv_status embed(const options *o, const gmv_cells *cells, const gmv_comm *comm)
+static gmv_status embed(const request *r, const gmv_cells *cells, const gmv_comm *comm)
 {
     enum { dim = 3, clusters = 4 };
     static const gmv_cell_outputs outputs = {
@@ -431,7 +384,7 @@ static gmv_status embed(const options *o, const gmv_cells *cells, const gmv_comm
          {"gmvae_twice", GMV_OUTPUT_NUMBERS, NULL, 1, NULL}}};
     gmv_embedding embedding = {&outputs, "seed: 1\n", "out/run/best.h5", 7};
     gmv_embedding_file *file = NULL;
-    gmv_status status = gmv_embedding_begin(&file, o->embed, cells, comm, &embedding);
+    gmv_status status = gmv_embedding_begin(&file, r->embed, cells, comm, &embedding);
     for (gmv_gidx row = cells->first; row < cells->first + cells->count && status == GMV_OK; row++) {
         float latent[dim], probability[clusters], twice = 2.0f * (float)row, neg_elbo = (float)row + 0.5f;
         const float *const output[] = {latent, probability, &twice};
@@ -441,7 +394,7 @@ static gmv_status embed(const options *o, const gmv_cells *cells, const gmv_comm
         for (int k = 0; k < clusters; k++) {
             probability[k] = k == row % 3 ? 0.7f : 0.1f;
         }
-        if (!o->gaps || row % 11 != 4) {
+        if (!r->gaps || row % 11 != 4) {
             status = gmv_embedding_put(file, 1, &row, output);
         }
         if (status == GMV_OK && row % 7 != 5) { /* some are left out */
@@ -469,30 +422,29 @@ static void print_spent(const gmv_comm *comm)
     }
 }
 
-static gmv_status run(options *o, const gmv_comm *comm)
+static gmv_status run(request *r, const gmv_comm *comm)
 {
     gmv_cells *cells = NULL, *known = NULL;
     int64_t sums[SUMS] = {0};
     double mean = 0, std = 0;
     gmv_status status = GMV_OK;
-    if (o->known_from != NULL) {
-        gmv_texts path = {&o->known_from, 1};
-        gmv_cells_request request = o->request;
-        request.paths = &path;
-        request.training = true; /* what a checkpoint of it would say */
-        GMV_GO(gmv_cells_load(&known, comm, &request));
-        o->request.known_genes = known->genes;
-        o->request.known_gene = known->gene;
-        o->request.known_gene_id = known->gene_id;
-        o->request.known_factors = known->covariates;
-        o->request.known_factor = known->covariate;
+    gmv_known like;
+    gmv_reading how = {.paths = &r->config.data_train, .held_out = &r->config.data_validation, .training = true};
+    if (r->known_from != NULL) { /* as a checkpoint of it would say */
+        gmv_texts path = {&r->known_from, 1};
+        how.paths = &path;
+        GMV_GO(gmv_cells_load(&known, comm, &r->config, &how));
+        like = gmv_cells_known(known);
+        how.paths = &r->config.data_train;
+        how.known = &like;
+        how.training = false;
     }
-    GMV_GO(gmv_cells_load(&cells, comm, &o->request));
-    if (o->spent) {
+    GMV_GO(gmv_cells_load(&cells, comm, &r->config, &how));
+    if (r->spent) {
         print_spent(comm);
         goto done;
     }
-    if (o->batch_size == 0) {
+    if (r->epoch < 0) {
         GMV_GO(gmv_comm_agree(comm, sum_up(cells, sums)));
     }
     int64_t largest = sums[LARGEST];
@@ -500,13 +452,13 @@ static gmv_status run(options *o, const gmv_comm *comm)
     gmv_comm_max_i64(comm, &largest, 1);
     sums[LARGEST] = largest;
     GMV_GO(gmv_cells_scalar_statistics(cells, comm, &mean, &std));
-    if (o->embed != NULL) {
-        GMV_GO(embed(o, cells, comm));
+    if (r->embed != NULL) {
+        GMV_GO(embed(r, cells, comm));
     }
-    if (o->batch_size > 0) {
-        GMV_GO(trace_epoch(o, cells, comm));
+    if (r->epoch >= 0) {
+        GMV_GO(trace_epoch(r, cells, comm));
     } else if (comm->rank == 0) {
-        print_cells(o, cells, sums, mean, std);
+        print_cells(r, cells, sums, mean, std);
     }
 done:
     gmv_cells_destroy(&cells);
@@ -517,13 +469,14 @@ done:
 /* One request: its line of JSON, or of an error. */
 static gmv_status serve(int argc, char **argv, const gmv_comm *comm)
 {
-    options o;
-    parse(&o, argc, argv);
+    request r;
     gmv_error_clear();
-    gmv_status status = run(&o, comm);
+    gmv_status status = parse(&r, argc, argv);
+    status = status == GMV_OK ? run(&r, comm) : status;
     if (status != GMV_OK && comm->rank == 0) {
         fprintf(stderr, "gmvae_dist: error: %s\n", gmv_error_message());
     }
+    gmv_config_fini(&r.config);
     if (gmv_alloc_live() != 0 && status == GMV_OK) {
         fprintf(stderr, "rank %d leaves %" PRId64 " blocks\n", comm->rank, gmv_alloc_live());
         status = GMV_ERR_INTERNAL;

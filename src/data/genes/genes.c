@@ -101,11 +101,11 @@ gmv_status gmv_genes_from_file(gmv_names *wanted, const gmv_comm *comm, const ch
     return gmv_comm_agree(comm, status);
 }
 
-gmv_status gmv_genes_known(gmv_names *wanted, const gmv_cells_request *request)
+gmv_status gmv_genes_known(gmv_names *wanted, const gmv_known *known)
 {
     memset(wanted, 0, sizeof *wanted);
-    for (int i = 0; i < request->known_genes; i++) {
-        GMV_TRY(add_once(wanted, request->known_gene[i]));
+    for (int i = 0; i < known->genes; i++) {
+        GMV_TRY(add_once(wanted, known->gene[i]));
     }
     return GMV_OK;
 }

@@ -13,4 +13,4 @@ gmv_status gmv_genes_make_unique(gmv_names *genes, const gmv_texts *raw);
 gmv_status gmv_genes_from_file(gmv_names *wanted, const gmv_comm *comm, const char *genes_file);
 
 /* The genes of a checkpoint. Ownership: gmv_names_fini, also after an error. */
-gmv_status gmv_genes_known(gmv_names *wanted, const gmv_cells_request *request);
+gmv_status gmv_genes_known(gmv_names *wanted, const gmv_known *known);

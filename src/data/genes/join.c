@@ -128,15 +128,14 @@ static gmv_status take_names(gmv_gene_join *join, const gmv_names *wanted)
 /* The list before files that lack some of it have been looked at. Collective. */
 static gmv_status choose_list(gmv_gene_join *join)
 {
-    const gmv_cells_request *request = join->request;
     const gmv_gene_list *first = gmv_join_list(join, 0);
     gmv_names wanted = {0};
     gmv_status status = GMV_OK;
     if (join->reference) {
-        bool known = request->known_gene != NULL;
-        snprintf(join->name, sizeof join->name, "%.255s", known ? "the model" : request->genes_file);
-        GMV_GO(known ? gmv_genes_known(&wanted, request)
-                     : gmv_genes_from_file(&wanted, join->comm, request->genes_file));
+        const char *file = join->config->data_genes_file;
+        snprintf(join->name, sizeof join->name, "%.255s", join->known != NULL ? "the model" : file);
+        GMV_GO(join->known != NULL ? gmv_genes_known(&wanted, join->known)
+                                   : gmv_genes_from_file(&wanted, join->comm, file));
         GMV_GO(take_names(join, &wanted));
     } else {
         snprintf(join->name, sizeof join->name, "%.255s", join->source[0].path);
@@ -239,10 +238,11 @@ static gmv_status join_lists(gmv_gene_join *join, gmv_names *used, char ***id)
 }
 
 gmv_status gmv_genes_join(gmv_names *used, char ***id, gmv_gene_lists *lists, const gmv_source *source, int files,
-                          const gmv_comm *comm, const gmv_cells_request *request)
+                          const gmv_comm *comm, const gmv_config *config, const gmv_known *known)
 {
-    gmv_gene_join join = {.request = request, .comm = comm, .source = source, .files = files, .lists = lists};
-    join.reference = request->known_gene != NULL || request->genes_mode == GMV_GENES_FILE;
+    gmv_gene_join join = {
+        .comm = comm, .config = config, .known = known, .source = source, .files = files, .lists = lists};
+    join.reference = known != NULL || config->data_genes == GMV_GENES_FILE;
     memset(used, 0, sizeof *used);
     gmv_status status = gmv_comm_agree(comm, choose_list(&join));
     if (status == GMV_OK) {

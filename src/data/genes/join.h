@@ -14,8 +14,9 @@ typedef struct gmv_gene_match {
 
 /* Files and list while they are being joined. A gene is its place in lists->name. */
 typedef struct gmv_gene_join {
-    const gmv_cells_request *request;
     const gmv_comm *comm;
+    const gmv_config *config;
+    const gmv_known *known;   /* NULL: there is no checkpoint */
     const gmv_source *source; /* [files] */
     int files;
     gmv_gene_lists *lists;
@@ -60,7 +61,7 @@ bool gmv_gene_drop_version(const char *name, char *plain, size_t size);
  * @param[out] id  as gene_id in gmv_cells: the checkpoint's, else the first file's that has one. Ownership: the caller's
  * Errors: GMV_ERR_CONFIG, GMV_ERR_DATA. Ownership: gmv_names_fini(used), also after an error. */
 gmv_status gmv_genes_join(gmv_names *used, char ***id, gmv_gene_lists *lists, const gmv_source *source, int files,
-                          const gmv_comm *comm, const gmv_cells_request *request);
+                          const gmv_comm *comm, const gmv_config *config, const gmv_known *known);
 
 /* The ids of genes in use, see gmv_genes_join. NULL: no gene has one. Not collective. */
 gmv_status gmv_join_take_ids(const gmv_gene_join *join, char ***id);

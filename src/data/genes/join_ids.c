@@ -27,7 +27,7 @@ static bool is_by_place(const gmv_gene_join *join, int l, int32_t place)
 /* The model's; NULL: none. */
 static const char *known_id(const gmv_gene_join *join, int64_t g)
 {
-    char *const *id = join->request->known_gene_id;
+    char *const *id = join->known != NULL ? join->known->gene_id : NULL;
     return id == NULL || id[g][0] == '\0' ? NULL : id[g];
 }
 
@@ -173,9 +173,9 @@ static void advise(const gmv_gene_join *join, char *text, size_t size)
         used += (size_t)snprintf(text + used, size - used, "%s%s", i > 0 ? ", " : "", gmv_shown(working[i]).at);
     }
     snprintf(text + used, size - used, "] joins genes by their ids%s",
-             join->request->known_gene != NULL             ? ", in a model trained with it"
-             : join->request->genes_mode == GMV_GENES_FILE ? ", which data.genes.file must then hold"
-                                                           : "");
+             join->known != NULL                          ? ", in a model trained with it"
+             : join->config->data_genes == GMV_GENES_FILE ? ", which data.genes.file must then hold"
+                                                          : "");
 }
 
 gmv_status gmv_join_report_ids(const gmv_gene_join *join)

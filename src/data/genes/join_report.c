@@ -147,7 +147,7 @@ static gmv_status check_wanted(const gmv_gene_join *join)
 gmv_status gmv_join_check(const gmv_gene_join *join)
 {
     char why[1800];
-    bool known = join->request->known_gene != NULL;
+    bool known = join->known != NULL;
     int f = poorest(join);
     int64_t found = gmv_join_match(join, f)->found, n = join->genes;
     if (join->reference && !known) {
@@ -214,7 +214,7 @@ static void report_reference(const gmv_gene_join *join)
             more++;
             continue;
         }
-        bool little = join->request->known_gene != NULL && found * 5 < n * 4;
+        bool little = join->known != NULL && found * 5 < n * 4;
         (little ? gmv_warn : gmv_log)("%s: has %" PRId64 " of the %" PRId64
                                       " genes of %s; the others are masked in its cells: %s",
                                       join->source[f].path, found, n, join->name, lacked_names(join, f).at);

@@ -23,21 +23,22 @@ enum {
 /* ---- where ---- */
 
 /* What the packed matrix of the local rows takes in memory. */
-static int64_t resident_bytes(const gmv_cells *cells, const gmv_cells_request *request, gmv_nnz values)
+static int64_t resident_bytes(const gmv_cells *cells, const gmv_config *config, gmv_nnz values)
 {
-    int keys = request->batch_keys != NULL ? request->batch_keys->n : 0;
+    int keys = config->data_batch_keys.n;
     int64_t of_row = 8 + 8 * (int64_t)keys + 16; /* start, covariates twice, places in the order of an epoch */
     return values * (gmv_packer_is_wide(cells->genes) ? 5 : 3) + cells->count * of_row;
 }
 
-gmv_status gmv_choose_stream(const gmv_cells *cells, const gmv_comm *comm, const gmv_cells_request *request,
-                             gmv_nnz values, bool *stream)
+gmv_status gmv_choose_stream(const gmv_cells *cells, const gmv_comm *comm, const gmv_config *config, gmv_nnz values,
+                             bool *stream)
 {
     const double gigabyte = 1e9;
-    int64_t room = request->memory > 0 ? request->memory : gmv_memory_available() / comm->local_size / 10 * 7;
-    int64_t need = resident_bytes(cells, request, values), over = need > room ? 1 : 0, sum[2] = {need, over};
-    *stream = request->residence == GMV_RESIDENCE_STREAM;
-    if (request->residence != GMV_RESIDENCE_AUTO) {
+    int64_t asked = config->data_memory_mb * 1000000;
+    int64_t room = asked > 0 ? asked : gmv_memory_available() / comm->local_size / 10 * 7;
+    int64_t need = resident_bytes(cells, config, values), over = need > room ? 1 : 0, sum[2] = {need, over};
+    *stream = config->data_residence == GMV_RESIDENCE_STREAM;
+    if (config->data_residence != GMV_RESIDENCE_AUTO) {
         return GMV_OK;
     }
     gmv_comm_sum_i64(comm, sum, 2);
@@ -139,10 +140,10 @@ static gmv_status sort_rows(void *context, gmv_source *source, int64_t first, in
     return GMV_OK;
 }
 
-gmv_status gmv_sort_stored_rows(const gmv_cells *cells, const gmv_comm *comm, const gmv_cells_request *request,
+gmv_status gmv_sort_stored_rows(const gmv_cells *cells, const gmv_comm *comm, const gmv_config *config,
                                 gmv_source *source)
 {
-    sorting how = {comm, gmv_scratch_directory(request->cache_dir)};
+    sorting how = {comm, gmv_scratch_directory(config->data_cache_dir)};
     for (int f = 0; f < cells->files; f++) {
         GMV_TRY(source[f].kind != GMV_MATRIX_CSR ? gmv_source_visit(cells, &source[f], sort_rows, &how) : GMV_OK);
     }
@@ -207,11 +208,11 @@ gmv_status gmv_walk_rows(const gmv_cells *cells, gmv_source *source, const gmv_g
 /* ---- the census, and the packed copy ---- */
 
 /* Whether the rows that this rank has of a file are to be read from a packed copy. */
-static bool is_cached(const gmv_cells *cells, const gmv_cells_request *request, const gmv_source *source)
+static bool is_cached(const gmv_cells *cells, const gmv_config *config, const gmv_source *source)
 {
     int64_t first, end;
     gmv_local_rows(cells, source, &first, &end);
-    return end > first && (request->cache == GMV_CACHE_ALL || !source->store.is_open);
+    return end > first && (config->data_cache == GMV_CACHE_ALL || !source->store.is_open);
 }
 
 /* Bytes of the copy of a file's local rows as far as they are known beforehand: neither of a dense matrix nor where
@@ -232,7 +233,7 @@ static bool foresee(const gmv_cells *cells, const gmv_source *source, const gmv_
 /* What the pass works with. */
 typedef struct census {
     gmv_cells *cells;
-    const gmv_cells_request *request;
+    const gmv_config *config;
     const gmv_source *source; /* the first */
     row_walk walk;
     gmv_prints *prints;
@@ -241,14 +242,13 @@ typedef struct census {
     bool foreseen;
 } census;
 
-static gmv_status open_cache(census *pass, const gmv_comm *comm, const gmv_cells_request *request,
-                             const gmv_source *source)
+static gmv_status open_cache(census *pass, const gmv_comm *comm, const gmv_config *config, const gmv_source *source)
 {
     gmv_cells *cells = pass->cells;
     int64_t bytes = 0, freed = 0, most = 0, first, end; /* most: of the copy beyond what sorted rows have given back */
     pass->foreseen = true;
     for (int f = 0; f < cells->files; f++) {
-        if (is_cached(cells, request, &source[f])) {
+        if (is_cached(cells, config, &source[f])) {
             gmv_local_rows(cells, &source[f], &first, &end);
             pass->cached_rows += end - first;
             pass->foreseen =
@@ -262,7 +262,7 @@ static gmv_status open_cache(census *pass, const gmv_comm *comm, const gmv_cells
         return GMV_OK;
     }
     GMV_TRY(GMV_NEW(cells->stream->cache, 1, "packed cells on disk"));
-    GMV_TRY(gmv_cell_cache_open(cells->stream->cache, cells, gmv_scratch_directory(request->cache_dir)));
+    GMV_TRY(gmv_cell_cache_open(cells->stream->cache, cells, gmv_scratch_directory(config->data_cache_dir)));
     return pass->foreseen ? gmv_scratch_expect(&cells->stream->cache->file, bytes, bytes - most, comm->local_size)
                           : GMV_OK;
 }
@@ -290,7 +290,7 @@ static gmv_status take_file(void *context, gmv_source *source, int64_t first, in
     census *pass = context;
     gmv_stream *stream = pass->cells->stream;
     gmv_row_source rows = gmv_source_rows(source, pass->walk.lists);
-    bool cached = is_cached(pass->cells, pass->request, source);
+    bool cached = is_cached(pass->cells, pass->config, source);
     pass->cache = cached ? stream->cache : NULL;
     GMV_TRY(walk_file(&pass->walk, source, first, end));
     gmv_row_buckets_destroy(&source->input->matrix.by_rows);
@@ -308,21 +308,21 @@ static int64_t rows_of_block(const gmv_cells *cells, int64_t window)
     return blocks > 0 ? (rows + blocks - 1) / blocks : most;
 }
 
-gmv_status gmv_cells_to_stream(gmv_cells *cells, const gmv_comm *comm, const gmv_cells_request *request,
-                               gmv_source *source, const gmv_gene_lists *lists, gmv_prints *prints)
+gmv_status gmv_cells_to_stream(gmv_cells *cells, const gmv_comm *comm, const gmv_config *config, gmv_source *source,
+                               const gmv_gene_lists *lists, gmv_prints *prints)
 {
-    GMV_TRY(gmv_stream_create(&cells->stream, cells, rows_of_block(cells, request->window)));
-    census pass = {.cells = cells, .request = request, .source = source, .prints = prints};
+    GMV_TRY(gmv_stream_create(&cells->stream, cells, rows_of_block(cells, config->data_window)));
+    census pass = {.cells = cells, .config = config, .source = source, .prints = prints};
     pass.walk = (row_walk){cells, lists, cells->genes, take_rows, &pass, 0};
-    GMV_TRY(open_cache(&pass, comm, request, source));
+    GMV_TRY(open_cache(&pass, comm, config, source));
     GMV_TRY(gmv_sources_visit(cells, source, NULL, take_file, &pass));
     return cells->stream->cache != NULL ? gmv_cell_cache_finish(cells->stream->cache) : GMV_OK;
 }
 
-void gmv_log_cache(const gmv_cells *cells, const gmv_comm *comm, const gmv_cells_request *request)
+void gmv_log_cache(const gmv_cells *cells, const gmv_comm *comm, const gmv_config *config)
 {
     const double gigabyte = 1e9;
-    const char *directory = gmv_scratch_directory(request->cache_dir);
+    const char *directory = gmv_scratch_directory(config->data_cache_dir);
     int64_t bytes = cells->stream->cache != NULL ? cells->stream->cache->file.bytes : 0;
     gmv_comm_sum_i64(comm, &bytes, 1);
     if (bytes > 0) {
