@@ -4,6 +4,7 @@
 #include "gmvae/checker.h"
 #include "gmvae/checkpoint.h"
 #include "gmvae/data.h"
+#include "gmvae/inspect.h"
 #include "gmvae/log.h"
 #include "gmvae/mem.h"
 #include "gmvae/signals.h"
@@ -191,7 +192,7 @@ static gmv_status run_ranks(const gmv_cli *cli, gmv_status status, launch launch
 
 int main(int argc, char **argv)
 {
-    gmv_checker_main(argc, argv, gmv_checkpoint_look);
+    gmv_checker_main(argc, argv, (gmv_checker_readers){gmv_checkpoint_look, gmv_inspect_look});
     gmv_signals_install(); /* a signal before the ranks are connected is kept until they are */
     signal(SIGPIPE, SIG_IGN);
     signal(SIGXFSZ, SIG_IGN); /* a file beyond `ulimit -f` is an error of writing */

@@ -19,8 +19,8 @@ LAYERS = {"include": 0, "src/core": 1, "src/comm": 2, "src/config": 2, "kernels/
           "src/start.c": 7}
 HEADERS = {"choices": 0, "cpu": 1, "files": 1, "folder_lock": 1, "log": 1, "mem": 1, "signals": 1, "status": 1, "threads": 1,
            "comm": 2, "config": 2, "backend": 3, "likelihoods": 0, "ops": 3, "packed": 3, "data": 4, "stream": 4, "model": 5,
-           "params": 5, "checkpoint": 6, "synth": 6, "train": 6, "sampler": 6, "feed": 6, "evaluate": 6, "embedding": 4, "inspect": 4, "checker": 4, "app": 7, "hd": 0, "rng": 0, "types": 0}
-PRIVATE = {("src/inspect", "src/data"), ("src/data", "src/inspect"), ("src/io", "src/data"), ("src/synth", "src/io"), ("src/synth", "src/data"), ("src/app", "src/data")}
+           "params": 5, "checkpoint": 6, "synth": 6, "train": 6, "sampler": 6, "feed": 6, "evaluate": 6, "embedding": 6, "inspect": 4, "checker": 4, "app": 7, "hd": 0, "rng": 0, "types": 0}
+PRIVATE = {("src/inspect", "src/data"), ("src/io", "src/data"), ("src/synth", "src/io"), ("src/synth", "src/data"), ("src/app", "src/data")}
 MOST_LINES, MOST_OF_A_FILE, LEAST_CONTRACTS = 60, 600, 0.98
 WORDS = re.compile(r"\bDESIGN\b|models-and-peers|\b[Ss]eed 0\d\d")
 

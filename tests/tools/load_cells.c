@@ -486,7 +486,7 @@ static gmv_status serve(int argc, char **argv, const gmv_comm *comm)
 
 int main(int argc, char **argv)
 {
-    gmv_checker_main(argc, argv, NULL);
+    gmv_checker_main(argc, argv, (gmv_checker_readers){NULL, NULL});
     gmv_comm comm;
     gmv_status status = GMV_OK;
     if (gmv_comm_init(&comm, &argc, &argv) != GMV_OK) {

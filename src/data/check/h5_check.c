@@ -101,7 +101,7 @@ static void check_checkpoint(gmv_checkpoint_reader *reader, const char *path, bo
     say(text);
 }
 
-void gmv_checker_main(int argc, char **argv, gmv_checkpoint_reader *reader)
+void gmv_checker_main(int argc, char **argv, gmv_checker_readers readers)
 {
     char *path = NULL;
     size_t room = 0;
@@ -110,7 +110,7 @@ void gmv_checker_main(int argc, char **argv, gmv_checkpoint_reader *reader)
     while (work < works && (argc != 3 || strcmp(argv[1], checker_word[work]) != 0)) {
         work++;
     }
-    if (work == works || (work != inputs && reader == NULL)) {
+    if (work == works || (work != inputs && readers.checkpoint == NULL)) {
         return;
     }
     limit_rest();
@@ -120,9 +120,9 @@ void gmv_checker_main(int argc, char **argv, gmv_checkpoint_reader *reader)
         long most = strtol(argv[2], NULL, 10), enough = work == inputs ? most : enough_for(path);
         limit_cpu(enough < most ? enough : most);
         if (work == inputs) {
-            gmv_h5_walk(path, name_object);
+            gmv_h5_walk(path, name_object, readers.inspect);
         } else {
-            check_checkpoint(reader, path, work == checkpoints);
+            check_checkpoint(readers.checkpoint, path, work == checkpoints);
         }
         malloc_trim(0);
         say("");

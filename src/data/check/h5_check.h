@@ -31,5 +31,5 @@ gmv_status gmv_h5_check_checkpoint(gmv_checkpoint_reader *reader, const char *pa
 /* What the process does with an input file: `at` is called with the name of each object before it is touched. Touches all that
  * reading metadata may touch: every link (external ones are never followed), object header, attribute, type, filter and
  * chunk index; the values of datasets up to 4 MiB in the file (and 2^24 values) and of names up to 2^20; of larger ones
- * an even sample. */
-void gmv_h5_walk(const char *path, void (*at)(const char *object));
+ * an even sample. @param[in] inspect  as in gmv_checker_readers */
+void gmv_h5_walk(const char *path, void (*at)(const char *object), bool (*inspect)(const struct gmv_h5 *file));
