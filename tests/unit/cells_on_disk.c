@@ -64,9 +64,11 @@ static gmv_matrix a_matrix(const gmv_h5 *file)
 }
 
 /* All values of rows [first, end), gene after gene. */
-static void put_all(gmv_matrix *matrix, int64_t first, int64_t end, int64_t values, gmv_bucket_limits limits)
+static void put_all(gmv_matrix *matrix, int64_t first, int64_t end, int64_t values, gmv_bucket_limits limits,
+                    const char *directory)
 {
-    assert_int_equal(gmv_row_buckets_create(&matrix->by_rows, matrix, first, end, values, ".", 1, limits), GMV_OK);
+    assert_int_equal(gmv_row_buckets_create(&matrix->by_rows, matrix, first, end, values, directory, 1, limits),
+                     GMV_OK);
     for (int j = 0; j < genes; j++) {
         for (int64_t i = end - 1; i >= first; i--) {
             if (dense[i][j] != 0.0) { /* true for NaN */
@@ -105,9 +107,8 @@ static void check_rows(const gmv_matrix *matrix, int64_t first, int64_t end)
 }
 
 /* Few and many buckets, pieces and sortings of a bucket; guesses that are right and wrong; ranges in any order. */
-static void values_by_genes_become_rows(void **state)
+static void check_all_rows(const char *directory)
 {
-    (void)state;
     char path[] = "a.h5ad";
     const gmv_h5 file = {.path = path};
     const gmv_bucket_limits limits[] = {{100, 1}, {1000, 1 << 16}, {100000, 1 << 20}};
@@ -116,12 +117,12 @@ static void values_by_genes_become_rows(void **state)
     for (size_t l = 0; l < sizeof limits / sizeof limits[0]; l++) {
         for (size_t g = 0; g < sizeof guesses / sizeof guesses[0]; g++) {
             gmv_matrix matrix = a_matrix(&file);
-            put_all(&matrix, 0, rows, guesses[g], limits[l]);
+            put_all(&matrix, 0, rows, guesses[g], limits[l], directory);
             check_rows(&matrix, 0, rows);
             check_rows(&matrix, 350, 351);
             check_rows(&matrix, 3, 360);
             gmv_row_buckets_destroy(&matrix.by_rows);
-            put_all(&matrix, 123, 601, guesses[g], limits[l]);
+            put_all(&matrix, 123, 601, guesses[g], limits[l], directory);
             for (int64_t row = 123, n = 1; row < 601; row += n, n = n % 41 + 3) {
                 check_rows(&matrix, row, row + n < 601 ? row + n : 601);
             }
@@ -129,6 +130,13 @@ static void values_by_genes_become_rows(void **state)
         }
     }
     assert_int_equal(gmv_alloc_live(), 0);
+}
+
+static void values_by_genes_become_rows(void **state)
+{
+    (void)state;
+    check_all_rows(".");
+    check_all_rows(NULL); /* in memory */
 }
 
 /* The first in the order of rows is handed out as it is, for the message. */
@@ -145,7 +153,7 @@ static void the_first_bad_value_is_kept(void **state)
     dense[300][10] = 0.5;
     dense[299][250] = (double)NAN;
     dense[400][0] = 16777216;
-    put_all(&matrix, 100, rows, 40000, (gmv_bucket_limits){1000, 1});
+    put_all(&matrix, 100, rows, 40000, (gmv_bucket_limits){1000, 1}, ".");
     assert_int_equal(gmv_block_reader_init(&reader, &matrix, 100, rows), GMV_OK);
     do {
         assert_int_equal(gmv_block_reader_next(&reader), GMV_OK);
@@ -196,7 +204,7 @@ static void damage_of_values_is_found(void **state)
     for (int64_t at = 0; at < 4000; at += 331) {
         gmv_matrix matrix = a_matrix(&file);
         gmv_block_reader reader;
-        put_all(&matrix, 0, rows, 1, (gmv_bucket_limits){100, 1}); /* one bucket, whose pieces are full */
+        put_all(&matrix, 0, rows, 1, (gmv_bucket_limits){100, 1}, "."); /* one bucket, whose pieces are full */
         damage(nameless_file(), at);
         assert_int_equal(gmv_block_reader_init(&reader, &matrix, 0, rows), GMV_OK);
         gmv_status status = GMV_OK;

@@ -42,8 +42,8 @@ typedef struct gmv_block_reader {
     int64_t capacity; /* of column and value */
     int64_t row_capacity;
     gmv_block block;
-    struct gmv_csc *csc; /* of a matrix stored by genes; else NULL */
-    int64_t values;      /* stored values of the rows, when they are known to the reader alone; else 0 */
+    struct gmv_row_buckets *by_rows, *own; /* read in place of the matrix: its own, or what was made of it here */
+    int64_t values; /* stored values of the rows, when they are known to the reader alone; else 0 */
 } gmv_block_reader;
 
 /* Opens and checks the matrix at a place. Ownership: gmv_matrix_close. */
@@ -69,7 +69,8 @@ int gmv_gene_column_find(const gmv_table *var, const gmv_texts *columns);
  * Ownership: caller frees *indptr ([end - first + 1]) with gmv_free, also after an error. */
 gmv_status gmv_matrix_pointers(const gmv_matrix *matrix, int64_t first, int64_t end, int64_t **indptr);
 
-/* Reader of rows [first, end). Independent. Every rank may read other rows.
+/* Reader of rows [first, end). Independent. Every rank may read other rows. Those of a matrix that is stored by genes, and
+ * has no by_rows, are put together in memory, 3 bytes a value, in one pass.
  * Ownership: gmv_block_reader_fini, also after an error. */
 gmv_status gmv_block_reader_init(gmv_block_reader *reader, const gmv_matrix *matrix, int64_t first, int64_t end);
 /* The next block in reader->block; block.rows == 0 at the end. */
@@ -93,10 +94,7 @@ typedef gmv_status (*gmv_value_visitor)(void *context, int64_t row, int64_t colu
 gmv_status gmv_csc_each(const gmv_matrix *matrix, int64_t first, int64_t end, gmv_value_visitor visit, void *context);
 gmv_status gmv_dense_each(const gmv_matrix *matrix, int64_t first, int64_t end, gmv_value_visitor visit, void *context);
 
-/* Inside the reader: blocks of matrices stored by genes; room in the block; a message. */
-gmv_status gmv_csc_init(gmv_block_reader *reader);
-gmv_status gmv_csc_next(gmv_block_reader *reader);
-void gmv_csc_fini(gmv_block_reader *reader);
+/* Inside the reader: room in the block; a message. */
 gmv_status gmv_block_reserve(gmv_block_reader *reader, int64_t rows, int64_t values);
 gmv_status gmv_row_too_long(const gmv_matrix *matrix, int64_t row, int64_t values);
 

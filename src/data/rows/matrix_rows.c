@@ -40,22 +40,41 @@ gmv_status gmv_matrix_pointers(const gmv_matrix *m, int64_t first, int64_t end, 
     return GMV_OK;
 }
 
+/* @param[in] directory, ranks  as in gmv_row_buckets_create */
+static gmv_status sort_rows(gmv_row_buckets **rows, const gmv_matrix *matrix, int64_t first, int64_t end,
+                            const char *directory, int ranks)
+{
+    static const gmv_bucket_limits limits = {.values = 1 << 22, .bytes = 1 << 26};
+    int64_t values = 0;
+    GMV_TRY(gmv_matrix_guess_values(matrix, first, end, &values));
+    GMV_TRY(gmv_row_buckets_create(rows, matrix, first, end, values, directory, ranks, limits));
+    GMV_TRY((matrix->kind == GMV_MATRIX_CSC ? gmv_csc_each : gmv_dense_each)(matrix, first, end, gmv_row_buckets_put,
+                                                                             *rows));
+    return gmv_row_buckets_finish(*rows);
+}
+
 gmv_status gmv_block_reader_init(gmv_block_reader *reader, const gmv_matrix *matrix, int64_t first, int64_t end)
 {
     memset(reader, 0, sizeof *reader);
     reader->matrix = matrix;
     reader->first = reader->next = first;
     reader->end = end;
-    if (end == first || matrix->kind == GMV_MATRIX_DENSE || matrix->by_rows != NULL) {
+    reader->by_rows = matrix->by_rows;
+    if (end == first || matrix->kind == GMV_MATRIX_DENSE || reader->by_rows != NULL) {
         return GMV_OK;
     }
-    return matrix->kind == GMV_MATRIX_CSC ? gmv_csc_init(reader)
-                                          : gmv_matrix_pointers(matrix, first, end, &reader->indptr);
+    if (matrix->kind == GMV_MATRIX_CSR) {
+        return gmv_matrix_pointers(matrix, first, end, &reader->indptr);
+    }
+    GMV_TRY(sort_rows(&reader->own, matrix, first, end, NULL, 0));
+    reader->by_rows = reader->own;
+    reader->values = gmv_row_buckets_values(reader->own);
+    return GMV_OK;
 }
 
 void gmv_block_reader_fini(gmv_block_reader *reader)
 {
-    gmv_csc_fini(reader);
+    gmv_row_buckets_destroy(&reader->own);
     GMV_FREE(reader->indptr);
     GMV_FREE(reader->block.start);
     GMV_FREE(reader->block.column);
@@ -165,10 +184,13 @@ gmv_status gmv_block_reader_next(gmv_block_reader *reader)
     if (reader->next == reader->end) {
         return GMV_OK;
     }
-    GMV_TRY(m->by_rows != NULL            ? gmv_row_buckets_next(reader)
+    bool begins = reader->next == reader->first;
+    GMV_TRY(reader->by_rows != NULL       ? gmv_row_buckets_next(reader)
             : m->kind == GMV_MATRIX_DENSE ? next_dense(reader)
-            : m->kind == GMV_MATRIX_CSC   ? gmv_csc_next(reader)
                                           : next_sparse(reader));
+    if (reader->own != NULL && begins) {
+        reader->block.rounded = gmv_row_buckets_rounded(reader->own);
+    }
     if (m->select != NULL) {
         select_columns(&reader->block, m);
     }
@@ -218,12 +240,6 @@ done:
 
 gmv_status gmv_matrix_sort_rows(gmv_matrix *matrix, int64_t first, int64_t end, const char *directory, int ranks)
 {
-    static const gmv_bucket_limits limits = {.values = 1 << 22, .bytes = 1 << 26};
-    bool csc = matrix->kind == GMV_MATRIX_CSC;
-    int64_t values = 0;
-    GMV_TRY(gmv_matrix_guess_values(matrix, first, end, &values));
-    ranks = csc ? ranks : 0; /* a sample is not enough to refuse a run */
-    GMV_TRY(gmv_row_buckets_create(&matrix->by_rows, matrix, first, end, values, directory, ranks, limits));
-    GMV_TRY((csc ? gmv_csc_each : gmv_dense_each)(matrix, first, end, gmv_row_buckets_put, matrix->by_rows));
-    return gmv_row_buckets_finish(matrix->by_rows);
+    ranks = matrix->kind == GMV_MATRIX_CSC ? ranks : 0; /* a sample is not enough to refuse a run */
+    return sort_rows(&matrix->by_rows, matrix, first, end, directory, ranks);
 }

@@ -67,7 +67,7 @@ static int64_t power_of_two(int64_t least, int64_t wanted, int64_t most)
 gmv_status gmv_row_buckets_create(gmv_row_buckets **buckets, const gmv_matrix *matrix, int64_t first, int64_t end,
                                   int64_t values, const char *directory, int ranks, gmv_bucket_limits limits)
 {
-    GMV_TRY(GMV_NEW(*buckets, 1, "rows put together on disk"));
+    GMV_TRY(GMV_NEW(*buckets, 1, "rows put together"));
     gmv_row_buckets *b = *buckets;
     b->matrix = matrix;
     b->first = first;
@@ -80,8 +80,8 @@ gmv_status gmv_row_buckets_create(gmv_row_buckets **buckets, const gmv_matrix *m
     b->capacity = limits.values > matrix->stored_cols ? limits.values : matrix->stored_cols;
     GMV_TRY(gmv_scratch_open(&b->file, directory));
     GMV_TRY(gmv_scratch_expect(&b->file, 3 * values, 0, ranks));
-    GMV_TRY(GMV_NEW(b->bucket, b->buckets, "rows put together on disk"));
-    GMV_TRY(GMV_NEW(b->pieces, b->buckets * b->piece, "rows put together on disk"));
+    GMV_TRY(GMV_NEW(b->bucket, b->buckets, "rows put together"));
+    GMV_TRY(GMV_NEW(b->pieces, b->buckets * b->piece, "rows put together"));
     for (int64_t i = 0; i < b->buckets; i++) {
         b->bucket[i] = (bucket){.piece = b->pieces + i * b->piece, .used = sizeof(piece_head), .gene = -1};
     }
@@ -115,7 +115,7 @@ static gmv_status write_piece(gmv_row_buckets *b, bucket *to)
     memcpy(to->piece, &head, sizeof head);
     if (to->pieces == to->room) {
         int64_t room = 2 * to->room + 16;
-        GMV_TRY(GMV_GROW(to->written, to->pieces, room, "rows put together on disk"));
+        GMV_TRY(GMV_GROW(to->written, to->pieces, room, "rows put together"));
         to->room = room;
     }
     to->written[to->pieces++] = b->file.bytes / b->piece;
@@ -202,7 +202,7 @@ static gmv_status read_piece(gmv_row_buckets *b, int64_t piece, const unsigned c
                 : GMV_FAIL(GMV_ERR_ENVIRONMENT,
                            "%s: the rows of %s that were put together there do not come back as they were written; set "
                            "data.cache_dir to a folder on another disk",
-                           b->file.directory, b->matrix->file->path);
+                           b->file.directory != NULL ? b->file.directory : "memory", b->matrix->file->path);
 }
 
 /* Goes through the values of a bucket: those of rows [b->from, b->to) are put into their places, or, to count them, all
@@ -246,11 +246,11 @@ static gmv_status make_room(gmv_row_buckets *b)
     if (b->start != NULL) {
         return GMV_OK;
     }
-    GMV_TRY(GMV_NEW(b->pieces, b->piece, "rows put together on disk"));
-    GMV_TRY(GMV_NEW(b->column, b->capacity, "rows put together on disk"));
-    GMV_TRY(GMV_NEW(b->count, b->capacity, "rows put together on disk"));
-    GMV_TRY(GMV_NEW(b->next, b->width, "rows put together on disk"));
-    return GMV_NEW(b->start, b->width + 1, "rows put together on disk");
+    GMV_TRY(GMV_NEW(b->pieces, b->piece, "rows put together"));
+    GMV_TRY(GMV_NEW(b->column, b->capacity, "rows put together"));
+    GMV_TRY(GMV_NEW(b->count, b->capacity, "rows put together"));
+    GMV_TRY(GMV_NEW(b->next, b->width, "rows put together"));
+    return GMV_NEW(b->start, b->width + 1, "rows put together");
 }
 
 static gmv_status count_bucket(gmv_row_buckets *b, int64_t which)
@@ -288,7 +288,7 @@ static gmv_status sort_rows(gmv_row_buckets *b, int64_t row)
 
 gmv_status gmv_row_buckets_next(gmv_block_reader *reader)
 {
-    gmv_row_buckets *b = reader->matrix->by_rows;
+    gmv_row_buckets *b = reader->by_rows;
     b->matrix = reader->matrix; /* it was closed and opened since */
     gmv_block *block = &reader->block;
     int64_t first = reader->next - b->first, rows = 1;

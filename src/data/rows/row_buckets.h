@@ -1,6 +1,6 @@
-/* Rows of a matrix whose values come in another order, by genes or by tiles, put together on disk.
+/* Rows of a matrix whose values come in another order, by genes or by tiles, put together on disk or in memory.
  *
- * Rows are cut into buckets, and every value is appended to its bucket's part of a file without a name, 3 bytes each:
+ * Rows are cut into buckets, and every value is appended to its bucket's part of a scratch file, 3 bytes each:
  * row within the bucket, count, and a gene whenever it changes. Then a bucket is read, and its rows are sorted in memory.
  * So the matrix is read once, whatever its size, and memory is bounded. */
 #pragma once
@@ -15,7 +15,7 @@ typedef struct gmv_bucket_limits {
 typedef struct gmv_row_buckets gmv_row_buckets;
 
 /* For rows [first, end) of the matrix with about so many values, on a host where `ranks` do the same (0: do not
- * look for room).
+ * look for room). @param[in] directory  of the file; NULL: it is in memory
  * Ownership: gmv_row_buckets_destroy, also after an error. Errors: GMV_ERR_ENVIRONMENT. */
 gmv_status gmv_row_buckets_create(gmv_row_buckets **buckets, const gmv_matrix *matrix, int64_t first, int64_t end,
                                   int64_t values, const char *directory, int ranks, gmv_bucket_limits limits);
@@ -32,5 +32,5 @@ int64_t gmv_row_buckets_values(const gmv_row_buckets *buckets);
 int64_t gmv_row_buckets_rounded(const gmv_row_buckets *buckets);
 int64_t gmv_row_buckets_bytes(const gmv_row_buckets *buckets);
 
-/* The next block of a reader of the matrix, from matrix->by_rows. */
+/* The next block of a reader, from reader->by_rows. */
 gmv_status gmv_row_buckets_next(gmv_block_reader *reader);

@@ -14,6 +14,7 @@
 #include <sys/vfs.h>
 #include <unistd.h>
 
+enum { block_bytes = 1 << 18 };
 static const char remedy[] = "set data.cache_dir to a folder with room, or free some";
 
 const char *gmv_scratch_directory(const char *wanted)
@@ -49,7 +50,10 @@ static int open_and_unlink(const char *directory)
 
 gmv_status gmv_scratch_open(gmv_scratch *scratch, const char *directory)
 {
-    memset(scratch, 0, sizeof *scratch);
+    *scratch = (gmv_scratch){.fd = -1};
+    if (directory == NULL) {
+        return GMV_OK;
+    }
     GMV_TRY(gmv_copy_text(&scratch->directory, directory));
     scratch->fd = open(directory, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
     if (scratch->fd < 0 && (errno == EOPNOTSUPP || errno == EISDIR || errno == EINVAL)) {
@@ -69,6 +73,11 @@ void gmv_scratch_close(gmv_scratch *scratch)
         close(scratch->fd);
     }
     scratch->is_open = false;
+    for (int64_t i = 0; i < scratch->blocks; i++) {
+        GMV_FREE(scratch->block[i]);
+    }
+    GMV_FREE(scratch->block);
+    scratch->blocks = scratch->room = 0;
     GMV_FREE(scratch->directory);
 }
 
@@ -92,7 +101,7 @@ gmv_status gmv_scratch_expect(gmv_scratch *scratch, int64_t needed, int64_t give
 {
     struct statvfs at;
     scratch->needed = needed;
-    if (ranks == 0 || fstatvfs(scratch->fd, &at) != 0) {
+    if (ranks == 0 || !scratch->is_open || fstatvfs(scratch->fd, &at) != 0) {
         return GMV_OK; /* writing will tell */
     }
     int64_t room = (int64_t)at.f_bavail * (int64_t)at.f_frsize / ranks, more = needed - scratch->bytes - given_back;
@@ -102,9 +111,48 @@ gmv_status gmv_scratch_expect(gmv_scratch *scratch, int64_t needed, int64_t give
                                    scratch->directory, show_size(more).at, show_size(room).at, remedy);
 }
 
+static gmv_status add_block(gmv_scratch *scratch)
+{
+    if (scratch->blocks == scratch->room) {
+        int64_t room = 2 * scratch->room + 16;
+        GMV_TRY(GMV_GROW(scratch->block, scratch->room, room, "rows put together"));
+        scratch->room = room;
+    }
+    GMV_TRY(GMV_ROOM(scratch->block[scratch->blocks], block_bytes, "rows put together"));
+    scratch->blocks++;
+    return GMV_OK;
+}
+
+static gmv_status append_in_memory(gmv_scratch *scratch, const char *from, int64_t bytes)
+{
+    for (int64_t n; bytes > 0; bytes -= n, from += n, scratch->bytes += n) {
+        int64_t at = scratch->bytes % block_bytes;
+        GMV_TRY(scratch->bytes == scratch->blocks * block_bytes ? add_block(scratch) : GMV_OK);
+        n = bytes < block_bytes - at ? bytes : block_bytes - at;
+        memcpy(scratch->block[scratch->blocks - 1] + at, from, (size_t)n);
+    }
+    return GMV_OK;
+}
+
+static bool read_from_memory(const gmv_scratch *scratch, int64_t at, int64_t bytes, char *to)
+{
+    if (at + bytes > scratch->bytes) {
+        return false;
+    }
+    for (int64_t n; bytes > 0; bytes -= n, at += n, to += n) {
+        n = block_bytes - at % block_bytes;
+        n = bytes < n ? bytes : n;
+        memcpy(to, scratch->block[at / block_bytes] + at % block_bytes, (size_t)n);
+    }
+    return true;
+}
+
 gmv_status gmv_scratch_append(gmv_scratch *scratch, const void *data, int64_t bytes)
 {
     const char *from = data;
+    if (!scratch->is_open) {
+        return append_in_memory(scratch, from, bytes);
+    }
     while (bytes > 0) {
         ssize_t written = pwrite(scratch->fd, from, (size_t)bytes, scratch->bytes);
         if (written < 0 && errno == EINTR) {
@@ -128,6 +176,9 @@ gmv_status gmv_scratch_append(gmv_scratch *scratch, const void *data, int64_t by
 bool gmv_scratch_read(const gmv_scratch *scratch, int64_t at, int64_t bytes, void *data)
 {
     char *to = data;
+    if (!scratch->is_open) {
+        return read_from_memory(scratch, at, bytes, to);
+    }
     while (bytes > 0) {
         ssize_t got = pread(scratch->fd, to, (size_t)bytes, at);
         if (got < 0 && errno == EINTR) {

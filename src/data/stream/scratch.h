@@ -1,4 +1,5 @@
-/* A file for what memory cannot hold, of this process alone. It has no name: nothing is left, whatever ends the process. */
+/* A file of this process alone, on a disk for what memory cannot hold, else in memory. It has no name: nothing is left,
+ * whatever ends the process. */
 #pragma once
 
 #include "gmvae/status.h"
@@ -9,7 +10,9 @@
 typedef struct gmv_scratch {
     bool is_open;
     int fd;
-    char *directory;
+    char *directory; /* NULL: in memory */
+    char **block;    /* [blocks] there */
+    int64_t blocks, room;
     int64_t bytes;  /* written so far */
     int64_t needed; /* that it will have in the end, 0: not known; the message of a full disk says it */
 } gmv_scratch;
@@ -20,7 +23,7 @@ const char *gmv_scratch_directory(const char *wanted);
 /* Whether what is written to a directory takes memory of the machine (tmpfs). */
 bool gmv_scratch_is_memory(const char *directory);
 
-/* Ownership: gmv_scratch_close, also after an error. Errors: GMV_ERR_ENVIRONMENT. */
+/* @param[in] directory  NULL: in memory. Ownership: gmv_scratch_close, also after an error. Errors: GMV_ERR_ENVIRONMENT. */
 gmv_status gmv_scratch_open(gmv_scratch *scratch, const char *directory);
 void gmv_scratch_close(gmv_scratch *scratch);
 
