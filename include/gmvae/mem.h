@@ -18,6 +18,9 @@ gmv_status gmv_alloc_room(void **out, int64_t count, size_t size, const char *wh
 /* Grows or shrinks to count * size bytes; new bytes are zero. */
 gmv_status gmv_realloc_bytes(void **block, int64_t old_count, int64_t count, size_t size, const char *what);
 
+/* A new string with the same characters. Ownership: caller frees *copy with gmv_free. */
+gmv_status gmv_copy_text(char **copy, const char *text);
+
 /* Accepts NULL. */
 void gmv_free(void *block);
 

@@ -16,7 +16,7 @@ enum { path_bytes = 192 };
 static gmv_status set_text(char **text, const char *value)
 {
     char *copy = NULL;
-    GMV_TRY(gmv_text_copy(&copy, value));
+    GMV_TRY(gmv_copy_text(&copy, value));
     gmv_free(*text);
     *text = copy;
     return GMV_OK;

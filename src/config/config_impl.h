@@ -107,8 +107,6 @@ gmv_status gmv_value_set(gmv_config *config, const gmv_key *key, const gmv_sourc
 gmv_status gmv_config_apply(gmv_config *config, const gmv_source *source, const gmv_tree *tree, const char *path,
                             const gmv_node *node);
 
-/* A new copy of a text. Ownership: caller frees with gmv_free. */
-gmv_status gmv_text_copy(char **copy, const char *text);
 void gmv_texts_fini(gmv_texts *texts);
 void gmv_validation_fini(gmv_validation *validation);
 

@@ -77,7 +77,7 @@ static gmv_status expand(const char *key, char **path)
     GMV_TRY(GMV_NEW(to.text, most_bytes, "a path"));
     gmv_status status = write_path(&to);
     if (status == GMV_OK) {
-        status = gmv_text_copy(&expanded, to.text);
+        status = gmv_copy_text(&expanded, to.text);
     }
     gmv_free(to.text);
     if (status == GMV_OK) {

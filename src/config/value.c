@@ -15,14 +15,6 @@ typedef struct target {
     const gmv_tree *tree;
 } target;
 
-gmv_status gmv_text_copy(char **copy, const char *text)
-{
-    size_t bytes = strlen(text) + 1;
-    GMV_TRY(GMV_NEW(*copy, bytes, "a text of the config"));
-    memcpy(*copy, text, bytes);
-    return GMV_OK;
-}
-
 void gmv_texts_fini(gmv_texts *texts)
 {
     for (int i = 0; i < texts->n; i++) {
@@ -201,7 +193,7 @@ static gmv_status read_text(const target *t, const gmv_node *node, const char *e
         return wrong_type(t, node, expected);
     }
     char *copy = NULL;
-    GMV_TRY(gmv_text_copy(&copy, gmv_node_is_null(node) ? "" : node->text));
+    GMV_TRY(gmv_copy_text(&copy, gmv_node_is_null(node) ? "" : node->text));
     gmv_free(*value);
     *value = copy;
     return GMV_OK;
@@ -266,7 +258,7 @@ static gmv_status read_texts(const target *t, const gmv_node *node, gmv_texts *v
     for (int i = 0; i < n && status == GMV_OK; i++) {
         read.n++;
         status = element->kind == GMV_NODE_SCALAR && element->text[0] != '\0' && !gmv_node_is_null(element)
-                     ? gmv_text_copy(&read.at[i], element->text)
+                     ? gmv_copy_text(&read.at[i], element->text)
                      : wrong_type(t, element, expected);
         element = next_element(t, element);
     }

@@ -227,7 +227,7 @@ gmv_status gmv_config_write(const gmv_config *config, FILE *out)
 static gmv_status take_stream(FILE *stream, char **collected, char **text)
 {
     fclose(stream);
-    gmv_status status = gmv_text_copy(text, *collected);
+    gmv_status status = gmv_copy_text(text, *collected);
     free(*collected);
     return status;
 }

@@ -147,7 +147,7 @@ static gmv_status add_scalar(builder *b, const yaml_event_t *event)
     const char *tag = (const char *)event->data.scalar.tag;
     bool string_tag = tag != NULL && (strcmp(tag, YAML_STR_TAG) == 0 || strcmp(tag, "!") == 0);
     b->tree->at[index].plain = event->data.scalar.style == YAML_PLAIN_SCALAR_STYLE && !string_tag;
-    return gmv_text_copy(&b->tree->at[index].text, value);
+    return gmv_copy_text(&b->tree->at[index].text, value);
 }
 
 static gmv_status open_container(builder *b, const yaml_event_t *event, gmv_node_kind kind)
@@ -225,7 +225,7 @@ gmv_status gmv_tree_from_scalar(gmv_tree *tree, const char *text)
     GMV_TRY(GMV_NEW(tree->at, 1, "an override"));
     *tree = (gmv_tree){tree->at, 1, 1};
     tree->at[0] = (gmv_node){NULL, 1, 1, -1, -1, GMV_NODE_SCALAR, true};
-    return gmv_text_copy(&tree->at[0].text, text);
+    return gmv_copy_text(&tree->at[0].text, text);
 }
 
 void gmv_tree_fini(gmv_tree *tree)

@@ -88,6 +88,14 @@ gmv_status gmv_realloc_bytes(void **block, int64_t old_count, int64_t count, siz
     return GMV_OK;
 }
 
+gmv_status gmv_copy_text(char **copy, const char *text)
+{
+    size_t length = strlen(text);
+    GMV_TRY(GMV_NEW(*copy, length + 1, "a text"));
+    memcpy(*copy, text, length);
+    return GMV_OK;
+}
+
 void gmv_free(void *block)
 {
     if (block != NULL) {

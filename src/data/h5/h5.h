@@ -98,6 +98,3 @@ gmv_status gmv_h5_read_texts(const gmv_h5 *file, hid_t dataset, const char *fiel
 
 /* A whole element of names: a dataset, or a group of values and mask. Ownership: gmv_texts_free. */
 gmv_status gmv_h5_texts_at(const gmv_h5 *file, const char *path, const char *field, gmv_texts *texts);
-
-/* A new string with the same characters. */
-gmv_status gmv_copy_text(char **copy, const char *text);

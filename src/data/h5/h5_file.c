@@ -354,11 +354,3 @@ void gmv_names_hint(const gmv_texts *names, const char *wanted, char *text, size
         snprintf(text + used, size - used, "; did you mean '%s'?", gmv_shown(nearest).at);
     }
 }
-
-gmv_status gmv_copy_text(char **copy, const char *text)
-{
-    size_t length = strlen(text);
-    GMV_TRY(GMV_NEW(*copy, length + 1, "a name"));
-    memcpy(*copy, text, length);
-    return GMV_OK;
-}
