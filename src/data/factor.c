@@ -190,7 +190,7 @@ gmv_status gmv_factors_unite(gmv_factors *factors, const gmv_comm *comm)
 {
     for (int k = 0; k < factors->n; k++) {
         if (!factors->reader[k].fixed) { /* those are the same everywhere */
-            GMV_TRY(gmv_names_unite(&factors->reader[k].level, comm));
+            GMV_TRY(gmv_levels_unite(&factors->reader[k].level, comm));
         }
     }
     return GMV_OK;

@@ -141,6 +141,9 @@ gmv_status gmv_factors_load(gmv_factors *factors, gmv_cells *cells, const gmv_co
                             gmv_factor *key);
 void gmv_factor_fini(gmv_factor *factor);
 
+/* The levels of all ranks, in the order of the ranks, the same on every one. Collective. */
+gmv_status gmv_levels_unite(gmv_names *level, const gmv_comm *comm);
+
 /* Warns of levels that differ only in how they are written. Not collective. */
 gmv_status gmv_levels_compare(const char *key, char *const *level, int levels);
 

@@ -1,4 +1,4 @@
-/* What is said about the levels of covariates and labels. */
+/* Levels of covariates and labels: those of all ranks, and what is said about them. */
 #include "file_levels.h"
 #include "inputs.h"
 
@@ -11,6 +11,45 @@
 #include <string.h>
 
 enum { shown_levels = 6, shown_pairs = 3, fewest_cells = 10 };
+
+/* The names with a zero byte behind each. Ownership: gmv_free. */
+static gmv_status join_levels(const gmv_names *level, char **text, int64_t *bytes)
+{
+    *bytes = 0;
+    for (int64_t i = 0; i < level->n; i++) {
+        *bytes += (int64_t)strlen(level->at[i]) + 1;
+    }
+    GMV_TRY(GMV_NEW(*text, *bytes, "levels"));
+    char *at = *text;
+    for (int64_t i = 0; i < level->n; i++) {
+        size_t n = strlen(level->at[i]) + 1;
+        memcpy(at, level->at[i], n);
+        at += n;
+    }
+    return GMV_OK;
+}
+
+gmv_status gmv_levels_unite(gmv_names *level, const gmv_comm *comm)
+{
+    char *mine = NULL;
+    void *all = NULL;
+    int64_t bytes = 0, total = 0;
+    gmv_names united = {0};
+    gmv_status status = GMV_OK;
+    GMV_GO(gmv_comm_agree(comm, join_levels(level, &mine, &bytes)));
+    GMV_GO(gmv_comm_concatenate(comm, mine, bytes, &all, &total));
+    for (const char *at = all; total > 0; total -= (int64_t)strlen(at) + 1, at += strlen(at) + 1) {
+        GMV_GO(gmv_names_add(&united, at, NULL, NULL));
+    }
+    gmv_names_fini(level);
+    *level = united;
+    united = (gmv_names){0};
+done:
+    gmv_names_fini(&united);
+    GMV_FREE(mine);
+    gmv_free(all);
+    return gmv_comm_agree(comm, status);
+}
 
 /* A level without what people write differently for one thing: blanks around it, capitals, and ".0" behind a number. */
 static void plain_form(const char *level, char *plain, size_t size)

@@ -1,7 +1,5 @@
 #include "names.h"
 
-#include "h5/h5.h"
-
 #include "gmvae/mem.h"
 
 #include <string.h>
@@ -56,45 +54,6 @@ gmv_status gmv_names_add(gmv_names *names, const char *name, int64_t *index, boo
         *index = at;
     }
     return GMV_OK;
-}
-
-/* The names with a zero byte behind each. Ownership: gmv_free. */
-static gmv_status join_names(const gmv_names *names, char **text, int64_t *bytes)
-{
-    *bytes = 0;
-    for (int64_t i = 0; i < names->n; i++) {
-        *bytes += (int64_t)strlen(names->at[i]) + 1;
-    }
-    GMV_TRY(GMV_NEW(*text, *bytes, "names"));
-    char *at = *text;
-    for (int64_t i = 0; i < names->n; i++) {
-        size_t n = strlen(names->at[i]) + 1;
-        memcpy(at, names->at[i], n);
-        at += n;
-    }
-    return GMV_OK;
-}
-
-gmv_status gmv_names_unite(gmv_names *names, const gmv_comm *comm)
-{
-    char *mine = NULL;
-    void *all = NULL;
-    int64_t bytes = 0, total = 0;
-    gmv_names united = {0};
-    gmv_status status = GMV_OK;
-    GMV_GO(gmv_comm_agree(comm, join_names(names, &mine, &bytes)));
-    GMV_GO(gmv_comm_concatenate(comm, mine, bytes, &all, &total));
-    for (const char *at = all; total > 0; total -= (int64_t)strlen(at) + 1, at += strlen(at) + 1) {
-        GMV_GO(gmv_names_add(&united, at, NULL, NULL));
-    }
-    gmv_names_fini(names);
-    *names = united;
-    united = (gmv_names){0};
-done:
-    gmv_names_fini(&united);
-    GMV_FREE(mine);
-    gmv_free(all);
-    return gmv_comm_agree(comm, status);
 }
 
 void gmv_names_fini(gmv_names *names)

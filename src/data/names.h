@@ -1,7 +1,6 @@
 /* Ordered sets of names with look-up. */
 #pragma once
 
-#include "gmvae/comm.h"
 #include "gmvae/status.h"
 
 #include <stdbool.h>
@@ -21,9 +20,6 @@ int64_t gmv_names_find(const gmv_names *names, const char *name);
 /* Adds a copy unless it is there. @param[out] index  position; may be NULL
  * @param[out] is_new  may be NULL */
 gmv_status gmv_names_add(gmv_names *names, const char *name, int64_t *index, bool *is_new);
-
-/* The names of all ranks, in the order of the ranks, the same on every one. Collective. */
-gmv_status gmv_names_unite(gmv_names *names, const gmv_comm *comm);
 
 void gmv_names_fini(gmv_names *names);
 
