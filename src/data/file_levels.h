@@ -1,9 +1,8 @@
 /* "@file" in place of an obs column: the file that a cell comes from. */
 #pragma once
 
-#include "names.h"
-
 #include "gmvae/config.h"
+#include "gmvae/names.h"
 
 #define GMV_FILE_KEY "@file"
 

@@ -1,12 +1,12 @@
 #include "inspect.h"
 
 #include "../data/check/h5_check.h"
-#include "../data/names.h"
 
 #include "gmvae/data.h"
 #include "gmvae/inspect.h"
 #include "gmvae/log.h"
 #include "gmvae/mem.h"
+#include "gmvae/names.h"
 #include "gmvae/signals.h"
 
 #include <string.h>

@@ -4,9 +4,9 @@
 #include "h5ad_write.h"
 
 #include "../data/h5/column.h"
-#include "../data/names.h"
 
 #include "gmvae/data.h"
+#include "gmvae/names.h"
 
 /* Files are opened as often as something of them is copied; a few stay open. */
 typedef struct gmv_obs_copy {

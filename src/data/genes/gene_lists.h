@@ -1,10 +1,9 @@
 /* Lists of gene names as files have them, each kept once: the files of an atlas share a few. */
 #pragma once
 
-#include "../names.h"
-
 #include "gmvae/comm.h"
 #include "gmvae/config.h"
+#include "gmvae/names.h"
 
 typedef struct gmv_gene_list {
     int32_t n;

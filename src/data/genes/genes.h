@@ -1,9 +1,8 @@
 /* Names of genes in files and lists, and the choice of variable ones. */
 #pragma once
 
-#include "../names.h"
-
 #include "gmvae/data.h"
+#include "gmvae/names.h"
 
 /* Names with repeated ones made unique as anndata does: the second "A" becomes "A-1". Ownership: gmv_names_fini, also
  * after an error. */

@@ -1,8 +1,7 @@
 #include "layout.h"
 
-#include "../names.h"
-
 #include "gmvae/mem.h"
+#include "gmvae/names.h"
 
 #include <stdio.h>
 #include <string.h>

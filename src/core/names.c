@@ -1,4 +1,4 @@
-#include "names.h"
+#include "gmvae/names.h"
 
 #include "gmvae/mem.h"
 
