@@ -6,9 +6,9 @@
 #pragma once
 
 #include "genes/gene_lists.h"
-#include "row_names.h"
 #include "rows/matrix.h"
 #include "rows/read_rows.h"
+#include "rows/row_names.h"
 
 #include "gmvae/data.h"
 

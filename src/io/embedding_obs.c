@@ -4,7 +4,7 @@
 #include "name_sample.h"
 
 #include "../data/file_levels.h"
-#include "../data/row_names.h"
+#include "../data/rows/row_names.h"
 
 #include "gmvae/log.h"
 #include "gmvae/mem.h"

@@ -1,7 +1,7 @@
 /* Names of a matrix's genes, from whichever column has them. */
 #include "../h5/column.h"
-#include "../row_names.h"
 #include "../rows/matrix.h"
+#include "../rows/row_names.h"
 
 #include "gmvae/mem.h"
 

@@ -1,9 +1,9 @@
 /* From rows as stored to packed counts: every value checked, genes mapped, sorted, zeros dropped. */
 #pragma once
 
-#include "../row_names.h"
 #include "matrix.h"
 #include "narrow.h"
+#include "row_names.h"
 
 #include "gmvae/ops.h"
 

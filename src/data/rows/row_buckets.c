@@ -1,6 +1,6 @@
 #include "row_buckets.h"
 
-#include "../stream/scratch.h"
+#include "scratch.h"
 
 #include "gmvae/mem.h"
 

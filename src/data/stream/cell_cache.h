@@ -5,7 +5,7 @@
 #pragma once
 
 #include "../rows/pack.h"
-#include "scratch.h"
+#include "../rows/scratch.h"
 
 #include "gmvae/data.h"
 

@@ -1,8 +1,6 @@
 #define _GNU_SOURCE /* O_TMPFILE, mkostemp */
 #include "scratch.h"
 
-#include "../h5/h5.h"
-
 #include "gmvae/mem.h"
 
 #include <errno.h>

@@ -1,7 +1,7 @@
 /* Names of the rows of a table, by whatever the file names them with: texts, numbers, or codes into a list of texts. */
 #pragma once
 
-#include "h5/layout.h"
+#include "../h5/layout.h"
 
 typedef struct gmv_row_names {
     const gmv_table *table;
