@@ -64,7 +64,7 @@ static const char *clusters_in_use(const gmv_evaluation *e, char *text, size_t s
 static gmv_status epoch_statistics(gmv_trainer *trainer, gmv_evaluation *e)
 {
     gmv_backend *b = trainer->backend;
-    int clusters = trainer->model->clusters;
+    int clusters = gmv_clusters_of(&trainer->model->outputs)->cols;
     float *mass = NULL;
     double *sum = NULL, total = 0.0;
     memset(e, 0, sizeof *e);

@@ -82,7 +82,7 @@ void gmv_metrics_step(const gmv_trainer *trainer)
     const gmv_terms *terms = &trainer->model->terms;
     gmv_evaluation e = {.cells = trainer->seen.cells,
                         .terms = terms,
-                        .clusters = trainer->model->clusters,
+                        .clusters = gmv_clusters_of(&trainer->model->outputs)->cols,
                         .neg_elbo = gmv_terms_bound(terms, trainer->last),
                         .objective = gmv_terms_objective(terms, trainer->last)};
     memcpy(e.term, trainer->last, sizeof e.term);

@@ -59,13 +59,12 @@ static gmv_status stretch_is_ready(void *context, int stretch)
     gmv_backend *b = trainer->backend;
     gmv_model *model = trainer->model;
     if (stretch == 0) { /* the last: the terms are known by now */
+        const gmv_cell_output *clusters = gmv_clusters_of(&model->outputs);
         int n = trainer->feed.batch.cells;
         GMV_TRY(b->op->add_column_sums(b, gmv_mat_of(model->loss, n, model->terms.n), &model->step->scale,
                                        gmv_vec_of(model->params.extra + extra_terms, model->terms.n)));
-        GMV_TRY(model->clusters == 0
-                    ? GMV_OK
-                    : b->op->add_column_sums(b, gmv_mat_of(model->probability, n, model->clusters), NULL,
-                                             gmv_vec_of(trainer->cluster_mass, model->clusters)));
+        GMV_TRY(b->op->add_column_sums(b, gmv_mat_of(*clusters->value, n, clusters->cols), NULL,
+                                       gmv_vec_of(trainer->cluster_mass, clusters->cols)));
     }
     return trainer->fixed == NULL ? reduce_stretch(trainer, stretch) : GMV_OK;
 }

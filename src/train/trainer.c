@@ -90,8 +90,8 @@ gmv_status gmv_trainer_init(gmv_trainer *trainer, const gmv_config *config, cons
         model, GMV_EVAL_CELLS,
         config->eval_epoch_samples < GMV_EVAL_DRAWS ? (int)config->eval_epoch_samples : GMV_EVAL_DRAWS, true));
     GMV_TRY(gmv_feed_open(&trainer->feed, b, cells, most, (int)config->data_residence, &trainer->order.slots));
-    GMV_TRY(
-        b->op->allocate(b, (void **)&trainer->cluster_mass, model->clusters * (int64_t)sizeof(float), "cluster mass"));
+    GMV_TRY(b->op->allocate(b, (void **)&trainer->cluster_mass,
+                            gmv_clusters_of(&model->outputs)->cols * (int64_t)sizeof(float), "cluster mass"));
     GMV_TRY(b->op->allocate(b, (void **)&trainer->outcome, sizeof *trainer->outcome, "outcome of a step"));
     if (exact) {
         int64_t n = model->params.total + GMV_GRAD_EXTRA + 1;
