@@ -12,7 +12,8 @@
 extern "C" {
 #endif
 
-#define GMV_OP(name, parameters) gmv_status gmv_cuda_##name parameters;
+/* Hidden, so that one that is missing is an error of the link, not of the day when the plug-in is loaded. */
+#define GMV_OP(name, parameters) __attribute__((visibility("hidden"))) gmv_status gmv_cuda_##name parameters;
 #include "gmvae/ops.def"
 #undef GMV_OP
 
