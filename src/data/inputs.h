@@ -37,7 +37,7 @@ typedef struct gmv_source {
     int64_t values;                  /* stored in the local rows, where the file says it */
     double round;                    /* as data.round */
     int64_t rounded;                 /* values of the local rows that were, when they were read last */
-    struct gmv_row_buckets *by_rows; /* of its matrix, while that is not open here */
+    struct gmv_row_buckets *by_rows; /* of its matrix, put together on disk; NULL */
 } gmv_source;
 
 /* Obs columns that are wanted, while they are read. */
@@ -80,9 +80,6 @@ gmv_status gmv_source_visit(const gmv_cells *cells, gmv_source *source, gmv_sour
 
 /* Rows of a source that lie on this rank, as rows of the file; none: end == first. */
 void gmv_local_rows(const gmv_cells *cells, const gmv_source *source, int64_t *first, int64_t *end);
-
-/* The rows of its matrix that were put together on disk, or NULL. */
-const struct gmv_row_buckets *gmv_source_by_rows(const gmv_source *source);
 
 /* For reading rows of a source that is open. */
 gmv_row_source gmv_source_rows(const gmv_source *source, const gmv_gene_lists *lists);

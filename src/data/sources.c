@@ -198,19 +198,7 @@ static gmv_status open_source(gmv_source *source, const gmv_comm *comm)
         return GMV_OK;
     }
     GMV_TRY(open_input(&source->input, source->path, comm, &source->place, NULL, source->round));
-    source->input->matrix.by_rows = source->by_rows;
-    source->by_rows = NULL;
     return gmv_h5_same_stamp(&source->input->file, source->stamp);
-}
-
-/* What was put together of its rows outlives the matrix. */
-static void close_source(gmv_source *source)
-{
-    if (source->input != NULL) {
-        source->by_rows = source->input->matrix.by_rows;
-        source->input->matrix.by_rows = NULL;
-    }
-    close_input(&source->input);
 }
 
 static bool lies_on_several(const gmv_cells *cells, const gmv_source *source, int ranks)
@@ -253,7 +241,7 @@ void gmv_sources_close(gmv_source **source, int files, const gmv_comm *comm)
         if (together) {
             gmv_comm_enter(comm, "closing an input file through MPI-IO");
         }
-        close_source(&(*source)[f]);
+        close_input(&(*source)[f].input);
         if (together) {
             gmv_comm_leave(comm);
         }
@@ -273,15 +261,11 @@ void gmv_local_rows(const gmv_cells *cells, const gmv_source *source, int64_t *f
     *end = *end < *first ? *first : *end;
 }
 
-const struct gmv_row_buckets *gmv_source_by_rows(const gmv_source *source)
-{
-    return source->input != NULL ? source->input->matrix.by_rows : source->by_rows;
-}
-
 gmv_row_source gmv_source_rows(const gmv_source *source, const gmv_gene_lists *lists)
 {
     const gmv_gene_list *list = &lists->list[source->list];
     return (gmv_row_source){.matrix = &source->input->matrix,
+                            .by_rows = source->by_rows,
                             .gene = lists->name.at,
                             .map = list->map,
                             .cell = source->input->named ? &source->input->cell : NULL,
@@ -295,7 +279,7 @@ static gmv_status visit_source(gmv_source *source, gmv_source_visitor visit, voi
         status = visit(context, source, first, end);
     }
     if (!source->shared) {
-        close_source(source);
+        close_input(&source->input);
     }
     return status;
 }

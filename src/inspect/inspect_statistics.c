@@ -1,5 +1,6 @@
 /* Statistics of the counts that inspect shows, from one pass over the rows in blocks. */
 #include "../data/genes/gene_stats.h"
+#include "../data/rows/matrix_rows.h"
 #include "../data/rows/pack.h"
 #include "cell_stats.h"
 #include "inspect.h"
@@ -45,7 +46,7 @@ static gmv_status read_blocks(pass *p, const gmv_matrix *matrix)
 {
     gmv_block_reader reader;
     gmv_row_source source = {.matrix = matrix, .gene = p->names.at};
-    gmv_status status = gmv_block_reader_init(&reader, matrix, 0, matrix->rows);
+    gmv_status status = gmv_block_reader_init(&reader, matrix, NULL, 0, matrix->rows);
     while (status == GMV_OK && reader.next < reader.end) {
         status = gmv_stop_check();
         status = status == GMV_OK ? gmv_block_reader_next(&reader) : status;

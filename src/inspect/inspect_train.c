@@ -1,4 +1,5 @@
 /* What training would say to a file: the same look at the matrix it takes, at the names of its genes and at every value. */
+#include "../data/rows/matrix_rows.h"
 #include "../data/rows/pack.h"
 #include "inspect.h"
 
@@ -14,7 +15,7 @@ static gmv_status read_all(const gmv_matrix *matrix, char *const *gene)
     gmv_block_reader reader;
     gmv_packer packer = {0};
     gmv_row_source source = {.matrix = matrix, .gene = gene};
-    gmv_status status = gmv_block_reader_init(&reader, matrix, 0, matrix->rows);
+    gmv_status status = gmv_block_reader_init(&reader, matrix, NULL, 0, matrix->rows);
     while (status == GMV_OK && reader.next < reader.end) {
         status = gmv_block_reader_next(&reader);
         if (status == GMV_OK && reader.block.rows > packer.row_capacity) {

@@ -1,7 +1,5 @@
 #include "matrix.h"
 
-#include "row_buckets.h"
-
 #include "gmvae/mem.h"
 
 #include <inttypes.h>
@@ -234,7 +232,6 @@ void gmv_matrix_close(gmv_matrix *matrix)
         *open[i] = -1;
     }
     GMV_FREE(matrix->select);
-    gmv_row_buckets_destroy(&matrix->by_rows);
 }
 
 gmv_status gmv_matrix_probe(const gmv_matrix *m, bool *is_count, double *culprit)

@@ -1,24 +1,12 @@
-#include "matrix.h"
-#include "row_buckets.h"
+#include "matrix_rows.h"
 
-#include "gmvae/log.h"
 #include "gmvae/mem.h"
-#include "gmvae/signals.h"
 
 #include <inttypes.h>
-#include <stdio.h>
 #include <string.h>
 
 /* Values read at a time: 64 MiB of buffers, and far more than a chunk, so that few are decoded twice. */
-enum { block_values = 1 << 22, tile_values = 1 << 21 };
-
-gmv_status gmv_row_too_long(const gmv_matrix *m, int64_t row, int64_t values)
-{
-    return GMV_FAIL(GMV_ERR_DATA,
-                    "%s: %s, row %" PRId64 " has %" PRId64 " values for %" PRId64
-                    " genes: a gene is repeated; run X.sum_duplicates() and write the file again",
-                    m->file->path, m->name, row, values, m->stored_cols);
-}
+enum { block_values = 1 << 22 };
 
 gmv_status gmv_matrix_pointers(const gmv_matrix *m, int64_t first, int64_t end, int64_t **indptr)
 {
@@ -40,33 +28,45 @@ gmv_status gmv_matrix_pointers(const gmv_matrix *m, int64_t first, int64_t end, 
     return GMV_OK;
 }
 
-/* @param[in] directory, ranks  as in gmv_row_buckets_create */
-static gmv_status sort_rows(gmv_row_buckets **rows, const gmv_matrix *matrix, int64_t first, int64_t end,
-                            const char *directory, int ranks)
+/* ---- rows of what is not stored by rows ---- */
+
+bool gmv_matrix_needs_sorting(const gmv_matrix *matrix)
+{
+    int64_t cols = matrix->stored_cols > 0 ? matrix->stored_cols : 1;
+    return matrix->kind == GMV_MATRIX_CSC ||
+           (matrix->kind == GMV_MATRIX_DENSE && matrix->chunk_rows > block_values / cols + 1);
+}
+
+gmv_status gmv_matrix_sort_rows(gmv_row_buckets **rows, const gmv_matrix *matrix, int64_t first, int64_t end,
+                                const char *directory, int ranks)
 {
     static const gmv_bucket_limits limits = {.values = 1 << 22, .bytes = 1 << 26};
+    bool csc = matrix->kind == GMV_MATRIX_CSC;
     int64_t values = 0;
     GMV_TRY(gmv_matrix_guess_values(matrix, first, end, &values));
+    ranks = csc ? ranks : 0; /* a sample is not enough to refuse a run */
     GMV_TRY(gmv_row_buckets_create(rows, matrix, first, end, values, directory, ranks, limits));
-    GMV_TRY((matrix->kind == GMV_MATRIX_CSC ? gmv_csc_each : gmv_dense_each)(matrix, first, end, gmv_row_buckets_put,
-                                                                             *rows));
+    GMV_TRY((csc ? gmv_csc_each : gmv_dense_each)(matrix, first, end, gmv_row_buckets_put, *rows));
     return gmv_row_buckets_finish(*rows);
 }
 
-gmv_status gmv_block_reader_init(gmv_block_reader *reader, const gmv_matrix *matrix, int64_t first, int64_t end)
+/* ---- blocks ---- */
+
+gmv_status gmv_block_reader_init(gmv_block_reader *reader, const gmv_matrix *matrix, gmv_row_buckets *by_rows,
+                                 int64_t first, int64_t end)
 {
     memset(reader, 0, sizeof *reader);
     reader->matrix = matrix;
     reader->first = reader->next = first;
     reader->end = end;
-    reader->by_rows = matrix->by_rows;
-    if (end == first || matrix->kind == GMV_MATRIX_DENSE || reader->by_rows != NULL) {
+    reader->by_rows = by_rows;
+    if (end == first || matrix->kind == GMV_MATRIX_DENSE || by_rows != NULL) {
         return GMV_OK;
     }
     if (matrix->kind == GMV_MATRIX_CSR) {
         return gmv_matrix_pointers(matrix, first, end, &reader->indptr);
     }
-    GMV_TRY(sort_rows(&reader->own, matrix, first, end, NULL, 0));
+    GMV_TRY(gmv_matrix_sort_rows(&reader->own, matrix, first, end, NULL, 0));
     reader->by_rows = reader->own;
     reader->values = gmv_row_buckets_values(reader->own);
     return GMV_OK;
@@ -76,28 +76,7 @@ void gmv_block_reader_fini(gmv_block_reader *reader)
 {
     gmv_row_buckets_destroy(&reader->own);
     GMV_FREE(reader->indptr);
-    GMV_FREE(reader->block.start);
-    GMV_FREE(reader->block.column);
-    GMV_FREE(reader->block.value);
-}
-
-gmv_status gmv_block_reserve(gmv_block_reader *reader, int64_t rows, int64_t values)
-{
-    gmv_block *block = &reader->block;
-    if (rows > reader->row_capacity) {
-        GMV_FREE(block->start);
-        GMV_TRY(GMV_NEW(block->start, rows + 1, "row starts"));
-        reader->row_capacity = rows;
-    }
-    if (values > reader->capacity) {
-        GMV_FREE(block->column);
-        GMV_FREE(block->value);
-        reader->capacity = 0;
-        GMV_TRY(GMV_NEW(block->column, values, "a block of the matrix"));
-        GMV_TRY(GMV_NEW(block->value, values, "a block of the matrix"));
-        reader->capacity = values;
-    }
-    return GMV_OK;
+    gmv_block_fini(&reader->block);
 }
 
 /* Leaves out the values of features that are not selected, in place. An index that is out of range stays so,
@@ -130,7 +109,7 @@ static gmv_status next_sparse(gmv_block_reader *reader)
         rows++;
     }
     int64_t values = from[rows] - from[0], start = from[0];
-    GMV_TRY(gmv_block_reserve(reader, rows, values));
+    GMV_TRY(gmv_block_reserve(block, rows, values));
     block->first = reader->next;
     block->rows = rows;
     for (int64_t i = 0; i <= rows; i++) {
@@ -167,13 +146,20 @@ static gmv_status next_dense(gmv_block_reader *reader)
     if (rows > (reader->next + rows) % m->chunk_rows) { /* up to the end of a chunk, not to decode it twice */
         rows -= rows < left ? (reader->next + rows) % m->chunk_rows : 0;
     }
-    GMV_TRY(gmv_block_reserve(reader, rows, rows * m->cols));
+    GMV_TRY(gmv_block_reserve(&reader->block, rows, rows * m->cols));
     reader->block.first = reader->next;
     reader->block.rows = rows;
     int64_t first[2] = {reader->next, 0}, count[2] = {rows, m->cols};
     GMV_TRY(gmv_h5_read_f64(m->file, m->data, 2, first, count, reader->block.value));
     drop_zeros(&reader->block, m->cols);
     reader->next += rows;
+    return GMV_OK;
+}
+
+static gmv_status next_put_together(gmv_block_reader *reader)
+{
+    GMV_TRY(gmv_row_buckets_read(reader->by_rows, reader->matrix, reader->next, reader->end, &reader->block));
+    reader->next += reader->block.rows;
     return GMV_OK;
 }
 
@@ -185,7 +171,7 @@ gmv_status gmv_block_reader_next(gmv_block_reader *reader)
         return GMV_OK;
     }
     bool begins = reader->next == reader->first;
-    GMV_TRY(reader->by_rows != NULL       ? gmv_row_buckets_next(reader)
+    GMV_TRY(reader->by_rows != NULL       ? next_put_together(reader)
             : m->kind == GMV_MATRIX_DENSE ? next_dense(reader)
                                           : next_sparse(reader));
     if (reader->own != NULL && begins) {
@@ -195,51 +181,4 @@ gmv_status gmv_block_reader_next(gmv_block_reader *reader)
         select_columns(&reader->block, m);
     }
     return GMV_OK;
-}
-
-/* ---- rows of what is not stored by rows ---- */
-
-bool gmv_matrix_needs_sorting(const gmv_matrix *matrix)
-{
-    int64_t cols = matrix->stored_cols > 0 ? matrix->stored_cols : 1;
-    return matrix->kind == GMV_MATRIX_CSC ||
-           (matrix->kind == GMV_MATRIX_DENSE && matrix->chunk_rows > block_values / cols + 1);
-}
-
-/* By whole chunks, from left to right and then down, so that each is decoded once and the genes of a row ascend. */
-gmv_status gmv_dense_each(const gmv_matrix *m, int64_t first, int64_t end, gmv_value_visitor visit, void *context)
-{
-    int64_t width = tile_values / m->chunk_rows / m->chunk_cols * m->chunk_cols;
-    width = width < m->chunk_cols ? m->chunk_cols : width > m->stored_cols ? m->stored_cols : width;
-    double *value = NULL;
-    gmv_status status =
-        GMV_NEW(value, (m->chunk_rows < m->rows ? m->chunk_rows : m->rows) * width, "a tile of the matrix");
-    for (int64_t row = first, next; row < end && status == GMV_OK; row = next) {
-        next = (row / m->chunk_rows + 1) * m->chunk_rows;
-        next = next < end ? next : end;
-        gmv_log_progress(false, "reading %s: %.0f%%", m->file->path,
-                         100.0 * (double)(row - first) / (double)(end - first));
-        for (int64_t col = 0; col < m->stored_cols; col += width) {
-            int64_t at[2] = {row, col},
-                    n[2] = {next - row, m->stored_cols - col < width ? m->stored_cols - col : width};
-            GMV_GO(gmv_stop_check());
-            GMV_GO(gmv_h5_read_f64(m->file, m->data, 2, at, n, value));
-            for (int64_t j = 0; j < n[1]; j++) { /* gene by gene, as buckets hold them in little room */
-                for (int64_t i = 0; i < n[0] && (m->select == NULL || m->select[col + j] >= 0); i++) {
-                    if (value[i * n[1] + j] != 0.0) { /* true for NaN */
-                        GMV_GO(visit(context, row - first + i, col + j, value[i * n[1] + j]));
-                    }
-                }
-            }
-        }
-    }
-done:
-    GMV_FREE(value);
-    return status;
-}
-
-gmv_status gmv_matrix_sort_rows(gmv_matrix *matrix, int64_t first, int64_t end, const char *directory, int ranks)
-{
-    ranks = matrix->kind == GMV_MATRIX_CSC ? ranks : 0; /* a sample is not enough to refuse a run */
-    return sort_rows(&matrix->by_rows, matrix, first, end, directory, ranks);
 }

@@ -1,7 +1,7 @@
 /* From rows as stored to packed counts: every value checked, genes mapped, sorted, zeros dropped. */
 #pragma once
 
-#include "matrix.h"
+#include "block.h"
 #include "narrow.h"
 #include "row_names.h"
 
@@ -29,10 +29,11 @@ typedef struct gmv_packer {
 /* What messages need to name a place, and how genes of the file become genes in use. */
 typedef struct gmv_row_source {
     const gmv_matrix *matrix;
-    char *const *gene;   /* names */
-    const int32_t *map;  /* [matrix->cols] gene in use or -1; NULL: the same */
-    gmv_row_names *cell; /* names of the cells; NULL: there are none */
-    const int32_t *name; /* [matrix->cols] place in `gene` of the name of each; NULL: the same */
+    struct gmv_row_buckets *by_rows; /* its rows put together, which are read in its place; NULL */
+    char *const *gene;               /* names */
+    const int32_t *map;              /* [matrix->cols] gene in use or -1; NULL: the same */
+    gmv_row_names *cell;             /* names of the cells; NULL: there are none */
+    const int32_t *name;             /* [matrix->cols] place in `gene` of the name of each; NULL: the same */
 } gmv_row_source;
 
 /* Whether so many genes take 32 bits each. */

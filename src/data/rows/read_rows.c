@@ -3,6 +3,8 @@
  * says what it is. */
 #include "read_rows.h"
 
+#include "matrix_rows.h"
+
 #include "gmvae/log.h"
 #include "gmvae/mem.h"
 #include "gmvae/signals.h"
@@ -120,7 +122,7 @@ static gmv_status read_through_hdf5(gmv_packer *packer, const gmv_row_source *so
                                     int64_t whole)
 {
     gmv_block_reader reader;
-    gmv_status status = gmv_block_reader_init(&reader, source->matrix, first, end);
+    gmv_status status = gmv_block_reader_init(&reader, source->matrix, source->by_rows, first, end);
     if (status == GMV_OK) {
         status = gmv_packer_reserve(packer, reader.values);
     }

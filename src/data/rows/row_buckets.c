@@ -286,22 +286,21 @@ static gmv_status sort_rows(gmv_row_buckets *b, int64_t row)
     return b->start[b->to - base] > b->start[row - base] ? pass_over(b, which, false) : GMV_OK;
 }
 
-gmv_status gmv_row_buckets_next(gmv_block_reader *reader)
+gmv_status gmv_row_buckets_read(gmv_row_buckets *b, const gmv_matrix *matrix, int64_t row, int64_t end,
+                                gmv_block *block)
 {
-    gmv_row_buckets *b = reader->by_rows;
-    b->matrix = reader->matrix; /* it was closed and opened since */
-    gmv_block *block = &reader->block;
-    int64_t first = reader->next - b->first, rows = 1;
+    b->matrix = matrix; /* it was closed and opened since */
+    int64_t first = row - b->first, rows = 1;
     if (first < b->from || first >= b->to) {
         GMV_TRY(sort_rows(b, first));
     }
     const int64_t *start = b->start + first % b->width, before = b->start[b->from % b->width];
-    while (first + rows < b->to && reader->next + rows < reader->end && start[rows + 1] - start[0] <= block_values) {
+    while (first + rows < b->to && row + rows < end && start[rows + 1] - start[0] <= block_values) {
         rows++;
     }
     int64_t values = start[rows] - start[0], at = start[0] - before;
-    GMV_TRY(gmv_block_reserve(reader, rows, values));
-    block->first = reader->next;
+    GMV_TRY(gmv_block_reserve(block, rows, values));
+    block->first = row;
     block->rows = rows;
     for (int64_t i = 0; i <= rows; i++) {
         block->start[i] = start[i] - start[0];
@@ -310,6 +309,5 @@ gmv_status gmv_row_buckets_next(gmv_block_reader *reader)
         block->column[i] = b->column[at + i];
         block->value[i] = at + i == b->bad_at ? b->bad_value : (double)b->count[at + i];
     }
-    reader->next += rows;
     return GMV_OK;
 }

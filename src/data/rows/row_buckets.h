@@ -5,7 +5,7 @@
  * So the matrix is read once, whatever its size, and memory is bounded. */
 #pragma once
 
-#include "matrix.h"
+#include "block.h"
 
 typedef struct gmv_bucket_limits {
     int64_t values; /* whose rows are sorted in memory together, 8 bytes each; a row may have more */
@@ -32,5 +32,7 @@ int64_t gmv_row_buckets_values(const gmv_row_buckets *buckets);
 int64_t gmv_row_buckets_rounded(const gmv_row_buckets *buckets);
 int64_t gmv_row_buckets_bytes(const gmv_row_buckets *buckets);
 
-/* The next block of a reader, from reader->by_rows. */
-gmv_status gmv_row_buckets_next(gmv_block_reader *reader);
+/* A block of rows of the matrix from `row` on, at most up to `end`; fast when rows are asked for in their order.
+ * Errors: GMV_ERR_DATA, GMV_ERR_ENVIRONMENT. */
+gmv_status gmv_row_buckets_read(gmv_row_buckets *buckets, const gmv_matrix *matrix, int64_t row, int64_t end,
+                                gmv_block *block);

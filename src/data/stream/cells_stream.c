@@ -1,7 +1,7 @@
 /* Loading cells that stay on disk: where the matrix is to live, and the pass that checks and counts it. */
 #include "../fingerprint.h"
 #include "../inputs.h"
-#include "../rows/row_buckets.h"
+#include "../rows/matrix_rows.h"
 #include "cell_cache.h"
 #include "stream_file.h"
 
@@ -132,10 +132,10 @@ typedef struct sorting {
 static gmv_status sort_rows(void *context, gmv_source *source, int64_t first, int64_t end)
 {
     const sorting *how = context;
-    gmv_matrix *matrix = &source->input->matrix;
+    const gmv_matrix *matrix = &source->input->matrix;
     if (gmv_matrix_needs_sorting(matrix)) {
-        GMV_TRY(gmv_matrix_sort_rows(matrix, first, end, how->directory, how->comm->local_size));
-        source->values = gmv_row_buckets_values(matrix->by_rows);
+        GMV_TRY(gmv_matrix_sort_rows(&source->by_rows, matrix, first, end, how->directory, how->comm->local_size));
+        source->values = gmv_row_buckets_values(source->by_rows);
     }
     return GMV_OK;
 }
@@ -157,7 +157,7 @@ static int64_t rows_at_a_time(const gmv_source *source)
     rows = rows > most_walked_rows ? most_walked_rows : rows;
     rows = rows < least_walked_rows ? least_walked_rows : rows;
     const gmv_matrix *matrix = &source->input->matrix;
-    return matrix->kind == GMV_MATRIX_DENSE && matrix->by_rows == NULL
+    return matrix->kind == GMV_MATRIX_DENSE && source->by_rows == NULL
                ? (rows + matrix->chunk_rows - 1) / matrix->chunk_rows * matrix->chunk_rows
                : rows;
 }
@@ -178,7 +178,7 @@ static gmv_status walk_file(void *context, gmv_source *source, int64_t first, in
     gmv_row_source rows = gmv_source_rows(source, walk->lists);
     int64_t at_a_time = rows_at_a_time(source);
     gmv_status status = GMV_OK;
-    source->rounded = rows.matrix->by_rows != NULL ? gmv_row_buckets_rounded(rows.matrix->by_rows) : 0;
+    source->rounded = rows.by_rows != NULL ? gmv_row_buckets_rounded(rows.by_rows) : 0;
     GMV_GO(gmv_packer_init(&packer, walk->genes, at_a_time < end - first ? at_a_time : end - first, 0));
     for (int64_t at = first, n; at < end; at += n) {
         n = at_a_time - at % at_a_time;
@@ -227,7 +227,7 @@ static bool foresee(const gmv_cells *cells, const gmv_source *source, const gmv_
     }
     gmv_local_rows(cells, source, &first, &end);
     *bytes += gmv_cell_cache_bytes(end - first, source->values, gmv_packer_is_wide(cells->genes));
-    return source->kind == GMV_MATRIX_CSR || gmv_source_by_rows(source) != NULL;
+    return source->kind == GMV_MATRIX_CSR || source->by_rows != NULL;
 }
 
 /* What the pass works with. */
@@ -254,8 +254,7 @@ static gmv_status open_cache(census *pass, const gmv_comm *comm, const gmv_confi
             pass->foreseen =
                 foresee(cells, &source[f], &pass->walk.lists->list[source[f].list], &bytes) && pass->foreseen;
             most = bytes - freed > most ? bytes - freed : most;
-            const struct gmv_row_buckets *by_rows = gmv_source_by_rows(&source[f]);
-            freed += by_rows != NULL ? gmv_row_buckets_bytes(by_rows) : 0;
+            freed += source[f].by_rows != NULL ? gmv_row_buckets_bytes(source[f].by_rows) : 0;
         }
     }
     if (pass->cached_rows == 0) {
@@ -293,7 +292,7 @@ static gmv_status take_file(void *context, gmv_source *source, int64_t first, in
     bool cached = is_cached(pass->cells, pass->config, source);
     pass->cache = cached ? stream->cache : NULL;
     GMV_TRY(walk_file(&pass->walk, source, first, end));
-    gmv_row_buckets_destroy(&source->input->matrix.by_rows);
+    gmv_row_buckets_destroy(&source->by_rows);
     return gmv_stream_take_file(&stream->file[source - pass->source], &rows, &source->store, source->first,
                                 source->first + first, source->first + end, cached);
 }
