@@ -59,8 +59,9 @@ static gmv_status survey_sources(loader *load)
     cells->files = files.n;
     cells->file = files.at;
     GMV_TRY(gmv_comm_agree(load->comm, gmv_factors_init(&load->factors, load->config, load->reading)));
-    GMV_TRY(gmv_sources_survey(&load->source, &load->lists, &load->factors, &files, load->comm, load->config,
-                               load->reading));
+    GMV_TRY(gmv_sources_survey(&load->source, &load->lists, &files, load->comm, load->config, load->reading,
+                               gmv_factors_add_levels, &load->factors));
+    GMV_TRY(gmv_factors_unite(&load->factors, load->comm));
     GMV_TRY(gmv_comm_agree(load->comm, take_sources(load)));
     return load->reading->training ? gmv_comm_agree(load->comm, gmv_refuse_repeated_files(cells)) : GMV_OK;
 }

@@ -164,8 +164,9 @@ static bool is_left_out(const factor_reader *reader, const gmv_input_file *input
     return reader->optional && !gmv_column_exists(&input->matrix.obs, reader->name);
 }
 
-gmv_status gmv_factors_add_levels(gmv_factors *factors, const gmv_input_file *input)
+gmv_status gmv_factors_add_levels(void *wanted, const gmv_input_file *input)
 {
+    gmv_factors *factors = wanted;
     gmv_status status = GMV_OK;
     for (int k = 0; k < factors->n && status == GMV_OK; k++) {
         factor_reader *reader = &factors->reader[k];

@@ -52,12 +52,15 @@ gmv_status gmv_paths_expand(gmv_texts *files, const gmv_comm *comm, const gmv_te
 
 /* ---- what is in the files ---- */
 
-/* Looks at the files of a list, every rank at a stretch of them: matrices, lists of genes, levels of the wanted columns.
+/* What else is looked at in a file of this rank's stretch. */
+typedef gmv_status (*gmv_look)(void *context, const gmv_input_file *input);
+
+/* Looks at the files of a list, every rank at a stretch of them: matrices, lists of genes, and what `look` wants.
  * Collective; the first file with an error is named, whatever the number of ranks.
  * @param[out] source  [files->n]. Ownership: gmv_sources_close
  * @param[out] lists   Ownership: gmv_gene_lists_fini. Both also after an error. */
-gmv_status gmv_sources_survey(gmv_source **source, gmv_gene_lists *lists, gmv_factors *factors, const gmv_texts *files,
-                              const gmv_comm *comm, const gmv_config *config, const gmv_reading *reading);
+gmv_status gmv_sources_survey(gmv_source **source, gmv_gene_lists *lists, const gmv_texts *files, const gmv_comm *comm,
+                              const gmv_config *config, const gmv_reading *reading, gmv_look look, void *context);
 
 /* Opens the files that all ranks share, as data.driver asks; auto: those that several ranks have rows of and that have
  * at least an eighth of all cells, so that there are few. The rows of the ranks are known. Collective. */
@@ -125,8 +128,8 @@ gmv_status gmv_gene_sets(gmv_cells *cells, const gmv_source *source, const gmv_g
 gmv_status gmv_factors_init(gmv_factors *factors, const gmv_config *config, const gmv_reading *reading);
 void gmv_factors_fini(gmv_factors *factors);
 
-/* Adds the levels that a file has. Not collective. */
-gmv_status gmv_factors_add_levels(gmv_factors *factors, const gmv_input_file *input);
+/* Adds the levels that a file has: a gmv_look. Not collective. */
+gmv_status gmv_factors_add_levels(void *wanted, const gmv_input_file *input);
 
 /* Levels of all ranks, in their order. Collective. */
 gmv_status gmv_factors_unite(gmv_factors *factors, const gmv_comm *comm);

@@ -58,7 +58,8 @@ typedef struct survey {
     const gmv_reading *reading;
     gmv_source *source; /* [files] those of the stretch */
     gmv_gene_lists lists;
-    gmv_factors *factors;
+    gmv_look look;
+    void *context;
     int files; /* of all ranks */
 } survey;
 
@@ -100,7 +101,7 @@ static gmv_status look_at_file(survey *s, gmv_source *source, const char *path)
         status = look_at_matrix(s, source, input);
     }
     if (status == GMV_OK) {
-        status = gmv_factors_add_levels(s->factors, input);
+        status = s->look(s->context, input);
     }
     close_input(&input);
     return gmv_file_cause(path, &source->looked_at, status);
@@ -155,12 +156,12 @@ static void report_sources(const gmv_source *source, int files, const gmv_gene_l
     }
 }
 
-gmv_status gmv_sources_survey(gmv_source **source, gmv_gene_lists *lists, gmv_factors *factors, const gmv_texts *files,
-                              const gmv_comm *comm, const gmv_config *config, const gmv_reading *reading)
+gmv_status gmv_sources_survey(gmv_source **source, gmv_gene_lists *lists, const gmv_texts *files, const gmv_comm *comm,
+                              const gmv_config *config, const gmv_reading *reading, gmv_look look, void *context)
 {
     int64_t n = files->n, rank = comm->rank, size = comm->size;
     int first = (int)(n * rank / size), end = (int)(n * (rank + 1) / size);
-    survey s = {.config = config, .reading = reading, .factors = factors, .files = files->n};
+    survey s = {.config = config, .reading = reading, .look = look, .context = context, .files = files->n};
     int *number = NULL;
     void *all = NULL;
     gmv_status status = GMV_OK;
@@ -172,7 +173,6 @@ gmv_status gmv_sources_survey(gmv_source **source, gmv_gene_lists *lists, gmv_fa
         s.source[f - first].list = number[s.source[f - first].list];
     }
     GMV_GO(gmv_comm_concatenate(comm, s.source, (end - first) * (int64_t)sizeof **source, &all, &n));
-    GMV_GO(gmv_factors_unite(factors, comm));
     *source = all;
     for (int f = 0; f < files->n; f++) {
         gmv_source *at = &(*source)[f];
