@@ -1,6 +1,7 @@
 #include "gmvae/data.h"
 
 #include "fingerprint.h"
+#include "genes/gene_lists.h"
 #include "genes/gene_stats.h"
 #include "genes/join.h"
 #include "h5/file_stamp.h"

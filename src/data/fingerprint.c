@@ -1,5 +1,6 @@
 #include "fingerprint.h"
 
+#include "genes/gene_lists.h"
 #include "genes/genes.h"
 
 #include "gmvae/mem.h"

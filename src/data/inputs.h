@@ -5,12 +5,14 @@
  * opened by all of them together, and stay open. */
 #pragma once
 
-#include "genes/gene_lists.h"
 #include "rows/matrix.h"
 #include "rows/read_rows.h"
 #include "rows/row_names.h"
 
 #include "gmvae/data.h"
+#include "gmvae/names.h"
+
+typedef struct gmv_gene_lists gmv_gene_lists; /* genes/gene_lists.h */
 
 /* What is open of a file. */
 typedef struct gmv_input_file {

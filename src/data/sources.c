@@ -1,6 +1,7 @@
 /* The input files: who looks at which, and who opens which. */
 #include "check/h5_check.h"
 #include "genes/gene_ids.h"
+#include "genes/gene_lists.h"
 #include "inputs.h"
 #include "rows/row_buckets.h"
 

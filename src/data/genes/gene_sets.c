@@ -1,5 +1,6 @@
 /* Which genes were measured for which cells. */
 #include "../inputs.h"
+#include "gene_lists.h"
 
 #include "gmvae/mem.h"
 

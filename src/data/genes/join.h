@@ -2,6 +2,7 @@
 #pragma once
 
 #include "../inputs.h"
+#include "gene_lists.h"
 
 /* Where the genes of a list are in a file. */
 typedef struct gmv_gene_match {

@@ -1,5 +1,6 @@
 /* Loading cells that stay on disk: where the matrix is to live, and the pass that checks and counts it. */
 #include "../fingerprint.h"
+#include "../genes/gene_lists.h"
 #include "../inputs.h"
 #include "../rows/matrix_rows.h"
 #include "cell_cache.h"
