@@ -3,7 +3,7 @@
 #include "genes/gene_ids.h"
 #include "genes/gene_lists.h"
 #include "inputs.h"
-#include "rows/row_buckets.h"
+#include "rows/transpose.h"
 
 #include "gmvae/log.h"
 #include "gmvae/mem.h"

@@ -1,6 +1,6 @@
 /* Statistics of the counts that inspect shows, from one pass over the rows in blocks. */
 #include "../data/genes/gene_stats.h"
-#include "../data/rows/matrix_rows.h"
+#include "../data/rows/matrix_blocks.h"
 #include "../data/rows/pack.h"
 #include "cell_stats.h"
 #include "inspect.h"

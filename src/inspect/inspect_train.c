@@ -1,5 +1,5 @@
 /* What training would say to a file: the same look at the matrix it takes, at the names of its genes and at every value. */
-#include "../data/rows/matrix_rows.h"
+#include "../data/rows/matrix_blocks.h"
 #include "../data/rows/pack.h"
 #include "inspect.h"
 

@@ -2,7 +2,7 @@
  * open as it was; our own code reads a copy that is damaged. */
 #include "fuzz.h"
 
-#include "../../src/data/h5/stored.h"
+#include "../../src/data/h5/h5_array.h"
 
 #include <fcntl.h>
 #include <stdio.h>

@@ -3,7 +3,7 @@
 #define _GNU_SOURCE
 #include "harness.h"
 
-#include "../../src/data/rows/matrix_rows.h"
+#include "../../src/data/rows/matrix_blocks.h"
 #include "../../src/data/stream/cell_cache.h"
 
 #include "gmvae/mem.h"

@@ -2,7 +2,7 @@
 #pragma once
 
 #include "block.h"
-#include "narrow.h"
+#include "fast_rows.h"
 #include "row_names.h"
 
 #include "gmvae/ops.h"

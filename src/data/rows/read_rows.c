@@ -3,7 +3,7 @@
  * says what it is. */
 #include "read_rows.h"
 
-#include "matrix_rows.h"
+#include "matrix_blocks.h"
 
 #include "gmvae/log.h"
 #include "gmvae/mem.h"

@@ -1,7 +1,7 @@
 /* Rows of a file into packed counts. */
 #pragma once
 
-#include "row_reader.h"
+#include "csr_reader.h"
 
 /* Appends rows [first, end) of the file, by all threads of OpenMP where the store is open, through HDF5 where it is not.
  * Not collective. @param[in] whole  rows that count as 100 % in the progress line

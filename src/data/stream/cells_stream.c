@@ -2,7 +2,7 @@
 #include "../fingerprint.h"
 #include "../genes/gene_lists.h"
 #include "../inputs.h"
-#include "../rows/matrix_rows.h"
+#include "../rows/matrix_blocks.h"
 #include "cell_cache.h"
 #include "stream_file.h"
 

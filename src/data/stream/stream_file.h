@@ -1,7 +1,7 @@
 /* A file whose rows are read again and again. */
 #pragma once
 
-#include "../rows/row_reader.h"
+#include "../rows/csr_reader.h"
 
 #include "gmvae/data.h"
 

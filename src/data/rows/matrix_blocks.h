@@ -2,7 +2,7 @@
 #pragma once
 
 #include "block.h"
-#include "row_buckets.h"
+#include "transpose.h"
 
 /* Reads a range of rows block by block with bounded buffers. */
 typedef struct gmv_block_reader {

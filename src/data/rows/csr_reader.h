@@ -2,7 +2,7 @@
  * threads. */
 #pragma once
 
-#include "../h5/stored.h"
+#include "../h5/h5_array.h"
 #include "pack.h"
 
 /* The arrays of a CSR matrix as they can be read past HDF5. */

@@ -1,4 +1,4 @@
-#include "row_buckets.h"
+#include "transpose.h"
 
 #include "scratch.h"
 

@@ -1,7 +1,7 @@
 /* Datasets read past HDF5 against HDF5's own reading: layouts, filters, formats, ranges, damage. */
 #include "harness.h"
 
-#include "../../src/data/h5/stored.h"
+#include "../../src/data/h5/h5_array.h"
 
 #include <lzf.h>
 #include <unistd.h>

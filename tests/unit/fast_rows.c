@@ -2,7 +2,7 @@
  * file can have, every length of a vector's tail, values at the edges. */
 #include "harness.h"
 
-#include "../../src/data/rows/narrow.h"
+#include "../../src/data/rows/fast_rows.h"
 #include "gmvae/cpu.h"
 
 enum { MOST = 150 };

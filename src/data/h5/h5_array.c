@@ -1,4 +1,4 @@
-#include "stored.h"
+#include "h5_array.h"
 
 #include "lzf_filter.h"
 

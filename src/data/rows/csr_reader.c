@@ -1,4 +1,4 @@
-#include "row_reader.h"
+#include "csr_reader.h"
 
 #include "gmvae/cpu.h"
 #include "gmvae/mem.h"

@@ -1,4 +1,4 @@
-#include "narrow.h"
+#include "fast_rows.h"
 
 #define GMV_CPU_VARIANT(id, isa) extern const gmv_narrow gmv_narrow_##id;
 #include "cpu_variants.def"

@@ -1,4 +1,4 @@
-#include "matrix_rows.h"
+#include "matrix_blocks.h"
 
 #include "gmvae/mem.h"
 

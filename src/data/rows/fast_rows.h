@@ -1,9 +1,9 @@
 /* Numbers of a row as they are stored to 16- or 32-bit genes and 8-bit counts: the inner loops of reading. Compiled once
- * per instruction set (isa/narrow.c). What is not as nearly all rows are is only noticed here; gmv_packer_add_row can do
+ * per instruction set (isa/fast_rows.c). What is not as nearly all rows are is only noticed here; gmv_packer_add_row can do
  * with it, or says no. */
 #pragma once
 
-#include "../h5/stored.h"
+#include "../h5/h5_array.h"
 
 /* Numbers of one row in the type of the file. */
 typedef struct gmv_numbers {

@@ -1,4 +1,4 @@
-#include "../narrow.h"
+#include "../fast_rows.h"
 
 #include <string.h>
 
