@@ -59,26 +59,26 @@ static duration since(duration start)
     return (duration){end.clock - start.clock, end.work - start.work};
 }
 
-static void decode_all(const gmv_stored *stored, int64_t *failures)
+static void decode_all(const gmv_h5_array *stored, int64_t *failures)
 {
     int64_t chunks = (stored->end + stored->chunk - 1) / stored->chunk, piece = 64;
 #pragma omp parallel
     {
-        gmv_stored_cursor cursor;
-        bool ready = gmv_stored_cursor_init(&cursor, stored) == GMV_OK;
+        gmv_h5_array_cursor cursor;
+        bool ready = gmv_h5_array_cursor_init(&cursor, stored) == GMV_OK;
 #pragma omp for schedule(dynamic, 1)
         for (int64_t p = 0; p < (chunks + piece - 1) / piece; p++) {
             int64_t end = (p + 1) * piece * stored->chunk;
             end = end < stored->end ? end : stored->end;
             for (int64_t at = p * piece * stored->chunk; at < end; at += stored->chunk) {
                 int64_t n = end - at < stored->chunk ? end - at : stored->chunk;
-                if (!ready || gmv_stored_span(&cursor, at, n, end) == NULL) {
+                if (!ready || gmv_h5_array_span(&cursor, at, n, end) == NULL) {
 #pragma omp atomic
                     ++*failures;
                 }
             }
         }
-        gmv_stored_cursor_fini(&cursor);
+        gmv_h5_array_cursor_fini(&cursor);
     }
 }
 

@@ -16,7 +16,7 @@ typedef struct chunk_file {
     char path[32];
     gmv_h5 h5;
     hid_t dataset;
-    gmv_stored stored;
+    gmv_h5_array stored;
     unsigned char *bytes;
     int64_t size;
 } chunk_file;
@@ -64,7 +64,7 @@ static void prepare(void)
         write_file(file[f].path, f);
         FUZZ_CHECK(gmv_h5_open(&file[f].h5, file[f].path, NULL) == GMV_OK);
         file[f].dataset = H5Dopen2(file[f].h5.id, "x", H5P_DEFAULT);
-        FUZZ_CHECK(gmv_stored_open(&file[f].stored, &file[f].h5, file[f].dataset, 0, length, &can) == GMV_OK && can);
+        FUZZ_CHECK(gmv_h5_array_open(&file[f].stored, &file[f].h5, file[f].dataset, 0, length, &can) == GMV_OK && can);
         file[f].size = lseek(file[f].stored.fd, 0, SEEK_END);
         file[f].bytes = malloc((size_t)file[f].size);
         FUZZ_CHECK(pread(file[f].stored.fd, file[f].bytes, (size_t)file[f].size, 0) == file[f].size);
@@ -96,18 +96,18 @@ static void damage_places(fuzz_rng *rng, gmv_chunk_place *place)
     }
 }
 
-static void read_spans(fuzz_rng *rng, const gmv_stored *stored)
+static void read_spans(fuzz_rng *rng, const gmv_h5_array *stored)
 {
-    gmv_stored_cursor cursor;
-    FUZZ_CHECK(gmv_stored_cursor_init(&cursor, stored) == GMV_OK);
+    gmv_h5_array_cursor cursor;
+    FUZZ_CHECK(gmv_h5_array_cursor_init(&cursor, stored) == GMV_OK);
     for (int i = 0; i < 20; i++) {
         int64_t first = fuzz_below(rng, length), n = 1 + fuzz_below(rng, length - first < 400 ? length - first : 400);
-        const void *span = gmv_stored_span(&cursor, first, n, first + n + fuzz_below(rng, length - first - n + 1));
+        const void *span = gmv_h5_array_span(&cursor, first, n, first + n + fuzz_below(rng, length - first - n + 1));
         if (span != NULL) {
             fuzz_touch(span, n * stored->size);
         }
     }
-    gmv_stored_cursor_fini(&cursor);
+    gmv_h5_array_cursor_fini(&cursor);
 }
 
 static void one(fuzz_rng *rng)
@@ -120,7 +120,7 @@ static void one(fuzz_rng *rng)
     FUZZ_CHECK(pwrite(copy, bytes, (size_t)f->size, 0) == f->size);
     FUZZ_CHECK(ftruncate(copy, fuzz_once_in(rng, 8) ? fuzz_below(rng, f->size) : f->size) == 0);
     free(bytes);
-    gmv_stored stored = f->stored;
+    gmv_h5_array stored = f->stored;
     stored.fd = copy;
     stored.place = place;
     if (!gmv_chunk_index_read(&f->h5, f->dataset, copy, chunk, 0, chunks, place) || fuzz_once_in(rng, 2)) {

@@ -89,10 +89,10 @@ static void write_file(const dataset_case *c)
 /* Every element of [first, end), in spans of changing length, is what HDF5 reads. */
 static void compare_range(const dataset_case *c, const gmv_h5 *file, hid_t dataset, int64_t first, int64_t end)
 {
-    gmv_stored stored;
-    gmv_stored_cursor cursor;
+    gmv_h5_array stored;
+    gmv_h5_array_cursor cursor;
     bool can = false;
-    assert_int_equal(gmv_stored_open(&stored, file, dataset, first, end, &can), GMV_OK);
+    assert_int_equal(gmv_h5_array_open(&stored, file, dataset, first, end, &can), GMV_OK);
     if (can != c->can) {
         fail_msg("%s, elements %lld to %lld: %s", c->name, (long long)first, (long long)end,
                  can ? "can be read, unexpectedly" : "cannot be read");
@@ -104,19 +104,19 @@ static void compare_range(const dataset_case *c, const gmv_h5 *file, hid_t datas
     char *theirs = t_alloc((size_t)(end - first) + 1, size);
     int64_t n = end - first;
     assert_int_equal(gmv_h5_read(file, dataset, 1, &first, &n, c->type, theirs), GMV_OK);
-    assert_int_equal(gmv_stored_cursor_init(&cursor, &stored), GMV_OK);
+    assert_int_equal(gmv_h5_array_cursor_init(&cursor, &stored), GMV_OK);
     int64_t step = 1;
     for (int64_t at = first; at < end; at += n) {
         step = step * 3 % 1009;
         n = step < end - at ? step : end - at;
-        const void *ours = gmv_stored_span(&cursor, at, n, end);
+        const void *ours = gmv_h5_array_span(&cursor, at, n, end);
         if (ours == NULL || memcmp(ours, theirs + (size_t)(at - first) * size, (size_t)n * size) != 0) {
             fail_msg("%s: elements %lld to %lld are %s", c->name, (long long)at, (long long)(at + n),
                      ours == NULL ? "not read" : "others than HDF5 reads");
         }
     }
-    gmv_stored_cursor_fini(&cursor);
-    gmv_stored_close(&stored);
+    gmv_h5_array_cursor_fini(&cursor);
+    gmv_h5_array_close(&stored);
 }
 
 static void check_case(const dataset_case *c)
@@ -186,19 +186,19 @@ static void change_byte(long at, int by)
 }
 
 /* With the index found before the damage: elements are what they were, or not read. @return spans not read */
-static int read_damaged(const dataset_case *c, const gmv_stored *stored)
+static int read_damaged(const dataset_case *c, const gmv_h5_array *stored)
 {
-    gmv_stored_cursor cursor;
+    gmv_h5_array_cursor cursor;
     int unread = 0;
-    assert_int_equal(gmv_stored_cursor_init(&cursor, stored), GMV_OK);
+    assert_int_equal(gmv_h5_array_cursor_init(&cursor, stored), GMV_OK);
     for (int64_t at = 0; at + 100 <= stored->length; at += 100) {
-        const int32_t *values = gmv_stored_span(&cursor, at, 100, stored->length);
+        const int32_t *values = gmv_h5_array_span(&cursor, at, 100, stored->length);
         unread += values == NULL;
         for (int64_t i = 0; values != NULL && i < 100; i++) {
             assert_int_equal(values[i], value_at(c, at + i));
         }
     }
-    gmv_stored_cursor_fini(&cursor);
+    gmv_h5_array_cursor_fini(&cursor);
     return unread;
 }
 
@@ -209,14 +209,14 @@ static void damage_is_not_read_as_values(void **state)
     gmv_h5_prepare();
     const dataset_case c = {"damage", 5000, 50, H5T_STD_I32LE, EARLY, .deflate = true, .written = 5000, .can = true};
     gmv_h5 file;
-    gmv_stored stored;
+    gmv_h5_array stored;
     bool can = false;
     gmv_chunk_place *place = t_alloc(100, sizeof *place);
     int unread = 0, lost = 0, moved = 0;
     write_file(&c);
     assert_int_equal(gmv_h5_open(&file, path, NULL), GMV_OK);
     hid_t dataset = H5Dopen2(file.id, "x", H5P_DEFAULT);
-    assert_int_equal(gmv_stored_open(&stored, &file, dataset, 0, c.length, &can), GMV_OK);
+    assert_int_equal(gmv_h5_array_open(&stored, &file, dataset, 0, c.length, &can), GMV_OK);
     assert_true(can);
     long bytes = (long)lseek(stored.fd, 0, SEEK_END), step = t_thin(100) == 100 ? 1 : 17;
     for (long at = 0; at < bytes; at += step) {
@@ -231,7 +231,7 @@ static void damage_is_not_read_as_values(void **state)
                   moved);
     assert_true(unread > 0 && lost > 0 && moved > 0);
     assert_int_equal(read_damaged(&c, &stored), 0);
-    gmv_stored_close(&stored);
+    gmv_h5_array_close(&stored);
     H5Dclose(dataset);
     gmv_h5_close(&file);
     unlink(path);
@@ -249,22 +249,22 @@ static void places_that_cannot_be_are_not_read(void **state)
     const gmv_chunk_place bad[] = {
         {2000, 4000000000u, 0}, {2000, 40, deflate_skipped}, {2000, 40, both_skipped}, {INT64_MAX, 200, 0}};
     gmv_h5 file;
-    gmv_stored stored;
-    gmv_stored_cursor cursor;
+    gmv_h5_array stored;
+    gmv_h5_array_cursor cursor;
     bool can = false;
     write_file(&c);
     assert_int_equal(gmv_h5_open(&file, path, NULL), GMV_OK);
     hid_t dataset = H5Dopen2(file.id, "x", H5P_DEFAULT);
-    assert_int_equal(gmv_stored_open(&stored, &file, dataset, 0, c.length, &can), GMV_OK);
+    assert_int_equal(gmv_h5_array_open(&stored, &file, dataset, 0, c.length, &can), GMV_OK);
     assert_true(can);
-    assert_int_equal(gmv_stored_cursor_init(&cursor, &stored), GMV_OK);
+    assert_int_equal(gmv_h5_array_cursor_init(&cursor, &stored), GMV_OK);
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         stored.place[7] = bad[i];
-        assert_null(gmv_stored_span(&cursor, 7 * 50, 50, 8 * 50));
+        assert_null(gmv_h5_array_span(&cursor, 7 * 50, 50, 8 * 50));
         assert_true(cursor.room < 1 << 20);
     }
-    gmv_stored_cursor_fini(&cursor);
-    gmv_stored_close(&stored);
+    gmv_h5_array_cursor_fini(&cursor);
+    gmv_h5_array_close(&stored);
     H5Dclose(dataset);
     gmv_h5_close(&file);
     unlink(path);
@@ -302,7 +302,7 @@ static void a_file_that_was_replaced_is_not_read(void **state)
     gmv_h5_prepare();
     const dataset_case c = {"replaced", 500, 50, H5T_STD_I32LE, EARLY, .written = 500, .can = true};
     gmv_h5 file;
-    gmv_stored stored;
+    gmv_h5_array stored;
     bool can = true;
     write_file(&c);
     assert_int_equal(gmv_h5_open(&file, path, NULL), GMV_OK);
@@ -314,7 +314,7 @@ static void a_file_that_was_replaced_is_not_read(void **state)
     gmv_error_clear();
     assert_int_equal(gmv_h5_unchanged(&file), GMV_ERR_DATA);
     gmv_error_clear();
-    assert_int_equal(gmv_stored_open(&stored, &file, dataset, 0, c.length, &can), GMV_ERR_DATA);
+    assert_int_equal(gmv_h5_array_open(&stored, &file, dataset, 0, c.length, &can), GMV_ERR_DATA);
     assert_false(can);
     assert_non_null(strstr(gmv_error_message(), "stored.h5: the file has changed"));
     gmv_error_clear();

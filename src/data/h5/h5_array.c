@@ -19,7 +19,7 @@ static const int64_t most_chunk_bytes = (int64_t)1 << 28;
 
 /* ---- what can be read ---- */
 
-static bool take_type(gmv_stored *stored, hid_t dataset)
+static bool take_type(gmv_h5_array *stored, hid_t dataset)
 {
     hid_t type = H5Dget_type(dataset);
     H5T_class_t class = H5Tget_class(type);
@@ -34,7 +34,7 @@ static bool take_type(gmv_stored *stored, hid_t dataset)
     return order && (full || real);
 }
 
-static bool take_filters(gmv_stored *stored, hid_t properties)
+static bool take_filters(gmv_h5_array *stored, hid_t properties)
 {
     stored->filters = H5Pget_nfilters(properties);
     if (stored->filters < 0 || stored->filters > GMV_STORED_FILTERS) {
@@ -53,7 +53,7 @@ static bool take_filters(gmv_stored *stored, hid_t properties)
 }
 
 /* Type, layout, filters and fill value: the same answer on every rank. */
-static bool take_layout(gmv_stored *stored, hid_t dataset)
+static bool take_layout(gmv_h5_array *stored, hid_t dataset)
 {
     hid_t properties = H5Dget_create_plist(dataset), space = H5Dget_space(dataset), type = H5Dget_type(dataset);
     H5D_layout_t layout = H5Pget_layout(properties);
@@ -85,7 +85,7 @@ static bool take_layout(gmv_stored *stored, hid_t dataset)
 /* ---- where the chunks are ---- */
 
 /* An empty range has a place too: it says that there are chunks. */
-static gmv_status find_chunks(gmv_stored *stored, const gmv_h5 *file, hid_t dataset, bool *can)
+static gmv_status find_chunks(gmv_h5_array *stored, const gmv_h5 *file, hid_t dataset, bool *can)
 {
     int64_t from = stored->first / stored->chunk, to = (stored->end + stored->chunk - 1) / stored->chunk;
     to = stored->end > stored->first ? to : from;
@@ -96,7 +96,7 @@ static gmv_status find_chunks(gmv_stored *stored, const gmv_h5 *file, hid_t data
     return GMV_OK;
 }
 
-static gmv_chunk_place place_of(const gmv_stored *stored, int64_t chunk)
+static gmv_chunk_place place_of(const gmv_h5_array *stored, int64_t chunk)
 {
     if (stored->place != NULL) {
         return stored->place[chunk - stored->first_chunk];
@@ -106,7 +106,7 @@ static gmv_chunk_place place_of(const gmv_stored *stored, int64_t chunk)
     return (gmv_chunk_place){stored->contiguous_at + first * stored->size, (uint32_t)(n * stored->size), 0};
 }
 
-static void move_places(gmv_stored *stored, int64_t by)
+static void move_places(gmv_h5_array *stored, int64_t by)
 {
     stored->contiguous_at += by;
     for (int64_t c = stored->first; stored->place != NULL && c < stored->end; c += stored->chunk) {
@@ -117,7 +117,7 @@ static void move_places(gmv_stored *stored, int64_t by)
 
 /* ---- reading ---- */
 
-gmv_status gmv_stored_cursor_init(gmv_stored_cursor *cursor, const gmv_stored *stored)
+gmv_status gmv_h5_array_cursor_init(gmv_h5_array_cursor *cursor, const gmv_h5_array *stored)
 {
     memset(cursor, 0, sizeof *cursor);
     cursor->stored = stored;
@@ -128,7 +128,7 @@ gmv_status gmv_stored_cursor_init(gmv_stored_cursor *cursor, const gmv_stored *s
     return cursor->inflate != NULL ? GMV_OK : GMV_FAIL(GMV_ERR_ENVIRONMENT, "no memory to decode chunks");
 }
 
-void gmv_stored_cursor_fini(gmv_stored_cursor *cursor)
+void gmv_h5_array_cursor_fini(gmv_h5_array_cursor *cursor)
 {
     GMV_FREE(cursor->values);
     GMV_FREE(cursor->spare);
@@ -141,16 +141,16 @@ void gmv_stored_cursor_fini(gmv_stored_cursor *cursor)
 }
 
 /* Whether a chunk can lie there: what does not become smaller is stored with few bytes more. */
-static bool is_plausible(const gmv_stored *stored, gmv_chunk_place place)
+static bool is_plausible(const gmv_h5_array *stored, gmv_chunk_place place)
 {
     int64_t plain = stored->chunk * stored->size;
     return place.bytes <= plain + plain / 8 + 1024 && place.at < INT64_MAX / 2;
 }
 
 /* The bytes of a chunk, and of the chunks behind it as far as they follow in the file and lie before element `end`. */
-static const unsigned char *read_chunk(gmv_stored_cursor *cursor, int64_t chunk, int64_t end)
+static const unsigned char *read_chunk(gmv_h5_array_cursor *cursor, int64_t chunk, int64_t end)
 {
-    const gmv_stored *stored = cursor->stored;
+    const gmv_h5_array *stored = cursor->stored;
     gmv_chunk_place place = place_of(stored, chunk);
     if (!is_plausible(stored, place)) {
         return NULL;
@@ -207,7 +207,7 @@ static void unshuffle(const unsigned char *from, unsigned char *to, size_t n, si
 }
 
 /* Undoes one filter. @return false when it does not give `bytes` bytes */
-static bool undo(gmv_stored_cursor *cursor, int filter, const unsigned char *from, size_t length, unsigned char *to,
+static bool undo(gmv_h5_array_cursor *cursor, int filter, const unsigned char *from, size_t length, unsigned char *to,
                  size_t bytes)
 {
     switch (filter) {
@@ -223,18 +223,18 @@ static bool undo(gmv_stored_cursor *cursor, int filter, const unsigned char *fro
     }
 }
 
-static void fill_values(gmv_stored_cursor *cursor)
+static void fill_values(gmv_h5_array_cursor *cursor)
 {
-    const gmv_stored *stored = cursor->stored;
+    const gmv_h5_array *stored = cursor->stored;
     for (int64_t i = 0; i < stored->chunk; i++) {
         memcpy(cursor->values + i * stored->size, stored->fill, (size_t)stored->size);
     }
 }
 
 /* The values of a chunk, in cursor->values, or where they were read when nothing has to be undone. */
-static const unsigned char *decode(gmv_stored_cursor *cursor, int64_t chunk, int64_t end)
+static const unsigned char *decode(gmv_h5_array_cursor *cursor, int64_t chunk, int64_t end)
 {
-    const gmv_stored *stored = cursor->stored;
+    const gmv_h5_array *stored = cursor->stored;
     gmv_chunk_place place = place_of(stored, chunk);
     if (chunk == cursor->decoded) {
         return cursor->values;
@@ -262,9 +262,9 @@ static const unsigned char *decode(gmv_stored_cursor *cursor, int64_t chunk, int
     return from != NULL && (stored->place == NULL || length == bytes) ? from : NULL;
 }
 
-const void *gmv_stored_span(gmv_stored_cursor *cursor, int64_t first, int64_t n, int64_t end)
+const void *gmv_h5_array_span(gmv_h5_array_cursor *cursor, int64_t first, int64_t n, int64_t end)
 {
-    const gmv_stored *stored = cursor->stored;
+    const gmv_h5_array *stored = cursor->stored;
     int64_t chunk = first / stored->chunk, inside = first - chunk * stored->chunk, size = stored->size;
     if (inside + n <= stored->chunk) {
         const unsigned char *values = decode(cursor, chunk, end);
@@ -294,28 +294,28 @@ const void *gmv_stored_span(gmv_stored_cursor *cursor, int64_t first, int64_t n,
 /* ---- opening ---- */
 
 /* Whether elements [first, first + n) are what HDF5 reads. */
-static bool agrees_at(const gmv_stored *stored, const gmv_h5 *file, hid_t dataset, int64_t first, int64_t n)
+static bool agrees_at(const gmv_h5_array *stored, const gmv_h5 *file, hid_t dataset, int64_t first, int64_t n)
 {
     unsigned char theirs[compared * 8];
-    gmv_stored_cursor cursor;
+    gmv_h5_array_cursor cursor;
     hid_t type = H5Dget_type(dataset);
-    bool same = gmv_stored_cursor_init(&cursor, stored) == GMV_OK;
-    const void *ours = same ? gmv_stored_span(&cursor, first, n, first + n) : NULL;
+    bool same = gmv_h5_array_cursor_init(&cursor, stored) == GMV_OK;
+    const void *ours = same ? gmv_h5_array_span(&cursor, first, n, first + n) : NULL;
     same = ours != NULL && gmv_h5_read(file, dataset, 1, &first, &n, type, theirs) == GMV_OK &&
            memcmp(ours, theirs, (size_t)(n * stored->size)) == 0;
-    gmv_stored_cursor_fini(&cursor);
+    gmv_h5_array_cursor_fini(&cursor);
     H5Tclose(type);
     return same;
 }
 
-static bool agrees(const gmv_stored *stored, const gmv_h5 *file, hid_t dataset)
+static bool agrees(const gmv_h5_array *stored, const gmv_h5 *file, hid_t dataset)
 {
     int64_t n = stored->end - stored->first < compared ? stored->end - stored->first : compared;
     return agrees_at(stored, file, dataset, stored->first, n) && agrees_at(stored, file, dataset, stored->end - n, n);
 }
 
 /* Some versions of HDF5 leave the user block out of the places that they tell. */
-static bool settle_places(gmv_stored *stored, const gmv_h5 *file, hid_t dataset)
+static bool settle_places(gmv_h5_array *stored, const gmv_h5 *file, hid_t dataset)
 {
     hsize_t block = 0;
     hid_t properties = H5Fget_create_plist(file->id);
@@ -328,7 +328,8 @@ static bool settle_places(gmv_stored *stored, const gmv_h5 *file, hid_t dataset)
     return block > 0 && agrees(stored, file, dataset);
 }
 
-gmv_status gmv_stored_open(gmv_stored *stored, const gmv_h5 *file, hid_t dataset, int64_t first, int64_t end, bool *can)
+gmv_status gmv_h5_array_open(gmv_h5_array *stored, const gmv_h5 *file, hid_t dataset, int64_t first, int64_t end,
+                             bool *can)
 {
     memset(stored, 0, sizeof *stored);
     stored->fd = -1;
@@ -345,7 +346,7 @@ gmv_status gmv_stored_open(gmv_stored *stored, const gmv_h5 *file, hid_t dataset
     }
     *can = *can && status == GMV_OK && stored->fd >= 0 && settle_places(stored, file, dataset);
     if (!*can) {
-        gmv_stored_close(stored);
+        gmv_h5_array_close(stored);
     }
     if (!*can && status == GMV_OK) {
         gmv_error_clear(); /* HDF5 will say what is wrong when it reads */
@@ -353,7 +354,7 @@ gmv_status gmv_stored_open(gmv_stored *stored, const gmv_h5 *file, hid_t dataset
     return status;
 }
 
-void gmv_stored_close(gmv_stored *stored)
+void gmv_h5_array_close(gmv_h5_array *stored)
 {
     if (stored->fd >= 0) {
         close(stored->fd);

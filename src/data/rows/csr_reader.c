@@ -9,9 +9,9 @@
 
 static void close_all(gmv_row_store *store)
 {
-    gmv_stored_close(&store->column);
-    gmv_stored_close(&store->value);
-    gmv_stored_close(&store->pointer);
+    gmv_h5_array_close(&store->column);
+    gmv_h5_array_close(&store->value);
+    gmv_h5_array_close(&store->pointer);
 }
 
 gmv_status gmv_row_store_open(gmv_row_store *store, const gmv_matrix *matrix, int64_t first, int64_t end, bool pointers)
@@ -34,13 +34,13 @@ gmv_status gmv_row_store_open(gmv_row_store *store, const gmv_matrix *matrix, in
             at[0] = at[1] = 0; /* the reader will say so; the other ranks must not wait here */
         }
     }
-    gmv_status opened = gmv_stored_open(&store->column, matrix->file, matrix->indices, at[0], at[1], &columns);
+    gmv_status opened = gmv_h5_array_open(&store->column, matrix->file, matrix->indices, at[0], at[1], &columns);
     status = status == GMV_OK ? opened : status;
-    opened = gmv_stored_open(&store->value, matrix->file, matrix->data, at[0], at[1], &values);
+    opened = gmv_h5_array_open(&store->value, matrix->file, matrix->data, at[0], at[1], &values);
     status = status == GMV_OK ? opened : status;
     if (pointers) {
-        opened = gmv_stored_open(&store->pointer, matrix->file, matrix->indptr, first, end > first ? end + 1 : first,
-                                 &starts);
+        opened = gmv_h5_array_open(&store->pointer, matrix->file, matrix->indptr, first, end > first ? end + 1 : first,
+                                   &starts);
         status = status == GMV_OK ? opened : status;
     }
     store->is_open = status == GMV_OK && columns && values && starts;
@@ -127,16 +127,16 @@ gmv_status gmv_row_reader_init(gmv_row_reader *reader, const gmv_row_store *stor
     reader->map = map;
     reader->in_order = map == NULL || keeps_order(map, cols);
     reader->narrow = gmv_narrow_of(gmv_cpu_best());
-    GMV_TRY(gmv_stored_cursor_init(&reader->column, &store->column));
-    GMV_TRY(gmv_stored_cursor_init(&reader->value, &store->value));
-    return store->pointer.fd >= 0 ? gmv_stored_cursor_init(&reader->pointer, &store->pointer) : GMV_OK;
+    GMV_TRY(gmv_h5_array_cursor_init(&reader->column, &store->column));
+    GMV_TRY(gmv_h5_array_cursor_init(&reader->value, &store->value));
+    return store->pointer.fd >= 0 ? gmv_h5_array_cursor_init(&reader->pointer, &store->pointer) : GMV_OK;
 }
 
 void gmv_row_reader_fini(gmv_row_reader *reader)
 {
-    gmv_stored_cursor_fini(&reader->column);
-    gmv_stored_cursor_fini(&reader->value);
-    gmv_stored_cursor_fini(&reader->pointer);
+    gmv_h5_array_cursor_fini(&reader->column);
+    gmv_h5_array_cursor_fini(&reader->value);
+    gmv_h5_array_cursor_fini(&reader->pointer);
     GMV_FREE(reader->columns);
     GMV_FREE(reader->counts);
     GMV_FREE(reader->whole);
@@ -220,11 +220,11 @@ static int64_t count_rounded(const gmv_row_reader *reader, gmv_numbers column, g
 
 bool gmv_row_reader_add(gmv_row_reader *reader, gmv_packer *packer, int64_t at, int64_t n, int64_t end)
 {
-    const gmv_stored *columns = &reader->store->column, *values = &reader->store->value;
+    const gmv_h5_array *columns = &reader->store->column, *values = &reader->store->value;
     gmv_numbers column = {NULL, columns->kind, columns->size}, value = {NULL, values->kind, values->size};
     if (n > 0) {
-        column.at = gmv_stored_span(&reader->column, at, n, end);
-        value.at = gmv_stored_span(&reader->value, at, n, end);
+        column.at = gmv_h5_array_span(&reader->column, at, n, end);
+        value.at = gmv_h5_array_span(&reader->value, at, n, end);
         if (column.at == NULL || value.at == NULL) {
             return false;
         }
@@ -243,8 +243,8 @@ bool gmv_row_reader_add(gmv_row_reader *reader, gmv_packer *packer, int64_t at, 
 
 const int64_t *gmv_row_reader_pointers(gmv_row_reader *reader, int64_t first, int64_t n)
 {
-    const gmv_stored *pointer = &reader->store->pointer;
-    const void *stored = gmv_stored_span(&reader->pointer, first, n + 1, first + n + 1);
+    const gmv_h5_array *pointer = &reader->store->pointer;
+    const void *stored = gmv_h5_array_span(&reader->pointer, first, n + 1, first + n + 1);
     if (stored == NULL || pointer->kind == GMV_NUMBER_FLOAT) {
         return NULL;
     }

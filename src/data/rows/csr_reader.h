@@ -7,10 +7,10 @@
 
 /* The arrays of a CSR matrix as they can be read past HDF5. */
 typedef struct gmv_row_store {
-    gmv_stored column, value;
-    gmv_stored pointer; /* only when it was asked for */
-    bool is_open;       /* all of them */
-    double round;       /* as data.round */
+    gmv_h5_array column, value;
+    gmv_h5_array pointer; /* only when it was asked for */
+    bool is_open;         /* all of them */
+    double round;         /* as data.round */
 } gmv_row_store;
 
 /* For rows [first, end) of the matrix. Collective for a shared file; a store that is not open is no error.
@@ -25,7 +25,7 @@ typedef struct gmv_row_reader {
     const gmv_row_store *store;
     int64_t cols;       /* stored columns */
     const int32_t *map; /* [cols] gene in use or -1; NULL: the same */
-    gmv_stored_cursor column, value, pointer;
+    gmv_h5_array_cursor column, value, pointer;
     bool in_order; /* genes in use are in the order of the columns */
     const gmv_narrow *narrow;
     int32_t *columns; /* [room] of a row that is not in order */
