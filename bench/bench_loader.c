@@ -86,13 +86,13 @@ static gmv_status inflate(const plan *p, duration *seconds)
 {
     gmv_h5 file;
     gmv_matrix matrix = {0};
-    gmv_row_store store = {0};
+    gmv_csr_arrays store = {0};
     int64_t failures = 0;
     duration start = now();
     GMV_TRY(gmv_h5_open(&file, p->file, NULL));
     gmv_status status = gmv_matrix_choose(&matrix, &file, p->config.data_matrix, p->config.data_round);
     if (status == GMV_OK) {
-        status = gmv_row_store_open(&store, &matrix, 0, matrix.rows, false);
+        status = gmv_csr_arrays_open(&store, &matrix, 0, matrix.rows, false);
     }
     if (status == GMV_OK && !store.is_open) {
         status = GMV_FAIL(GMV_ERR_CONFIG, "%s: only HDF5 can read this matrix", p->file);
@@ -103,7 +103,7 @@ static gmv_status inflate(const plan *p, duration *seconds)
         *seconds = since(start);
         GMV_CHECK(failures == 0);
     }
-    gmv_row_store_close(&store);
+    gmv_csr_arrays_close(&store);
     gmv_matrix_close(&matrix);
     gmv_h5_close(&file);
     return status;

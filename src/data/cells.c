@@ -154,7 +154,7 @@ static gmv_status prepare_reading(loader *load)
     gmv_nnz guess = 0;
     GMV_TRY(gmv_comm_agree(load->comm, count_values(load, &load->values, &guess)));
     GMV_TRY(gmv_choose_stream(load->cells, load->comm, load->config, load->values + guess, &load->stream));
-    GMV_TRY(gmv_open_row_stores(load->cells, load->comm, load->source, load->stream, &refused));
+    GMV_TRY(gmv_open_csr_arrays(load->cells, load->comm, load->source, load->stream, &refused));
     refused = load->config->data_cache == GMV_CACHE_NONE ? refused : -1;
     if (load->stream && refused >= 0 && asked) {
         return gmv_refuse_stream(&load->source[refused]);
@@ -174,12 +174,12 @@ static gmv_status read_file(void *context, gmv_source *source, int64_t first, in
     loader *load = context;
     gmv_row_source rows = gmv_source_rows(source, &load->lists);
     if (!source->shared && !source->store.is_open) { /* those of shared ones are opened by all ranks together */
-        GMV_TRY(gmv_row_store_open(&source->store, rows.matrix, first, end, false));
+        GMV_TRY(gmv_csr_arrays_open(&source->store, rows.matrix, first, end, false));
     }
     int64_t before = load->packer->rounded;
     gmv_status status = gmv_read_rows(load->packer, &rows, &source->store, first, end, load->cells->count);
     source->rounded = load->packer->rounded - before;
-    gmv_row_store_close(&source->store);
+    gmv_csr_arrays_close(&source->store);
     return status;
 }
 

@@ -35,7 +35,7 @@ typedef struct gmv_source {
     gmv_gidx first;                  /* global row of its row 0 */
     bool shared;                     /* opened by all ranks together, through MPI-IO */
     gmv_input_file *input;           /* open here; else NULL */
-    gmv_row_store store;             /* of the local rows */
+    gmv_csr_arrays store;            /* of the local rows */
     int64_t values;                  /* stored in the local rows, where the file says it */
     double round;                    /* as data.round */
     int64_t rounded;                 /* values of the local rows that were, when they were read last */
@@ -93,7 +93,7 @@ gmv_row_source gmv_source_rows(const gmv_source *source, const gmv_gene_lists *l
 
 /* Opens the stores of the local rows of the sources that are shared, and for streaming of all. Collective.
  * @param[out] refused  a file that must be read through HDF5, the same on all ranks; -1: none */
-gmv_status gmv_open_row_stores(const gmv_cells *cells, const gmv_comm *comm, gmv_source *source, bool stream,
+gmv_status gmv_open_csr_arrays(const gmv_cells *cells, const gmv_comm *comm, gmv_source *source, bool stream,
                                int *refused);
 
 /* Whether the cells stay on disk: asked for, or because `values` of local rows do not fit in memory. Collective. */

@@ -238,7 +238,7 @@ void gmv_sources_close(gmv_source **source, int files, const gmv_comm *comm)
 {
     for (int f = 0; *source != NULL && f < files; f++) {
         bool together = (*source)[f].shared && (*source)[f].input != NULL;
-        gmv_row_store_close(&(*source)[f].store);
+        gmv_csr_arrays_close(&(*source)[f].store);
         if (together) {
             gmv_comm_enter(comm, "closing an input file through MPI-IO");
         }

@@ -7,14 +7,15 @@
 
 /* ---- the store ---- */
 
-static void close_all(gmv_row_store *store)
+static void close_all(gmv_csr_arrays *store)
 {
     gmv_h5_array_close(&store->column);
     gmv_h5_array_close(&store->value);
     gmv_h5_array_close(&store->pointer);
 }
 
-gmv_status gmv_row_store_open(gmv_row_store *store, const gmv_matrix *matrix, int64_t first, int64_t end, bool pointers)
+gmv_status gmv_csr_arrays_open(gmv_csr_arrays *store, const gmv_matrix *matrix, int64_t first, int64_t end,
+                               bool pointers)
 {
     int64_t at[2] = {0, 0};
     bool columns = false, values = false, starts = !pointers;
@@ -50,7 +51,7 @@ gmv_status gmv_row_store_open(gmv_row_store *store, const gmv_matrix *matrix, in
     return status;
 }
 
-void gmv_row_store_close(gmv_row_store *store)
+void gmv_csr_arrays_close(gmv_csr_arrays *store)
 {
     if (store->is_open) {
         close_all(store);
@@ -119,7 +120,7 @@ static bool keeps_order(const int32_t *map, int64_t cols)
     return true;
 }
 
-gmv_status gmv_row_reader_init(gmv_row_reader *reader, const gmv_row_store *store, int64_t cols, const int32_t *map)
+gmv_status gmv_row_reader_init(gmv_row_reader *reader, const gmv_csr_arrays *store, int64_t cols, const int32_t *map)
 {
     memset(reader, 0, sizeof *reader);
     reader->store = store;

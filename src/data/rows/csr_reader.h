@@ -6,23 +6,23 @@
 #include "pack.h"
 
 /* The arrays of a CSR matrix as they can be read past HDF5. */
-typedef struct gmv_row_store {
+typedef struct gmv_csr_arrays {
     gmv_h5_array column, value;
     gmv_h5_array pointer; /* only when it was asked for */
     bool is_open;         /* all of them */
     double round;         /* as data.round */
-} gmv_row_store;
+} gmv_csr_arrays;
 
 /* For rows [first, end) of the matrix. Collective for a shared file; a store that is not open is no error.
  * @param[in] pointers  also of the starts of the rows, for gmv_row_reader_pointers
- * Ownership: gmv_row_store_close. */
-gmv_status gmv_row_store_open(gmv_row_store *store, const gmv_matrix *matrix, int64_t first, int64_t end,
-                              bool pointers);
-void gmv_row_store_close(gmv_row_store *store);
+ * Ownership: gmv_csr_arrays_close. */
+gmv_status gmv_csr_arrays_open(gmv_csr_arrays *store, const gmv_matrix *matrix, int64_t first, int64_t end,
+                               bool pointers);
+void gmv_csr_arrays_close(gmv_csr_arrays *store);
 
 /* One thread's reader. */
 typedef struct gmv_row_reader {
-    const gmv_row_store *store;
+    const gmv_csr_arrays *store;
     int64_t cols;       /* stored columns */
     const int32_t *map; /* [cols] gene in use or -1; NULL: the same */
     gmv_h5_array_cursor column, value, pointer;
@@ -43,7 +43,7 @@ typedef struct gmv_row_reader {
 gmv_status gmv_row_reader_map(const gmv_row_source *source, int32_t **map);
 
 /* `store`, which must be open, and `map` are borrowed. Ownership: gmv_row_reader_fini, also after an error. */
-gmv_status gmv_row_reader_init(gmv_row_reader *reader, const gmv_row_store *store, int64_t cols, const int32_t *map);
+gmv_status gmv_row_reader_init(gmv_row_reader *reader, const gmv_csr_arrays *store, int64_t cols, const int32_t *map);
 void gmv_row_reader_fini(gmv_row_reader *reader);
 
 /* Appends the row of the n values from place `at` on; values up to place `end` will be wanted too.

@@ -19,7 +19,7 @@ enum { slab_values = 1 << 20, slab_rows = 1 << 15 };
 /* What all threads read. */
 typedef struct row_range {
     const gmv_row_source *source;
-    const gmv_row_store *store;
+    const gmv_csr_arrays *store;
     const int64_t *indptr; /* [end - first + 1] */
     int32_t *map;          /* [stored columns] gene in use or -1; NULL: the same */
     int64_t first, end;
@@ -139,7 +139,7 @@ static gmv_status read_through_hdf5(gmv_packer *packer, const gmv_row_source *so
     return status;
 }
 
-gmv_status gmv_read_rows(gmv_packer *packer, const gmv_row_source *source, const gmv_row_store *store, int64_t first,
+gmv_status gmv_read_rows(gmv_packer *packer, const gmv_row_source *source, const gmv_csr_arrays *store, int64_t first,
                          int64_t end, int64_t whole)
 {
     if (!store->is_open || end <= first) {

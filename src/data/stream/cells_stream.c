@@ -93,14 +93,14 @@ static gmv_status open_store(void *context, gmv_source *source, int64_t first, i
     if (!source->shared && !visit->stream) {
         return GMV_OK;
     }
-    GMV_TRY(gmv_row_store_open(&source->store, &source->input->matrix, first, end, visit->stream));
+    GMV_TRY(gmv_csr_arrays_open(&source->store, &source->input->matrix, first, end, visit->stream));
     if (!source->store.is_open && end > first && visit->refused == 0) {
         visit->refused = source - visit->source + 1;
     }
     return GMV_OK;
 }
 
-gmv_status gmv_open_row_stores(const gmv_cells *cells, const gmv_comm *comm, gmv_source *source, bool stream,
+gmv_status gmv_open_csr_arrays(const gmv_cells *cells, const gmv_comm *comm, gmv_source *source, bool stream,
                                int *refused)
 {
     store_visit visit = {source, stream, 0};

@@ -42,7 +42,7 @@ void gmv_stream_destroy(gmv_stream **stream)
         return;
     }
     for (int f = 0; s->file != NULL && f < s->files; f++) {
-        gmv_row_store_close(&s->file[f].store);
+        gmv_csr_arrays_close(&s->file[f].store);
         GMV_FREE(s->file[f].map);
         GMV_FREE(s->file[f].path);
     }
@@ -60,7 +60,7 @@ void gmv_stream_destroy(gmv_stream **stream)
     GMV_FREE(*stream);
 }
 
-gmv_status gmv_stream_take_file(struct gmv_stream_file *file, const gmv_row_source *source, gmv_row_store *store,
+gmv_status gmv_stream_take_file(struct gmv_stream_file *file, const gmv_row_source *source, gmv_csr_arrays *store,
                                 gmv_gidx start, gmv_gidx first, gmv_gidx end, bool cached)
 {
     const gmv_h5 *h5 = source->matrix->file;

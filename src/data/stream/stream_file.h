@@ -7,7 +7,7 @@
 
 struct gmv_stream_file {
     char *path;
-    gmv_row_store store;
+    gmv_csr_arrays store;
     int32_t *map;         /* [cols] gene in use or -1; NULL: the same */
     int64_t cols;         /* stored columns */
     bool cached;          /* its rows are in stream->cache, and nothing of it is open */
@@ -17,5 +17,5 @@ struct gmv_stream_file {
 };
 
 /* Takes the store over, which was opened for local rows [first, end) of source's file; not of a cached one. */
-gmv_status gmv_stream_take_file(struct gmv_stream_file *file, const gmv_row_source *source, gmv_row_store *store,
+gmv_status gmv_stream_take_file(struct gmv_stream_file *file, const gmv_row_source *source, gmv_csr_arrays *store,
                                 gmv_gidx start, gmv_gidx first, gmv_gidx end, bool cached);
