@@ -93,7 +93,7 @@ static void convert(gmv_numbers in, int64_t n, uint32_t *out)
 
 /* ---- the reader ---- */
 
-gmv_status gmv_row_reader_map(const gmv_row_source *source, int32_t **map)
+gmv_status gmv_csr_reader_map(const gmv_row_source *source, int32_t **map)
 {
     const gmv_matrix *m = source->matrix;
     *map = NULL;
@@ -120,7 +120,7 @@ static bool keeps_order(const int32_t *map, int64_t cols)
     return true;
 }
 
-gmv_status gmv_row_reader_init(gmv_row_reader *reader, const gmv_csr_arrays *store, int64_t cols, const int32_t *map)
+gmv_status gmv_csr_reader_init(gmv_csr_reader *reader, const gmv_csr_arrays *store, int64_t cols, const int32_t *map)
 {
     memset(reader, 0, sizeof *reader);
     reader->store = store;
@@ -133,7 +133,7 @@ gmv_status gmv_row_reader_init(gmv_row_reader *reader, const gmv_csr_arrays *sto
     return store->pointer.fd >= 0 ? gmv_h5_array_cursor_init(&reader->pointer, &store->pointer) : GMV_OK;
 }
 
-void gmv_row_reader_fini(gmv_row_reader *reader)
+void gmv_csr_reader_fini(gmv_csr_reader *reader)
 {
     gmv_h5_array_cursor_fini(&reader->column);
     gmv_h5_array_cursor_fini(&reader->value);
@@ -144,7 +144,7 @@ void gmv_row_reader_fini(gmv_row_reader *reader)
     GMV_FREE(reader->start);
 }
 
-static bool make_room(gmv_row_reader *reader, int64_t n)
+static bool make_room(gmv_csr_reader *reader, int64_t n)
 {
     if (n > reader->room) {
         GMV_FREE(reader->columns);
@@ -158,7 +158,7 @@ static bool make_room(gmv_row_reader *reader, int64_t n)
     return true;
 }
 
-static bool add_row(gmv_row_reader *reader, gmv_packer *packer, gmv_numbers column, gmv_numbers value, int64_t n)
+static bool add_row(gmv_csr_reader *reader, gmv_packer *packer, gmv_numbers column, gmv_numbers value, int64_t n)
 {
     if (reader->in_order &&
         gmv_packer_add_numbers(packer, reader->narrow, column, value, n, reader->cols, reader->map)) {
@@ -182,7 +182,7 @@ static bool add_row(gmv_row_reader *reader, gmv_packer *packer, gmv_numbers colu
     } while (0)
 
 /* Takes reals that are nearly whole numbers as these. @return false: no memory */
-static bool round_values(gmv_row_reader *reader, gmv_numbers *value, int64_t n)
+static bool round_values(gmv_csr_reader *reader, gmv_numbers *value, int64_t n)
 {
     if (n * value->size > reader->whole_bytes) {
         GMV_FREE(reader->whole);
@@ -208,7 +208,7 @@ static double real_number(gmv_numbers in, int64_t i)
 }
 
 /* How many values of columns of the matrix were rounded. */
-static int64_t count_rounded(const gmv_row_reader *reader, gmv_numbers column, gmv_numbers stored, gmv_numbers whole,
+static int64_t count_rounded(const gmv_csr_reader *reader, gmv_numbers column, gmv_numbers stored, gmv_numbers whole,
                              int64_t n)
 {
     int64_t rounded = 0;
@@ -219,7 +219,7 @@ static int64_t count_rounded(const gmv_row_reader *reader, gmv_numbers column, g
     return rounded;
 }
 
-bool gmv_row_reader_add(gmv_row_reader *reader, gmv_packer *packer, int64_t at, int64_t n, int64_t end)
+bool gmv_csr_reader_add(gmv_csr_reader *reader, gmv_packer *packer, int64_t at, int64_t n, int64_t end)
 {
     const gmv_h5_array *columns = &reader->store->column, *values = &reader->store->value;
     gmv_numbers column = {NULL, columns->kind, columns->size}, value = {NULL, values->kind, values->size};
@@ -242,7 +242,7 @@ bool gmv_row_reader_add(gmv_row_reader *reader, gmv_packer *packer, int64_t at, 
     return true;
 }
 
-const int64_t *gmv_row_reader_pointers(gmv_row_reader *reader, int64_t first, int64_t n)
+const int64_t *gmv_csr_reader_pointers(gmv_csr_reader *reader, int64_t first, int64_t n)
 {
     const gmv_h5_array *pointer = &reader->store->pointer;
     const void *stored = gmv_h5_array_span(&reader->pointer, first, n + 1, first + n + 1);

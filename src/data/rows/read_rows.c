@@ -30,7 +30,7 @@ typedef struct row_range {
 } row_range;
 
 typedef struct slab_reader {
-    gmv_row_reader row;
+    gmv_csr_reader row;
     gmv_packer packed;
 } slab_reader;
 
@@ -39,12 +39,12 @@ static gmv_status reader_init(slab_reader *reader, const row_range *range, int32
     memset(reader, 0, sizeof *reader);
     bool own = range->into == NULL;
     GMV_TRY(gmv_packer_init(&reader->packed, genes, slab_rows, own ? slab_values : 0));
-    return gmv_row_reader_init(&reader->row, range->store, range->source->matrix->stored_cols, range->map);
+    return gmv_csr_reader_init(&reader->row, range->store, range->source->matrix->stored_cols, range->map);
 }
 
 static void reader_fini(slab_reader *reader)
 {
-    gmv_row_reader_fini(&reader->row);
+    gmv_csr_reader_fini(&reader->row);
     gmv_packer_fini(&reader->packed);
 }
 
@@ -59,7 +59,7 @@ static bool read_slab(slab_reader *reader, const row_range *range, int s)
     }
     for (int64_t row = range->slab[s]; row < range->slab[s + 1]; row++) {
         int64_t at = range->indptr[row - range->first], n = range->indptr[row - range->first + 1] - at;
-        if (!gmv_row_reader_add(&reader->row, &reader->packed, at, n, last)) {
+        if (!gmv_csr_reader_add(&reader->row, &reader->packed, at, n, last)) {
             return false;
         }
     }
@@ -152,7 +152,7 @@ gmv_status gmv_read_rows(gmv_packer *packer, const gmv_row_source *source, const
     GMV_GO(gmv_matrix_pointers(source->matrix, first, end, &indptr));
     range.indptr = indptr;
     GMV_GO(cut_into_slabs(&range));
-    GMV_GO(gmv_row_reader_map(source, &range.map));
+    GMV_GO(gmv_csr_reader_map(source, &range.map));
     if (range.map == NULL && packer->nnz + indptr[end - first] - indptr[0] <= packer->capacity) {
         range.into = packer;
         range.base = packer->nnz;

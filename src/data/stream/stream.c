@@ -75,7 +75,7 @@ gmv_status gmv_stream_take_file(struct gmv_stream_file *file, const gmv_row_sour
     if (end <= first || cached) {
         return GMV_OK;
     }
-    GMV_TRY(gmv_row_reader_map(source, &file->map));
+    GMV_TRY(gmv_csr_reader_map(source, &file->map));
     file->store = *store;
     memset(store, 0, sizeof *store);
     return GMV_OK;

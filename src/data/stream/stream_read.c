@@ -24,7 +24,7 @@ typedef struct gmv_stream_worker {
     bool ready;
     bool checked;                       /* that the file is as it was, since the reading of a slot began */
     const struct gmv_stream_file *file; /* of `row`; NULL before the first */
-    gmv_row_reader row;
+    gmv_csr_reader row;
     gmv_cache_reader cache;
     gmv_packer own, direct; /* the wanted rows of the block at hand, in memory of its own or in the slot */
     gmv_gidx *id;           /* [block_rows] which rows they are */
@@ -48,7 +48,7 @@ static bool begin(worker *w, const gmv_cells *cells, gmv_row_filter filter)
 static void leave_file(worker *w)
 {
     if (w->file != NULL) {
-        gmv_row_reader_fini(&w->row);
+        gmv_csr_reader_fini(&w->row);
     }
     w->file = NULL;
 }
@@ -180,8 +180,8 @@ static bool turn_to(worker *w, struct gmv_stream_file *file)
     }
     if (w->file != file) {
         leave_file(w);
-        if (gmv_row_reader_init(&w->row, &file->store, file->cols, file->map) != GMV_OK) {
-            gmv_row_reader_fini(&w->row);
+        if (gmv_csr_reader_init(&w->row, &file->store, file->cols, file->map) != GMV_OK) {
+            gmv_csr_reader_fini(&w->row);
             return false;
         }
         w->file = file;
@@ -194,7 +194,7 @@ static bool turn_to(worker *w, struct gmv_stream_file *file)
 static gmv_gidx read_stored(worker *w, struct gmv_stream_file *file, gmv_gidx first, gmv_gidx end, gmv_packer *packed)
 {
     int64_t n = end - first;
-    const int64_t *start = turn_to(w, file) && n > 0 ? gmv_row_reader_pointers(&w->row, first - file->start, n) : NULL;
+    const int64_t *start = turn_to(w, file) && n > 0 ? gmv_csr_reader_pointers(&w->row, first - file->start, n) : NULL;
     if (start == NULL) {
         return first;
     }
@@ -203,7 +203,7 @@ static gmv_gidx read_stored(worker *w, struct gmv_stream_file *file, gmv_gidx fi
             continue;
         }
         w->id[packed->rows] = first + i;
-        if (!gmv_row_reader_add(&w->row, packed, start[i], start[i + 1] - start[i], start[n])) {
+        if (!gmv_csr_reader_add(&w->row, packed, start[i], start[i + 1] - start[i], start[n])) {
             return first + i;
         }
     }
