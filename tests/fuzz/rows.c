@@ -130,7 +130,7 @@ static bool add_rows(gmv_packer *packer, const row_case *c)
 }
 
 /* Rows that are as nearly all are; any other must leave the packer as it was. */
-static bool add_numbers(gmv_packer *packer, const row_case *c, const gmv_narrow *narrow)
+static bool add_numbers(gmv_packer *packer, const row_case *c, const gmv_fast_rows *narrow)
 {
     for (int64_t i = 0; i < c->rows; i++) {
         const int64_t from = c->start[i], n = c->start[i + 1] - from;
@@ -157,7 +157,7 @@ static void one(fuzz_rng *rng)
     }
     int variant = (int)fuzz_below(rng, gmv_cpu_variants());
     bool taken = c.in_order && fuzz_once_in(rng, 2) && gmv_cpu_runs(variant)
-                     ? add_numbers(&packer, &c, gmv_narrow_of(variant))
+                     ? add_numbers(&packer, &c, gmv_fast_rows_of(variant))
                  : narrow && fuzz_once_in(rng, 2) ? add_rows(&packer, &c)
                                                   : add_block(&packer, &c);
     if (taken) {

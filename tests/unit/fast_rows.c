@@ -66,7 +66,7 @@ static double store(int type, void *at, int i, double value)
     return (double)whole;
 }
 
-static void check_counts(const gmv_narrow *narrow, int type, int n, int edge, int place)
+static void check_counts(const gmv_fast_rows *narrow, int type, int n, int edge, int place)
 {
     _Alignas(64) char stored[8 * MOST];
     uint8_t count8[MOST + 1];
@@ -91,7 +91,7 @@ static void check_counts(const gmv_narrow *narrow, int type, int n, int edge, in
     }
 }
 
-static void check_columns(const gmv_narrow *narrow, int type, int n, int edge, int place)
+static void check_columns(const gmv_fast_rows *narrow, int type, int n, int edge, int place)
 {
     _Alignas(64) char stored[8 * MOST];
     int32_t column[MOST];
@@ -106,15 +106,15 @@ static void check_columns(const gmv_narrow *narrow, int type, int n, int edge, i
 }
 
 /* All lengths with an edge in the last place, and all edges in the middle. */
-static void check_all(void (*check)(const gmv_narrow *narrow, int type, int n, int edge, int place), int types_used)
+static void check_all(void (*check)(const gmv_fast_rows *narrow, int type, int n, int edge, int place), int types_used)
 {
     for (int variant = 0; variant < gmv_cpu_variants(); variant++) {
         for (int type = 0; gmv_cpu_runs(variant) && type < types_used; type++) {
             for (int n = 1; n <= MOST; n++) {
-                check(gmv_narrow_of(variant), type, n, n % EDGES, n - 1);
+                check(gmv_fast_rows_of(variant), type, n, n % EDGES, n - 1);
             }
             for (int edge = 0; edge < EDGES; edge++) {
-                check(gmv_narrow_of(variant), type, MOST, edge, edge);
+                check(gmv_fast_rows_of(variant), type, MOST, edge, edge);
             }
         }
     }
@@ -137,7 +137,7 @@ static void order_is_seen(void **state)
 {
     (void)state;
     for (int variant = 0; variant < gmv_cpu_variants(); variant++) {
-        const gmv_narrow *narrow = gmv_narrow_of(variant);
+        const gmv_fast_rows *narrow = gmv_fast_rows_of(variant);
         for (int n = 1; gmv_cpu_runs(variant) && n <= MOST; n++) {
             for (int equal = 0; equal < n; equal++) { /* 0: all ascend */
                 int32_t column[MOST];
@@ -173,8 +173,8 @@ static void zeros_and_genes_are_left_out(void **state)
                 column[i] = 2 * i;
                 count[i] = (uint8_t)(i % 5 == 0 ? 0 : i);
             }
-            int64_t kept = gmv_narrow_of(variant)->keep(column, count, MOST, way % 2 == 1 ? map : NULL,
-                                                        way < 2 ? gene16 : NULL, way < 2 ? NULL : gene32, count);
+            int64_t kept = gmv_fast_rows_of(variant)->keep(column, count, MOST, way % 2 == 1 ? map : NULL,
+                                                           way < 2 ? gene16 : NULL, way < 2 ? NULL : gene32, count);
             for (int i = 0; i < MOST; i++) {
                 int32_t gene = way % 2 == 1 ? map[2 * i] : 2 * i;
                 if (i % 5 != 0 && gene >= 0) {

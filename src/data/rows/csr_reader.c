@@ -127,7 +127,7 @@ gmv_status gmv_csr_reader_init(gmv_csr_reader *reader, const gmv_csr_arrays *sto
     reader->cols = cols;
     reader->map = map;
     reader->in_order = map == NULL || keeps_order(map, cols);
-    reader->narrow = gmv_narrow_of(gmv_cpu_best());
+    reader->narrow = gmv_fast_rows_of(gmv_cpu_best());
     GMV_TRY(gmv_h5_array_cursor_init(&reader->column, &store->column));
     GMV_TRY(gmv_h5_array_cursor_init(&reader->value, &store->value));
     return store->pointer.fd >= 0 ? gmv_h5_array_cursor_init(&reader->pointer, &store->pointer) : GMV_OK;

@@ -27,7 +27,7 @@ typedef struct gmv_csr_reader {
     const int32_t *map; /* [cols] gene in use or -1; NULL: the same */
     gmv_h5_array_cursor column, value, pointer;
     bool in_order; /* genes in use are in the order of the columns */
-    const gmv_narrow *narrow;
+    const gmv_fast_rows *narrow;
     int32_t *columns; /* [room] of a row that is not in order */
     uint32_t *counts;
     int64_t room;

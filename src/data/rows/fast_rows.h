@@ -15,7 +15,7 @@ typedef struct gmv_numbers {
 /* What the counts of a row are, beside 1 .. 254. */
 enum { GMV_COUNTS_BAD = 1, GMV_COUNTS_ZERO = 2, GMV_COUNTS_LARGE = 4 };
 
-typedef struct gmv_narrow {
+typedef struct gmv_fast_rows {
     /* count8[i] = the smaller of number i and 255; n > 0.
      * @return  GMV_COUNTS_*; BAD: some is no whole number of 0 .. 2^24 - 1 */
     int (*counts)(gmv_numbers in, int64_t n, uint8_t *count8);
@@ -30,7 +30,7 @@ typedef struct gmv_narrow {
      * @return  how many */
     int64_t (*keep)(const int32_t *column, const uint8_t *count, int64_t n, const int32_t *map, uint16_t *gene16,
                     uint32_t *gene32, uint8_t *kept);
-} gmv_narrow;
+} gmv_fast_rows;
 
 /* That of a variant of gmvae/cpu.h. */
-const gmv_narrow *gmv_narrow_of(int variant);
+const gmv_fast_rows *gmv_fast_rows_of(int variant);

@@ -53,7 +53,7 @@ gmv_status gmv_packer_add(gmv_packer *packer, const gmv_row_source *source, cons
  * @param[in] column, value  [n]; zeros are dropped
  * @param[in] map            [cols] gene in use or -1, the genes in use ascending; NULL: the same
  * @return  false: it is not, or there is no memory; nothing was appended */
-bool gmv_packer_add_numbers(gmv_packer *packer, const gmv_narrow *narrow, gmv_numbers column, gmv_numbers value,
+bool gmv_packer_add_numbers(gmv_packer *packer, const gmv_fast_rows *narrow, gmv_numbers column, gmv_numbers value,
                             int64_t n, int64_t cols, const int32_t *map);
 
 /* Appends one row if it is as it should be: genes within [0, cols) and each once, counts below 2^24.

@@ -50,7 +50,7 @@ static void place_large(gmv_packer *packer, int64_t first, int64_t kept)
     }
 }
 
-bool gmv_packer_add_numbers(gmv_packer *packer, const gmv_narrow *narrow, gmv_numbers column, gmv_numbers value,
+bool gmv_packer_add_numbers(gmv_packer *packer, const gmv_fast_rows *narrow, gmv_numbers column, gmv_numbers value,
                             int64_t n, int64_t cols, const int32_t *map)
 {
     if (!gmv_packer_make_room(packer, n)) {

@@ -2,7 +2,7 @@
 
 #include <string.h>
 
-#define NAME_(isa) gmv_narrow_##isa
+#define NAME_(isa) gmv_fast_rows_##isa
 #define NAME(isa)  NAME_(isa)
 
 enum { most_count = (1 << 24) - 1, escape = 255 };
@@ -148,5 +148,5 @@ static int64_t keep(const int32_t *column, const uint8_t *count, int64_t n, cons
     return k;
 }
 
-extern const gmv_narrow NAME(GMV_CPU_ISA);
-const gmv_narrow NAME(GMV_CPU_ISA) = {counts, columns, ascends, genes, keep};
+extern const gmv_fast_rows NAME(GMV_CPU_ISA);
+const gmv_fast_rows NAME(GMV_CPU_ISA) = {counts, columns, ascends, genes, keep};
