@@ -27,19 +27,19 @@ typedef struct gmv_source {
     const char *path;
     gmv_place place; /* of its matrix; the name as it may be printed */
     gmv_matrix_kind kind;
-    int64_t rows, cols, nnz;         /* as in gmv_matrix */
-    gmv_file_stamp looked_at;        /* as it was then */
-    gmv_file_stamp *stamp;           /* the cells' */
-    int list;                        /* its genes, in gmv_gene_lists */
-    char id_column[64];              /* what data.gene_column calls the ids beside their names; "": there are none */
-    gmv_gidx first;                  /* global row of its row 0 */
-    bool shared;                     /* opened by all ranks together, through MPI-IO */
-    gmv_input_file *input;           /* open here; else NULL */
-    gmv_csr_arrays store;            /* of the local rows */
-    int64_t values;                  /* stored in the local rows, where the file says it */
-    double round;                    /* as data.round */
-    int64_t rounded;                 /* values of the local rows that were, when they were read last */
-    struct gmv_row_buckets *by_rows; /* of its matrix, put together on disk; NULL */
+    int64_t rows, cols, nnz;       /* as in gmv_matrix */
+    gmv_file_stamp looked_at;      /* as it was then */
+    gmv_file_stamp *stamp;         /* the cells' */
+    int list;                      /* its genes, in gmv_gene_lists */
+    char id_column[64];            /* what data.gene_column calls the ids beside their names; "": there are none */
+    gmv_gidx first;                /* global row of its row 0 */
+    bool shared;                   /* opened by all ranks together, through MPI-IO */
+    gmv_input_file *input;         /* open here; else NULL */
+    gmv_csr_arrays store;          /* of the local rows */
+    int64_t values;                /* stored in the local rows, where the file says it */
+    double round;                  /* as data.round */
+    int64_t rounded;               /* values of the local rows that were, when they were read last */
+    struct gmv_transpose *by_rows; /* of its matrix, put together on disk; NULL */
 } gmv_source;
 
 /* Obs columns that are wanted, while they are read. */

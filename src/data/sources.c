@@ -246,7 +246,7 @@ void gmv_sources_close(gmv_source **source, int files, const gmv_comm *comm)
         if (together) {
             gmv_comm_leave(comm);
         }
-        gmv_row_buckets_destroy(&(*source)[f].by_rows);
+        gmv_transpose_destroy(&(*source)[f].by_rows);
     }
     GMV_FREE(*source);
 }

@@ -64,21 +64,21 @@ static gmv_matrix a_matrix(const gmv_h5 *file)
 }
 
 /* All values of rows [first, end), gene after gene. */
-static void put_all(gmv_row_buckets **by_rows, const gmv_matrix *matrix, int64_t first, int64_t end, int64_t values,
-                    gmv_bucket_limits limits, const char *directory)
+static void put_all(gmv_transpose **by_rows, const gmv_matrix *matrix, int64_t first, int64_t end, int64_t values,
+                    gmv_transpose_limits limits, const char *directory)
 {
-    assert_int_equal(gmv_row_buckets_create(by_rows, matrix, first, end, values, directory, 1, limits), GMV_OK);
+    assert_int_equal(gmv_transpose_create(by_rows, matrix, first, end, values, directory, 1, limits), GMV_OK);
     for (int j = 0; j < genes; j++) {
         for (int64_t i = end - 1; i >= first; i--) {
             if (dense[i][j] != 0.0) { /* true for NaN */
-                assert_int_equal(gmv_row_buckets_put(*by_rows, i - first, j, dense[i][j]), GMV_OK);
+                assert_int_equal(gmv_transpose_put(*by_rows, i - first, j, dense[i][j]), GMV_OK);
             }
         }
     }
-    assert_int_equal(gmv_row_buckets_finish(*by_rows), GMV_OK);
+    assert_int_equal(gmv_transpose_finish(*by_rows), GMV_OK);
 }
 
-static void check_rows(gmv_row_buckets *by_rows, const gmv_matrix *matrix, int64_t first, int64_t end)
+static void check_rows(gmv_transpose *by_rows, const gmv_matrix *matrix, int64_t first, int64_t end)
 {
     gmv_block_reader reader;
     int64_t row = first;
@@ -110,23 +110,23 @@ static void check_all_rows(const char *directory)
 {
     char path[] = "a.h5ad";
     const gmv_h5 file = {.path = path};
-    const gmv_bucket_limits limits[] = {{100, 1}, {1000, 1 << 16}, {100000, 1 << 20}};
+    const gmv_transpose_limits limits[] = {{100, 1}, {1000, 1 << 16}, {100000, 1 << 20}};
     const int64_t guesses[] = {0, 40000, rows * genes, 100 * rows * genes};
     fill_matrix();
     for (size_t l = 0; l < sizeof limits / sizeof limits[0]; l++) {
         for (size_t g = 0; g < sizeof guesses / sizeof guesses[0]; g++) {
             gmv_matrix matrix = a_matrix(&file);
-            gmv_row_buckets *by_rows = NULL;
+            gmv_transpose *by_rows = NULL;
             put_all(&by_rows, &matrix, 0, rows, guesses[g], limits[l], directory);
             check_rows(by_rows, &matrix, 0, rows);
             check_rows(by_rows, &matrix, 350, 351);
             check_rows(by_rows, &matrix, 3, 360);
-            gmv_row_buckets_destroy(&by_rows);
+            gmv_transpose_destroy(&by_rows);
             put_all(&by_rows, &matrix, 123, 601, guesses[g], limits[l], directory);
             for (int64_t row = 123, n = 1; row < 601; row += n, n = n % 41 + 3) {
                 check_rows(by_rows, &matrix, row, row + n < 601 ? row + n : 601);
             }
-            gmv_row_buckets_destroy(&by_rows);
+            gmv_transpose_destroy(&by_rows);
         }
     }
     assert_int_equal(gmv_alloc_live(), 0);
@@ -146,7 +146,7 @@ static void the_first_bad_value_is_kept(void **state)
     char path[] = "a.h5ad";
     const gmv_h5 file = {.path = path};
     gmv_matrix matrix = a_matrix(&file);
-    gmv_row_buckets *by_rows = NULL;
+    gmv_transpose *by_rows = NULL;
     gmv_block_reader reader;
     int64_t seen = 0;
     fill_matrix();
@@ -154,7 +154,7 @@ static void the_first_bad_value_is_kept(void **state)
     dense[300][10] = 0.5;
     dense[299][250] = (double)NAN;
     dense[400][0] = 16777216;
-    put_all(&by_rows, &matrix, 100, rows, 40000, (gmv_bucket_limits){1000, 1}, ".");
+    put_all(&by_rows, &matrix, 100, rows, 40000, (gmv_transpose_limits){1000, 1}, ".");
     assert_int_equal(gmv_block_reader_init(&reader, &matrix, by_rows, 100, rows), GMV_OK);
     do {
         assert_int_equal(gmv_block_reader_next(&reader), GMV_OK);
@@ -171,7 +171,7 @@ static void the_first_bad_value_is_kept(void **state)
     } while (reader.block.rows > 0);
     assert_int_equal(seen, 1);
     gmv_block_reader_fini(&reader);
-    gmv_row_buckets_destroy(&by_rows);
+    gmv_transpose_destroy(&by_rows);
 }
 
 static void a_row_with_a_gene_too_often_is_refused(void **state)
@@ -180,20 +180,20 @@ static void a_row_with_a_gene_too_often_is_refused(void **state)
     char path[] = "a.h5ad";
     const gmv_h5 file = {.path = path};
     gmv_matrix matrix = a_matrix(&file);
-    gmv_row_buckets *by_rows = NULL;
+    gmv_transpose *by_rows = NULL;
     gmv_block_reader reader;
     fill_matrix();
-    assert_int_equal(gmv_row_buckets_create(&by_rows, &matrix, 0, rows, 1, ".", 1, (gmv_bucket_limits){9, 1}), GMV_OK);
+    assert_int_equal(gmv_transpose_create(&by_rows, &matrix, 0, rows, 1, ".", 1, (gmv_transpose_limits){9, 1}), GMV_OK);
     for (int j = 0; j <= genes; j++) {
-        assert_int_equal(gmv_row_buckets_put(by_rows, 12, j < genes ? j : genes - 1, 1), GMV_OK);
+        assert_int_equal(gmv_transpose_put(by_rows, 12, j < genes ? j : genes - 1, 1), GMV_OK);
     }
-    assert_int_equal(gmv_row_buckets_finish(by_rows), GMV_OK);
+    assert_int_equal(gmv_transpose_finish(by_rows), GMV_OK);
     assert_int_equal(gmv_block_reader_init(&reader, &matrix, by_rows, 12, 13), GMV_OK);
     assert_int_equal(gmv_block_reader_next(&reader), GMV_ERR_DATA);
     assert_non_null(strstr(gmv_error_message(), "row 12 has 301 values for 300 genes"));
     gmv_error_clear();
     gmv_block_reader_fini(&reader);
-    gmv_row_buckets_destroy(&by_rows);
+    gmv_transpose_destroy(&by_rows);
 }
 
 static void damage_of_values_is_found(void **state)
@@ -204,9 +204,9 @@ static void damage_of_values_is_found(void **state)
     fill_matrix();
     for (int64_t at = 0; at < 4000; at += 331) {
         gmv_matrix matrix = a_matrix(&file);
-        gmv_row_buckets *by_rows = NULL;
+        gmv_transpose *by_rows = NULL;
         gmv_block_reader reader;
-        put_all(&by_rows, &matrix, 0, rows, 1, (gmv_bucket_limits){100, 1},
+        put_all(&by_rows, &matrix, 0, rows, 1, (gmv_transpose_limits){100, 1},
                 "."); /* one bucket, whose pieces are full */
         damage(nameless_file(), at);
         assert_int_equal(gmv_block_reader_init(&reader, &matrix, by_rows, 0, rows), GMV_OK);
@@ -217,7 +217,7 @@ static void damage_of_values_is_found(void **state)
         assert_int_equal(status, GMV_ERR_ENVIRONMENT);
         gmv_error_clear();
         gmv_block_reader_fini(&reader);
-        gmv_row_buckets_destroy(&by_rows);
+        gmv_transpose_destroy(&by_rows);
     }
 }
 

@@ -37,22 +37,22 @@ bool gmv_matrix_needs_sorting(const gmv_matrix *matrix)
            (matrix->kind == GMV_MATRIX_DENSE && matrix->chunk_rows > block_values / cols + 1);
 }
 
-gmv_status gmv_matrix_sort_rows(gmv_row_buckets **rows, const gmv_matrix *matrix, int64_t first, int64_t end,
+gmv_status gmv_matrix_sort_rows(gmv_transpose **rows, const gmv_matrix *matrix, int64_t first, int64_t end,
                                 const char *directory, int ranks)
 {
-    static const gmv_bucket_limits limits = {.values = 1 << 22, .bytes = 1 << 26};
+    static const gmv_transpose_limits limits = {.values = 1 << 22, .bytes = 1 << 26};
     bool csc = matrix->kind == GMV_MATRIX_CSC;
     int64_t values = 0;
     GMV_TRY(gmv_matrix_guess_values(matrix, first, end, &values));
     ranks = csc ? ranks : 0; /* a sample is not enough to refuse a run */
-    GMV_TRY(gmv_row_buckets_create(rows, matrix, first, end, values, directory, ranks, limits));
-    GMV_TRY((csc ? gmv_csc_each : gmv_dense_each)(matrix, first, end, gmv_row_buckets_put, *rows));
-    return gmv_row_buckets_finish(*rows);
+    GMV_TRY(gmv_transpose_create(rows, matrix, first, end, values, directory, ranks, limits));
+    GMV_TRY((csc ? gmv_csc_each : gmv_dense_each)(matrix, first, end, gmv_transpose_put, *rows));
+    return gmv_transpose_finish(*rows);
 }
 
 /* ---- blocks ---- */
 
-gmv_status gmv_block_reader_init(gmv_block_reader *reader, const gmv_matrix *matrix, gmv_row_buckets *by_rows,
+gmv_status gmv_block_reader_init(gmv_block_reader *reader, const gmv_matrix *matrix, gmv_transpose *by_rows,
                                  int64_t first, int64_t end)
 {
     memset(reader, 0, sizeof *reader);
@@ -68,13 +68,13 @@ gmv_status gmv_block_reader_init(gmv_block_reader *reader, const gmv_matrix *mat
     }
     GMV_TRY(gmv_matrix_sort_rows(&reader->own, matrix, first, end, NULL, 0));
     reader->by_rows = reader->own;
-    reader->values = gmv_row_buckets_values(reader->own);
+    reader->values = gmv_transpose_values(reader->own);
     return GMV_OK;
 }
 
 void gmv_block_reader_fini(gmv_block_reader *reader)
 {
-    gmv_row_buckets_destroy(&reader->own);
+    gmv_transpose_destroy(&reader->own);
     GMV_FREE(reader->indptr);
     gmv_block_fini(&reader->block);
 }
@@ -158,7 +158,7 @@ static gmv_status next_dense(gmv_block_reader *reader)
 
 static gmv_status next_put_together(gmv_block_reader *reader)
 {
-    GMV_TRY(gmv_row_buckets_read(reader->by_rows, reader->matrix, reader->next, reader->end, &reader->block));
+    GMV_TRY(gmv_transpose_read(reader->by_rows, reader->matrix, reader->next, reader->end, &reader->block));
     reader->next += reader->block.rows;
     return GMV_OK;
 }
@@ -175,7 +175,7 @@ gmv_status gmv_block_reader_next(gmv_block_reader *reader)
             : m->kind == GMV_MATRIX_DENSE ? next_dense(reader)
                                           : next_sparse(reader));
     if (reader->own != NULL && begins) {
-        reader->block.rounded = gmv_row_buckets_rounded(reader->own);
+        reader->block.rounded = gmv_transpose_rounded(reader->own);
     }
     if (m->select != NULL) {
         select_columns(&reader->block, m);

@@ -29,11 +29,11 @@ typedef struct gmv_packer {
 /* What messages need to name a place, and how genes of the file become genes in use. */
 typedef struct gmv_row_source {
     const gmv_matrix *matrix;
-    struct gmv_row_buckets *by_rows; /* its rows put together, which are read in its place; NULL */
-    char *const *gene;               /* names */
-    const int32_t *map;              /* [matrix->cols] gene in use or -1; NULL: the same */
-    gmv_row_names *cell;             /* names of the cells; NULL: there are none */
-    const int32_t *name;             /* [matrix->cols] place in `gene` of the name of each; NULL: the same */
+    struct gmv_transpose *by_rows; /* its rows put together, which are read in its place; NULL */
+    char *const *gene;             /* names */
+    const int32_t *map;            /* [matrix->cols] gene in use or -1; NULL: the same */
+    gmv_row_names *cell;           /* names of the cells; NULL: there are none */
+    const int32_t *name;           /* [matrix->cols] place in `gene` of the name of each; NULL: the same */
 } gmv_row_source;
 
 /* Whether so many genes take 32 bits each. */

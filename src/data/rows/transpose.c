@@ -32,7 +32,7 @@ typedef struct bucket {
     int64_t pieces, room;
 } bucket;
 
-struct gmv_row_buckets {
+struct gmv_transpose {
     gmv_scratch file;
     const gmv_matrix *matrix; /* while something is put or read: for messages */
     int64_t first, rows;      /* row 0, and how many */
@@ -64,11 +64,11 @@ static int64_t power_of_two(int64_t least, int64_t wanted, int64_t most)
     return power;
 }
 
-gmv_status gmv_row_buckets_create(gmv_row_buckets **buckets, const gmv_matrix *matrix, int64_t first, int64_t end,
-                                  int64_t values, const char *directory, int ranks, gmv_bucket_limits limits)
+gmv_status gmv_transpose_create(gmv_transpose **buckets, const gmv_matrix *matrix, int64_t first, int64_t end,
+                                int64_t values, const char *directory, int ranks, gmv_transpose_limits limits)
 {
     GMV_TRY(GMV_NEW(*buckets, 1, "rows put together"));
-    gmv_row_buckets *b = *buckets;
+    gmv_transpose *b = *buckets;
     b->matrix = matrix;
     b->first = first;
     b->rows = end - first;
@@ -88,9 +88,9 @@ gmv_status gmv_row_buckets_create(gmv_row_buckets **buckets, const gmv_matrix *m
     return GMV_OK;
 }
 
-void gmv_row_buckets_destroy(gmv_row_buckets **buckets)
+void gmv_transpose_destroy(gmv_transpose **buckets)
 {
-    gmv_row_buckets *b = *buckets;
+    gmv_transpose *b = *buckets;
     if (b == NULL) {
         return;
     }
@@ -108,7 +108,7 @@ void gmv_row_buckets_destroy(gmv_row_buckets **buckets)
 }
 
 /* What is unused of a piece is written too: places of pieces need no more than a number. */
-static gmv_status write_piece(gmv_row_buckets *b, bucket *to)
+static gmv_status write_piece(gmv_transpose *b, bucket *to)
 {
     int64_t bytes = to->used - (int64_t)sizeof(piece_head);
     piece_head head = {XXH3_64bits(to->piece + sizeof head, (size_t)bytes), (uint32_t)bytes, 0};
@@ -130,9 +130,9 @@ static void put_bytes(bucket *to, const void *from, size_t bytes)
     to->used += (int64_t)bytes;
 }
 
-gmv_status gmv_row_buckets_put(void *buckets, int64_t row, int64_t gene, double value)
+gmv_status gmv_transpose_put(void *buckets, int64_t row, int64_t gene, double value)
 {
-    gmv_row_buckets *b = buckets;
+    gmv_transpose *b = buckets;
     bucket *to = &b->bucket[row / b->width];
     double whole = gmv_whole(value, b->matrix->round);
     bool is_count = gmv_is_count(whole);
@@ -160,7 +160,7 @@ gmv_status gmv_row_buckets_put(void *buckets, int64_t row, int64_t gene, double 
     return GMV_OK;
 }
 
-gmv_status gmv_row_buckets_finish(gmv_row_buckets *b)
+gmv_status gmv_transpose_finish(gmv_transpose *b)
 {
     for (int64_t i = 0; i < b->buckets; i++) {
         if (b->bucket[i].used > (int64_t)sizeof(piece_head)) {
@@ -172,17 +172,17 @@ gmv_status gmv_row_buckets_finish(gmv_row_buckets *b)
     return GMV_OK;
 }
 
-int64_t gmv_row_buckets_values(const gmv_row_buckets *buckets)
+int64_t gmv_transpose_values(const gmv_transpose *buckets)
 {
     return buckets->values;
 }
 
-int64_t gmv_row_buckets_rounded(const gmv_row_buckets *buckets)
+int64_t gmv_transpose_rounded(const gmv_transpose *buckets)
 {
     return buckets->rounded;
 }
 
-int64_t gmv_row_buckets_bytes(const gmv_row_buckets *buckets)
+int64_t gmv_transpose_bytes(const gmv_transpose *buckets)
 {
     return buckets->file.bytes;
 }
@@ -190,7 +190,7 @@ int64_t gmv_row_buckets_bytes(const gmv_row_buckets *buckets)
 /* ---- rows ---- */
 
 /* Reads a piece of the file. @param[out] at, end  its entries */
-static gmv_status read_piece(gmv_row_buckets *b, int64_t piece, const unsigned char **at, const unsigned char **end)
+static gmv_status read_piece(gmv_transpose *b, int64_t piece, const unsigned char **at, const unsigned char **end)
 {
     piece_head head = {0};
     bool good = gmv_scratch_read(&b->file, piece * b->piece, b->piece, b->pieces);
@@ -207,7 +207,7 @@ static gmv_status read_piece(gmv_row_buckets *b, int64_t piece, const unsigned c
 
 /* Goes through the values of a bucket: those of rows [b->from, b->to) are put into their places, or, to count them, all
  * add to `start`. */
-static gmv_status pass_over(gmv_row_buckets *b, int64_t which, bool count_only)
+static gmv_status pass_over(gmv_transpose *b, int64_t which, bool count_only)
 {
     const unsigned char *at, *end;
     int64_t base = which * b->width;
@@ -241,7 +241,7 @@ static gmv_status pass_over(gmv_row_buckets *b, int64_t which, bool count_only)
     return GMV_OK;
 }
 
-static gmv_status make_room(gmv_row_buckets *b)
+static gmv_status make_room(gmv_transpose *b)
 {
     if (b->start != NULL) {
         return GMV_OK;
@@ -253,7 +253,7 @@ static gmv_status make_room(gmv_row_buckets *b)
     return GMV_NEW(b->start, b->width + 1, "rows put together");
 }
 
-static gmv_status count_bucket(gmv_row_buckets *b, int64_t which)
+static gmv_status count_bucket(gmv_transpose *b, int64_t which)
 {
     b->counted = -1;
     memset(b->start, 0, ((size_t)b->width + 1) * sizeof *b->start);
@@ -269,7 +269,7 @@ static gmv_status count_bucket(gmv_row_buckets *b, int64_t which)
 }
 
 /* Sorts rows from `row` on, as many of its bucket as there is room for. */
-static gmv_status sort_rows(gmv_row_buckets *b, int64_t row)
+static gmv_status sort_rows(gmv_transpose *b, int64_t row)
 {
     int64_t which = row / b->width, base = which * b->width;
     int64_t end = base + b->width < b->rows ? base + b->width : b->rows;
@@ -286,8 +286,7 @@ static gmv_status sort_rows(gmv_row_buckets *b, int64_t row)
     return b->start[b->to - base] > b->start[row - base] ? pass_over(b, which, false) : GMV_OK;
 }
 
-gmv_status gmv_row_buckets_read(gmv_row_buckets *b, const gmv_matrix *matrix, int64_t row, int64_t end,
-                                gmv_block *block)
+gmv_status gmv_transpose_read(gmv_transpose *b, const gmv_matrix *matrix, int64_t row, int64_t end, gmv_block *block)
 {
     b->matrix = matrix; /* it was closed and opened since */
     int64_t first = row - b->first, rows = 1;

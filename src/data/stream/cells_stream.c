@@ -136,7 +136,7 @@ static gmv_status sort_rows(void *context, gmv_source *source, int64_t first, in
     const gmv_matrix *matrix = &source->input->matrix;
     if (gmv_matrix_needs_sorting(matrix)) {
         GMV_TRY(gmv_matrix_sort_rows(&source->by_rows, matrix, first, end, how->directory, how->comm->local_size));
-        source->values = gmv_row_buckets_values(source->by_rows);
+        source->values = gmv_transpose_values(source->by_rows);
     }
     return GMV_OK;
 }
@@ -179,7 +179,7 @@ static gmv_status walk_file(void *context, gmv_source *source, int64_t first, in
     gmv_row_source rows = gmv_source_rows(source, walk->lists);
     int64_t at_a_time = rows_at_a_time(source);
     gmv_status status = GMV_OK;
-    source->rounded = rows.by_rows != NULL ? gmv_row_buckets_rounded(rows.by_rows) : 0;
+    source->rounded = rows.by_rows != NULL ? gmv_transpose_rounded(rows.by_rows) : 0;
     GMV_GO(gmv_packer_init(&packer, walk->genes, at_a_time < end - first ? at_a_time : end - first, 0));
     for (int64_t at = first, n; at < end; at += n) {
         n = at_a_time - at % at_a_time;
@@ -255,7 +255,7 @@ static gmv_status open_cache(census *pass, const gmv_comm *comm, const gmv_confi
             pass->foreseen =
                 foresee(cells, &source[f], &pass->walk.lists->list[source[f].list], &bytes) && pass->foreseen;
             most = bytes - freed > most ? bytes - freed : most;
-            freed += source[f].by_rows != NULL ? gmv_row_buckets_bytes(source[f].by_rows) : 0;
+            freed += source[f].by_rows != NULL ? gmv_transpose_bytes(source[f].by_rows) : 0;
         }
     }
     if (pass->cached_rows == 0) {
@@ -293,7 +293,7 @@ static gmv_status take_file(void *context, gmv_source *source, int64_t first, in
     bool cached = is_cached(pass->cells, pass->config, source);
     pass->cache = cached ? stream->cache : NULL;
     GMV_TRY(walk_file(&pass->walk, source, first, end));
-    gmv_row_buckets_destroy(&source->by_rows);
+    gmv_transpose_destroy(&source->by_rows);
     return gmv_stream_take_file(&stream->file[source - pass->source], &rows, &source->store, source->first,
                                 source->first + first, source->first + end, cached);
 }
