@@ -24,13 +24,13 @@ static gmv_status set_text(char **text, const char *value)
 
 /* Keeps the fields that exclude each other consistent after one of them was set: the last one wins, so
  * that an override replaces what the file says. */
-static gmv_status settle_genes(gmv_config *config, const char *path, const gmv_source *source, const gmv_node *node)
+static gmv_status settle_genes(gmv_config *config, const char *path, const gmv_yaml_text *source, const gmv_node *node)
 {
     if (strcmp(path, "data.genes") == 0) {
         if (config->data_genes != GMV_GENES_ALL) {
-            return gmv_source_fail(source, node->line, node->column,
-                                   "data.genes takes \"all\", {n_top: 2000} or {file: genes.txt}, not \"%s\" alone",
-                                   node->text);
+            return gmv_yaml_text_fail(source, node->line, node->column,
+                                      "data.genes takes \"all\", {n_top: 2000} or {file: genes.txt}, not \"%s\" alone",
+                                      node->text);
         }
         config->data_genes_n_top = 0;
         config->data_genes_flavor = GMV_FLAVOR_LOG1P_VARIANCE;
@@ -69,7 +69,7 @@ static void settle_warmup(gmv_config *config, const char *path, int64_t old_step
     }
 }
 
-static gmv_status set_key(gmv_config *config, const gmv_key *key, const gmv_source *source, const gmv_tree *tree,
+static gmv_status set_key(gmv_config *config, const gmv_key *key, const gmv_yaml_text *source, const gmv_tree *tree,
                           const gmv_node *node)
 {
     int64_t old_steps = config->train_kl_warmup_steps;
@@ -97,22 +97,22 @@ static void write_nested(const char *dotted, char *text, size_t size)
     text[used < size ? used : size - 1] = '\0';
 }
 
-static gmv_status unknown_key(const gmv_source *source, const gmv_node *node, const char *section, const char *path)
+static gmv_status unknown_key(const gmv_yaml_text *source, const gmv_node *node, const char *section, const char *path)
 {
     const char *name = path + (section[0] == '\0' ? 0 : strlen(section) + 1);
     if (!source->is_override && strchr(name, '.') != NULL && (gmv_key_find(path) || gmv_key_is_section(path))) {
         char nested[2 * path_bytes];
         write_nested(name, nested, sizeof nested);
-        return gmv_source_fail(source, node->line, node->column,
-                               "\"%s\": dotted keys are for the command line; write %s", name, nested);
+        return gmv_yaml_text_fail(source, node->line, node->column,
+                                  "\"%s\": dotted keys are for the command line; write %s", name, nested);
     }
     char near[path_bytes];
     if (gmv_key_nearest(path, near, sizeof near) != NULL) {
-        return gmv_source_fail(source, node->line, node->column, "unknown key \"%.120s\"; did you mean \"%s\"?", path,
-                               near);
+        return gmv_yaml_text_fail(source, node->line, node->column, "unknown key \"%.120s\"; did you mean \"%s\"?",
+                                  path, near);
     }
-    return gmv_source_fail(source, node->line, node->column,
-                           "unknown key \"%.120s\"; gmvae_dist --print-config lists all keys", path);
+    return gmv_yaml_text_fail(source, node->line, node->column,
+                              "unknown key \"%.120s\"; gmvae_dist --print-config lists all keys", path);
 }
 
 /* Nothing, or zero: what turns a feature off. */
@@ -127,7 +127,7 @@ static bool is_off(const gmv_node *node)
 }
 
 /* Two keys of one mapping of which only one may be given. */
-static gmv_status refuse_both(const gmv_source *source, const gmv_tree *tree, const gmv_node *map, const char *path)
+static gmv_status refuse_both(const gmv_yaml_text *source, const gmv_tree *tree, const gmv_node *map, const char *path)
 {
     static const char *const rivals[][3] = {{"data.genes", "n_top", "file"}, {"train.kl_warmup", "fraction", "steps"}};
     for (size_t r = 0; r < sizeof rivals / sizeof rivals[0]; r++) {
@@ -137,34 +137,34 @@ static gmv_status refuse_both(const gmv_source *source, const gmv_tree *tree, co
             bool rival = key->kind == GMV_NODE_SCALAR &&
                          (strcmp(key->text, rivals[r][1]) == 0 || strcmp(key->text, rivals[r][2]) == 0);
             if (rival && !is_off(&tree->at[key->next]) && ++given == 2) {
-                return gmv_source_fail(source, key->line, key->column, "%s: %s and %s exclude each other; give one",
-                                       path, rivals[r][1], rivals[r][2]);
+                return gmv_yaml_text_fail(source, key->line, key->column, "%s: %s and %s exclude each other; give one",
+                                          path, rivals[r][1], rivals[r][2]);
             }
         }
     }
     return GMV_OK;
 }
 
-static gmv_status refuse_duplicate(const gmv_source *source, const gmv_tree *tree, const gmv_node *map, int key)
+static gmv_status refuse_duplicate(const gmv_yaml_text *source, const gmv_tree *tree, const gmv_node *map, int key)
 {
     for (int k = map->child; k != key; k = tree->at[tree->at[k].next].next) {
         if (strcmp(tree->at[k].text, tree->at[key].text) == 0) {
-            return gmv_source_fail(source, tree->at[key].line, tree->at[key].column,
-                                   "duplicate key \"%.60s\", first given in line %d; keep one", tree->at[key].text,
-                                   tree->at[k].line);
+            return gmv_yaml_text_fail(source, tree->at[key].line, tree->at[key].column,
+                                      "duplicate key \"%.60s\", first given in line %d; keep one", tree->at[key].text,
+                                      tree->at[k].line);
         }
     }
     return GMV_OK;
 }
 
-static gmv_status apply_section(gmv_config *config, const gmv_source *source, const gmv_tree *tree, const char *path,
+static gmv_status apply_section(gmv_config *config, const gmv_yaml_text *source, const gmv_tree *tree, const char *path,
                                 const gmv_node *map)
 {
     GMV_TRY(refuse_both(source, tree, map, path));
     for (int k = map->child; k >= 0; k = tree->at[tree->at[k].next].next) {
         const gmv_node *key = &tree->at[k];
         if (key->kind != GMV_NODE_SCALAR || key->text[0] == '\0') {
-            return gmv_source_fail(source, key->line, key->column, "a key must be a word; write KEY: VALUE");
+            return gmv_yaml_text_fail(source, key->line, key->column, "a key must be a word; write KEY: VALUE");
         }
         GMV_TRY(refuse_duplicate(source, tree, map, k));
         char child[path_bytes];
@@ -179,7 +179,7 @@ static gmv_status apply_section(gmv_config *config, const gmv_source *source, co
 }
 
 /* `SECTION: 0` for a section that is a feature which can be off. */
-static gmv_status apply_off(gmv_config *config, const gmv_source *source, const char *path, const gmv_node *node)
+static gmv_status apply_off(gmv_config *config, const gmv_yaml_text *source, const char *path, const gmv_node *node)
 {
     bool off = node->plain && node->text[0] != '\0' && is_off(node);
     if (off && strcmp(path, "train.kl_warmup") == 0) {
@@ -194,11 +194,11 @@ static gmv_status apply_off(gmv_config *config, const gmv_source *source, const 
     const char *hint = strcmp(path, "train.kl_warmup") == 0     ? "write {fraction: 0.33}, {steps: 1000} or 0 for off"
                        : strcmp(path, "train.lr_schedule") == 0 ? "write {after: 25, factor: 0.7} or 0 for off"
                                                                 : "put its keys below it, indented";
-    return gmv_source_fail(source, node->line, node->column, "%s must be a mapping, not \"%.60s\"; %s", path,
-                           node->text, hint);
+    return gmv_yaml_text_fail(source, node->line, node->column, "%s must be a mapping, not \"%.60s\"; %s", path,
+                              node->text, hint);
 }
 
-gmv_status gmv_config_apply(gmv_config *config, const gmv_source *source, const gmv_tree *tree, const char *path,
+gmv_status gmv_config_apply(gmv_config *config, const gmv_yaml_text *source, const gmv_tree *tree, const char *path,
                             const gmv_node *node)
 {
     const gmv_key *key = gmv_key_find(path);
@@ -221,6 +221,6 @@ gmv_status gmv_config_apply(gmv_config *config, const gmv_source *source, const 
     if (node->kind == GMV_NODE_SCALAR && path[0] != '\0') {
         return apply_off(config, source, path, node);
     }
-    return gmv_source_fail(source, node->line, node->column, "%s must be a mapping (KEY: VALUE), not %s",
-                           path[0] == '\0' ? "the config" : path, node->kind == GMV_NODE_LIST ? "a list" : "a text");
+    return gmv_yaml_text_fail(source, node->line, node->column, "%s must be a mapping (KEY: VALUE), not %s",
+                              path[0] == '\0' ? "the config" : path, node->kind == GMV_NODE_LIST ? "a list" : "a text");
 }

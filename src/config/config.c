@@ -10,7 +10,7 @@
 
 enum { file_limit = 1 << 20 };
 
-static gmv_status apply_text(gmv_config *config, const gmv_source *source, const char *path)
+static gmv_status apply_text(gmv_config *config, const gmv_yaml_text *source, const char *path)
 {
     gmv_tree tree;
     gmv_status status = gmv_tree_parse(&tree, source);
@@ -27,7 +27,7 @@ static gmv_status set_defaults(gmv_config *config)
     const gmv_key *keys = gmv_keys(&n);
     for (int i = 0; i < n; i++) {
         const char *preset = gmv_key_preset(&keys[i]);
-        gmv_source source = {keys[i].path, preset, strlen(preset), true};
+        gmv_yaml_text source = {keys[i].path, preset, strlen(preset), true};
         gmv_tree tree;
         gmv_status status = source.length == 0 ? gmv_tree_from_scalar(&tree, "") : gmv_tree_parse(&tree, &source);
         if (status == GMV_OK) {
@@ -41,11 +41,11 @@ static gmv_status set_defaults(gmv_config *config)
 
 static gmv_status apply_override(gmv_config *config, const char *override)
 {
-    gmv_source source = {override, override, strlen(override), true};
-    GMV_TRY(gmv_source_check_text(&source));
+    gmv_yaml_text source = {override, override, strlen(override), true};
+    GMV_TRY(gmv_yaml_text_check(&source));
     const char *equals = strchr(override, '=');
     if (equals == NULL || equals == override) {
-        return gmv_source_fail(&source, 0, 0, "not KEY=VALUE; write for example train.epochs=10");
+        return gmv_yaml_text_fail(&source, 0, 0, "not KEY=VALUE; write for example train.epochs=10");
     }
     char path[160];
     snprintf(path, sizeof path, "%.*s", (int)(equals - override < 150 ? equals - override : 150), override);
@@ -74,12 +74,12 @@ static gmv_status apply_family(gmv_config *config, int family)
 #include "gmvae/families.def"
 #undef GMV_FAMILY
     };
-    gmv_source source = {"the settings of model.family", settings[family], strlen(settings[family]), true};
+    gmv_yaml_text source = {"the settings of model.family", settings[family], strlen(settings[family]), true};
     return apply_text(config, &source, "model");
 }
 
 /* Defaults, then the family's settings (-1: none), then the file, then the overrides. */
-static gmv_status apply_all(gmv_config *config, int family, const gmv_source *file, int overrides,
+static gmv_status apply_all(gmv_config *config, int family, const gmv_yaml_text *file, int overrides,
                             const char *const *override)
 {
     gmv_config_fini(config);
@@ -96,10 +96,10 @@ gmv_status gmv_config_parse(gmv_config *config, const char *name, const char *te
                             const char *const *override)
 {
     memset(config, 0, sizeof *config);
-    gmv_source source = {name, text, (size_t)length, false};
+    gmv_yaml_text source = {name, text, (size_t)length, false};
     gmv_status status = GMV_OK;
     if (length > file_limit) {
-        status = gmv_source_fail(&source, 0, 0, "larger than 1 MiB, which no config is; is this a data file?");
+        status = gmv_yaml_text_fail(&source, 0, 0, "larger than 1 MiB, which no config is; is this a data file?");
         goto done;
     }
     if (length >= 3 && memcmp(text, "\xef\xbb\xbf", 3) == 0) { /* byte-order mark */
@@ -117,14 +117,14 @@ done:
 
 gmv_status gmv_config_read_file(const char *file, char **text, int64_t *length)
 {
-    gmv_source source = {file, "", 0, false};
+    gmv_yaml_text source = {file, "", 0, false};
     const char *why = gmv_file_read_text(file, file_limit, text, length);
     if (why == NULL) {
         return GMV_OK;
     }
-    return errno == ENOENT   ? gmv_source_fail(&source, 0, 0, "no such config file; check the path")
-           : errno == EISDIR ? gmv_source_fail(&source, 0, 0, "is a folder; name the YAML file in it")
-                             : gmv_source_fail(&source, 0, 0, "cannot be read: %s", why);
+    return errno == ENOENT   ? gmv_yaml_text_fail(&source, 0, 0, "no such config file; check the path")
+           : errno == EISDIR ? gmv_yaml_text_fail(&source, 0, 0, "is a folder; name the YAML file in it")
+                             : gmv_yaml_text_fail(&source, 0, 0, "cannot be read: %s", why);
 }
 
 /* On rank 0: the bytes of the file, known to hold no zero so that they travel as a string. */

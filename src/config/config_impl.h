@@ -58,19 +58,19 @@ int gmv_edit_distance(const char *a, const char *b);
 int gmv_edit_limit(const char *word);
 
 /* Text being parsed. In messages a file is NAME:line:column, an override is itself. */
-typedef struct gmv_source {
+typedef struct gmv_yaml_text {
     const char *name;
     const char *text;
     size_t length;
     bool is_override;
-} gmv_source;
+} gmv_yaml_text;
 
 /* Records GMV_ERR_CONFIG: "NAME:line:column: " and the message, one line, control characters replaced. */
-gmv_status gmv_source_fail(const gmv_source *source, int line, int column, const char *format, ...)
+gmv_status gmv_yaml_text_fail(const gmv_yaml_text *source, int line, int column, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
 
 /* Refuses bytes that are not UTF-8 text. */
-gmv_status gmv_source_check_text(const gmv_source *source);
+gmv_status gmv_yaml_text_check(const gmv_yaml_text *source);
 
 typedef enum gmv_node_kind { GMV_NODE_SCALAR, GMV_NODE_LIST, GMV_NODE_MAP } gmv_node_kind;
 
@@ -90,7 +90,7 @@ typedef struct gmv_tree {
 
 /* Parses one YAML document; an empty text gives a tree without nodes.
  * Ownership: caller frees with gmv_tree_fini, also after an error. */
-gmv_status gmv_tree_parse(gmv_tree *tree, const gmv_source *source);
+gmv_status gmv_tree_parse(gmv_tree *tree, const gmv_yaml_text *source);
 
 /* A tree of one scalar with this text. */
 gmv_status gmv_tree_from_scalar(gmv_tree *tree, const char *text);
@@ -100,11 +100,11 @@ void gmv_tree_fini(gmv_tree *tree);
 bool gmv_node_is_null(const gmv_node *node);
 
 /* Sets one key from a node, with type and bounds checked. */
-gmv_status gmv_value_set(gmv_config *config, const gmv_key *key, const gmv_source *source, const gmv_tree *tree,
+gmv_status gmv_value_set(gmv_config *config, const gmv_key *key, const gmv_yaml_text *source, const gmv_tree *tree,
                          const gmv_node *node);
 
 /* Sets everything `node` says about `path`, a key or a section. */
-gmv_status gmv_config_apply(gmv_config *config, const gmv_source *source, const gmv_tree *tree, const char *path,
+gmv_status gmv_config_apply(gmv_config *config, const gmv_yaml_text *source, const gmv_tree *tree, const char *path,
                             const gmv_node *node);
 
 void gmv_texts_fini(gmv_texts *texts);

@@ -11,7 +11,7 @@
 /* What is being set, for messages. */
 typedef struct target {
     const gmv_key *key;
-    const gmv_source *source;
+    const gmv_yaml_text *source;
     const gmv_tree *tree;
 } target;
 
@@ -55,15 +55,15 @@ static const char *found(const gmv_node *node, char *text, size_t size)
 static gmv_status wrong_type(const target *t, const gmv_node *node, const char *expected)
 {
     char text[96];
-    return gmv_source_fail(t->source, node->line, node->column, "%s must be %s, not %s", t->key->path, expected,
-                           found(node, text, sizeof text));
+    return gmv_yaml_text_fail(t->source, node->line, node->column, "%s must be %s, not %s", t->key->path, expected,
+                              found(node, text, sizeof text));
 }
 
 static gmv_status out_of_range(const target *t, const gmv_node *node)
 {
-    return gmv_source_fail(t->source, node->line, node->column,
-                           "%s is out of range: %.60s is not between %.16g and %.16g", t->key->path, node->text,
-                           t->key->min, t->key->max);
+    return gmv_yaml_text_fail(t->source, node->line, node->column,
+                              "%s is out of range: %.60s is not between %.16g and %.16g", t->key->path, node->text,
+                              t->key->min, t->key->max);
 }
 
 static size_t count_digits(const char *text)
@@ -183,8 +183,8 @@ static gmv_status read_choice(const target *t, const gmv_node *node, int *value)
         return wrong_type(t, node, choices);
     }
     char text[96];
-    return gmv_source_fail(t->source, node->line, node->column, "%s must be %s, not %s; did you mean \"%s\"?",
-                           t->key->path, choices, found(node, text, sizeof text), near);
+    return gmv_yaml_text_fail(t->source, node->line, node->column, "%s must be %s, not %s; did you mean \"%s\"?",
+                              t->key->path, choices, found(node, text, sizeof text), near);
 }
 
 static gmv_status read_text(const target *t, const gmv_node *node, const char *expected, char **value)
@@ -227,8 +227,8 @@ static gmv_status read_integers(const target *t, const gmv_node *node, gmv_ints 
         return wrong_type(t, node, "an integer or a list of integers");
     }
     if (n < t->key->least) {
-        return gmv_source_fail(t->source, node->line, node->column, "%s must have at least %d element%s, such as %s",
-                               t->key->path, t->key->least, t->key->least > 1 ? "s" : "", t->key->preset);
+        return gmv_yaml_text_fail(t->source, node->line, node->column, "%s must have at least %d element%s, such as %s",
+                                  t->key->path, t->key->least, t->key->least > 1 ? "s" : "", t->key->preset);
     }
     gmv_ints read = {NULL, n};
     GMV_TRY(GMV_NEW(read.at, n, "a list of the config"));
@@ -287,17 +287,19 @@ static gmv_status read_split_part(const target *t, const gmv_node *name, gmv_val
     }
     if (at == 3) {
         const char *near = gmv_nearest(word, 3, words);
-        return gmv_source_fail(t->source, name->line, name->column,
-                               near == NULL ? "%s: unknown key \"%.60s\"; it takes %s"
-                                            : "%s: unknown key \"%.60s\"; did you mean \"%s\"?",
-                               path, word, near == NULL ? split_forms : near);
+        return gmv_yaml_text_fail(t->source, name->line, name->column,
+                                  near == NULL ? "%s: unknown key \"%.60s\"; it takes %s"
+                                               : "%s: unknown key \"%.60s\"; did you mean \"%s\"?",
+                                  path, word, near == NULL ? split_forms : near);
     }
     if (list[at] != NULL ? list[at]->n > 0 : value->key != NULL) {
-        return gmv_source_fail(t->source, name->line, name->column, "%s: duplicate key \"%s\"; keep one", path, word);
+        return gmv_yaml_text_fail(t->source, name->line, name->column, "%s: duplicate key \"%s\"; keep one", path,
+                                  word);
     }
     GMV_TRY(list[at] != NULL ? read_texts(t, part, list[at]) : read_text(t, part, "the name of a column", &value->key));
     if (list[at] != NULL ? list[at]->n == 0 : value->key[0] == '\0') {
-        return gmv_source_fail(t->source, part->line, part->column, "%s: %s is empty; name at least one", path, word);
+        return gmv_yaml_text_fail(t->source, part->line, part->column, "%s: %s is empty; name at least one", path,
+                                  word);
     }
     return GMV_OK;
 }
@@ -309,14 +311,14 @@ static gmv_status read_split_map(const target *t, const gmv_node *node, gmv_vali
     }
     bool by_level = value->key != NULL || value->levels.n > 0;
     if (by_level && (value->key == NULL || value->levels.n == 0)) {
-        return gmv_source_fail(t->source, node->line, node->column, "%s needs both, such as {key: donor, levels: [d3]}",
-                               t->key->path);
+        return gmv_yaml_text_fail(t->source, node->line, node->column,
+                                  "%s needs both, such as {key: donor, levels: [d3]}", t->key->path);
     }
     if (by_level == (value->files.n > 0)) {
-        return gmv_source_fail(t->source, node->line, node->column,
-                               by_level ? "%s: files and key exclude each other; give one"
-                                        : "%s is an empty mapping; 0 holds out nothing",
-                               t->key->path);
+        return gmv_yaml_text_fail(t->source, node->line, node->column,
+                                  by_level ? "%s: files and key exclude each other; give one"
+                                           : "%s is an empty mapping; 0 holds out nothing",
+                                  t->key->path);
     }
     return GMV_OK;
 }
@@ -342,7 +344,7 @@ static gmv_status read_split(const target *t, const gmv_node *node, gmv_validati
     return status;
 }
 
-gmv_status gmv_value_set(gmv_config *config, const gmv_key *key, const gmv_source *source, const gmv_tree *tree,
+gmv_status gmv_value_set(gmv_config *config, const gmv_key *key, const gmv_yaml_text *source, const gmv_tree *tree,
                          const gmv_node *node)
 {
     target t = {key, source, tree};

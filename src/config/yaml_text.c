@@ -4,7 +4,7 @@
 #include <stdarg.h>
 #include <string.h>
 
-gmv_status gmv_source_fail(const gmv_source *source, int line, int column, const char *format, ...)
+gmv_status gmv_yaml_text_fail(const gmv_yaml_text *source, int line, int column, const char *format, ...)
 {
     char text[1024];
     va_list args;
@@ -48,22 +48,23 @@ static bool allowed(uint32_t code)
            (code >= 0xa0 && code < 0xfffe && code != 0xfeff) || code >= 0x10000;
 }
 
-gmv_status gmv_source_check_text(const gmv_source *source)
+gmv_status gmv_yaml_text_check(const gmv_yaml_text *source)
 {
     const unsigned char *text = (const unsigned char *)source->text;
     if (source->length >= 4 && memcmp(text, "\x89HDF", 4) == 0) {
-        return gmv_source_fail(source, 0, 0, "this is an HDF5 file, not a YAML config; name it under data.train");
+        return gmv_yaml_text_fail(source, 0, 0, "this is an HDF5 file, not a YAML config; name it under data.train");
     }
     int line = 1, column = 1;
     for (size_t i = 0; i < source->length;) {
         uint32_t code = 0;
         int length = decode(text + i, source->length - i, &code);
         if (length == 0) {
-            return gmv_source_fail(source, line, column, "byte 0x%02x is not UTF-8; save the file as UTF-8", text[i]);
+            return gmv_yaml_text_fail(source, line, column, "byte 0x%02x is not UTF-8; save the file as UTF-8",
+                                      text[i]);
         }
         if (!allowed(code)) {
-            return gmv_source_fail(source, line, column, "character U+%04X cannot stand in YAML; remove it",
-                                   (unsigned)code);
+            return gmv_yaml_text_fail(source, line, column, "character U+%04X cannot stand in YAML; remove it",
+                                      (unsigned)code);
         }
         bool line_feed_follows = i + 1 < source->length && text[i + 1] == '\n';
         if (code == '\n' || (code == '\r' && !line_feed_follows)) {

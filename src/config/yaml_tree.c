@@ -11,7 +11,7 @@ enum { depth_limit = 32, node_limit = 10000, scalar_limit = 65536 };
 
 typedef struct builder {
     gmv_tree *tree;
-    const gmv_source *source;
+    const gmv_yaml_text *source;
     int open[depth_limit]; /* the containers around the next node, outermost first */
     int last[depth_limit]; /* the last child of each, -1 for none yet */
     int depth;
@@ -20,11 +20,11 @@ typedef struct builder {
 
 static gmv_status fail_at_mark(const builder *b, yaml_mark_t mark, const char *message)
 {
-    return gmv_source_fail(b->source, (int)mark.line + 1, (int)mark.column + 1, "%s", message);
+    return gmv_yaml_text_fail(b->source, (int)mark.line + 1, (int)mark.column + 1, "%s", message);
 }
 
 /* Column of a tab in the indentation of a line (both from 0), -1 when there is none. */
-static int tab_in_indentation(const gmv_source *source, size_t line)
+static int tab_in_indentation(const gmv_yaml_text *source, size_t line)
 {
     const char *at = source->text, *end = at + source->length;
     for (size_t i = 0; i < line && at < end; i++) {
@@ -69,15 +69,15 @@ static gmv_status fail_in_parser(const builder *b, const yaml_parser_t *parser)
     int line = (int)parser->problem_mark.line + 1, column = (int)parser->problem_mark.column + 1;
     int tab = tab_in_indentation(b->source, parser->problem_mark.line);
     if (tab >= 0) {
-        return gmv_source_fail(b->source, line, tab + 1, "a tab in the indentation; use spaces");
+        return gmv_yaml_text_fail(b->source, line, tab + 1, "a tab in the indentation; use spaces");
     }
     const char *problem = parser->problem != NULL ? parser->problem : "unreadable";
     if (parser->context == NULL || parser->error == YAML_READER_ERROR) {
-        return gmv_source_fail(b->source, line, column, "not YAML: %s; %s", problem, advice_for(problem));
+        return gmv_yaml_text_fail(b->source, line, column, "not YAML: %s; %s", problem, advice_for(problem));
     }
-    return gmv_source_fail(b->source, line, column, "not YAML: %s, %s from line %d, column %d on; %s", problem,
-                           parser->context, (int)parser->context_mark.line + 1, (int)parser->context_mark.column + 1,
-                           advice_for(problem));
+    return gmv_yaml_text_fail(b->source, line, column, "not YAML: %s, %s from line %d, column %d on; %s", problem,
+                              parser->context, (int)parser->context_mark.line + 1, (int)parser->context_mark.column + 1,
+                              advice_for(problem));
 }
 
 /* Adds a node under the innermost open container. */
@@ -193,10 +193,10 @@ static gmv_status take_event(builder *b, const yaml_event_t *event)
     }
 }
 
-gmv_status gmv_tree_parse(gmv_tree *tree, const gmv_source *source)
+gmv_status gmv_tree_parse(gmv_tree *tree, const gmv_yaml_text *source)
 {
     *tree = (gmv_tree){NULL, 0, 0};
-    GMV_TRY(gmv_source_check_text(source));
+    GMV_TRY(gmv_yaml_text_check(source));
     yaml_parser_t parser;
     if (!yaml_parser_initialize(&parser)) {
         return GMV_FAIL(GMV_ERR_ENVIRONMENT, "out of memory while reading %s", source->name);
