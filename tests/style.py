@@ -17,7 +17,7 @@ TREE = os.path.normpath(os.path.join(os.path.dirname(os.path.abspath(__file__)),
 LAYERS = {"include": 0, "src/core": 1, "src/comm": 2, "src/config": 2, "kernels/cpu": 3, "kernels/cuda": 3, "src/backend": 3,
           "src/data": 4, "src/inspect": 5, "src/model": 5, "src/train": 6, "src/io": 6, "src/synth": 6, "src/app": 7, "src/main.c": 7,
           "src/start.c": 7}
-HEADERS = {"choices": 0, "cpu": 1, "files": 1, "folder_lock": 1, "log": 1, "mem": 1, "names": 1, "signals": 1, "status": 1, "threads": 1,
+HEADERS = {"choices": 0, "cpu": 1, "files": 1, "folder_lock": 1, "log": 1, "mem": 1, "names": 1, "signals": 1, "status": 1, "text": 1, "threads": 1,
            "comm": 2, "config": 2, "backend": 3, "likelihoods": 0, "ops": 3, "packed": 3, "data": 4, "stream": 4, "model": 5,
            "params": 5, "checkpoint": 6, "synth": 6, "train": 6, "sampler": 6, "feed": 6, "evaluate": 6, "embedding": 6, "inspect": 4, "checker": 4, "app": 7, "hd": 0, "rng": 0, "types": 0}
 PRIVATE = {("src/inspect", "src/data"), ("src/io", "src/data"), ("src/synth", "src/io"), ("src/synth", "src/data"), ("src/app", "src/data")}

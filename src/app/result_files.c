@@ -4,6 +4,7 @@
 #include "gmvae/embedding.h"
 #include "gmvae/files.h"
 #include "gmvae/signals.h"
+#include "gmvae/text.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -52,7 +53,7 @@ void gmv_put_files(FILE *out, const gmv_cells *cells)
     for (int f = 0; f < cells->files; f++) {
         char *whole = realpath(cells->file[f], NULL);
         fputs(f > 0 ? ", " : "", out);
-        gmv_put_json_text(out, whole != NULL ? whole : cells->file[f]);
+        gmv_print_json_text(out, whole != NULL ? whole : cells->file[f]);
         free(whole);
     }
     fputs("],\n", out);

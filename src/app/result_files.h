@@ -15,9 +15,8 @@ void gmv_result_name(const gmv_config *config, const gmv_cells *cells, char *nam
 /* output.dir/KIND.END or output.dir/KIND-NAME.END. @param[out] path  GMV_RESULT_ROOM bytes */
 void gmv_result_path(const gmv_config *config, const char *kind, const char *name, const char *end, char *path);
 
-/* The line of evaluation.json that says which files the cells are from, and a text as JSON writes it. */
+/* The line of evaluation.json that says which files the cells are from. */
 void gmv_put_files(FILE *out, const gmv_cells *cells);
-void gmv_put_json_text(FILE *out, const char *text);
 
 /* Whether a result may take this path: it is free, was asked for by output.name, or is of the same files. Rank 0.
  * Errors: GMV_ERR_CONFIG for a result of other files. */

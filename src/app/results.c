@@ -6,6 +6,7 @@
 #include "gmvae/files.h"
 #include "gmvae/log.h"
 #include "gmvae/mem.h"
+#include "gmvae/text.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -55,22 +56,6 @@ const char *gmv_error_text(double error, int digits, char *text, size_t size)
         snprintf(text, size, " +- %.*f", digits, error);
     }
     return text;
-}
-
-/* A JSON string: quotes, backslashes and control characters escaped. */
-void gmv_put_json_text(FILE *out, const char *text)
-{
-    fputc('"', out);
-    for (const unsigned char *at = (const unsigned char *)text; *at != '\0'; at++) {
-        if (*at == '"' || *at == '\\') {
-            fprintf(out, "\\%c", *at);
-        } else if (*at < 0x20) {
-            fprintf(out, "\\u%04x", (unsigned)*at);
-        } else {
-            fputc(*at, out);
-        }
-    }
-    fputc('"', out);
 }
 
 /* "NAME": VALUE, with null for what is not defined. */
@@ -151,7 +136,7 @@ static gmv_status write_json(const gmv_config *config, const gmv_cells *cells, c
         fprintf(out, "  \"active_clusters\": %d,\n", e->active_clusters);
     }
     fprintf(out, "  \"epoch\": %" PRId64 ",\n  \"checkpoint\": ", result->epoch);
-    gmv_put_json_text(out, result->checkpoint);
+    gmv_print_json_text(out, result->checkpoint);
     fprintf(out, "\n}\n");
     return gmv_output_end(&output, GMV_OK);
 }

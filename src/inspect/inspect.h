@@ -83,6 +83,3 @@ gmv_status gmv_inspect_checkpoint(const gmv_h5 *file, bool json, FILE *out);
 
 /* A path without control characters. */
 void gmv_print_path(const char *path, FILE *out);
-
-/* A JSON string, quoted and escaped. */
-void gmv_print_json_text(FILE *out, const char *text);

@@ -2,6 +2,7 @@
 
 #include "gmvae/inspect.h"
 #include "gmvae/mem.h"
+#include "gmvae/text.h"
 
 #include <inttypes.h>
 #include <string.h>

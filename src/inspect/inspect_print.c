@@ -1,5 +1,7 @@
 #include "inspect.h"
 
+#include "gmvae/text.h"
+
 #include <inttypes.h>
 #include <math.h>
 #include <string.h>
@@ -8,21 +10,6 @@ enum { levels_shown = 8, levels_listed = 200 };
 
 static const char *const kind_name[] = {
     [GMV_MATRIX_CSR] = "csr", [GMV_MATRIX_CSC] = "csc", [GMV_MATRIX_DENSE] = "dense"};
-
-void gmv_print_json_text(FILE *out, const char *text)
-{
-    fputc('"', out);
-    for (const unsigned char *c = (const unsigned char *)text; *c != '\0'; c++) {
-        if (*c == '"' || *c == '\\') {
-            fprintf(out, "\\%c", *c);
-        } else if (*c < 0x20) {
-            fprintf(out, "\\u%04x", *c);
-        } else {
-            fputc(*c, out);
-        }
-    }
-    fputc('"', out);
-}
 
 void gmv_print_path(const char *path, FILE *out)
 {

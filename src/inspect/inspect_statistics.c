@@ -8,6 +8,7 @@
 #include "gmvae/mem.h"
 #include "gmvae/packed.h"
 #include "gmvae/signals.h"
+#include "gmvae/text.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -402,6 +402,9 @@ class BadFiles(FormatTest):
             self.assertIn("cells 40, genes 12", text.stdout)
         self.assertEqual(self.run_program("inspect", names).returncode, 3)
         self.assertIsNone(self.inspect(self.make())["problem"])
+        odd = self.path(os.fsdecode(b"caf\xe9.h5ad")) # no UTF-8
+        os.rename(self.make(), odd)
+        self.assertEqual(self.inspect(odd)["file"], odd)
         done = self.run_program("inspect", layer, "data.matrix=layers/raw_counts")
         self.assertEqual((done.returncode, done.stderr), (0, ""))
         with open("/dev/full", "w") as full:
