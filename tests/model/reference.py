@@ -63,6 +63,13 @@ def rows(table):
         return tuple(re.findall(r"^GMV_\w+\((\w+),", file.read(), re.M))
 
 
+def families():
+    """Name -> settings of every family, the default first."""
+    with open(os.path.join(TABLES, "families.def"), encoding="utf-8") as file:
+        found = re.findall(r'^GMV_FAMILY\((\w+), "\{(.*?)\}"', file.read(), re.M)
+    return {name: {f"model.{key}": value for key, value in re.findall(r"(\w+): ([^,]+)", settings)} for name, settings in found}
+
+
 OBJECTIVES, LIKELIHOODS = ("marginal", "published", "mc"), rows("likelihoods.def")
 
 
@@ -109,8 +116,8 @@ def cases():
     yield "one-cell-one-gene", plain, 1, 1, 0, 1.0
     yield "deep", {**plain, "model.encoder": "[9, 8, 7, 6]", "model.beta": "[4, 5, 6]", "model.decoder": "[5]"}, 13, 31, 1, 1.0
     yield "beta-without-layers", {**plain, "model.beta": "[]", "train.mc_samples": 2}, 13, 31, 1, 1.0
-    yield "vae", {"model.family": "vae", "train.mc_samples": 3}, 13, 31, 2, 0.7
-    yield "vae_mog", {"model.family": "vae_mog", "train.mc_samples": 3}, 13, 31, 2, 0.7
+    for family in list(families())[1:]:
+        yield family, {"model.family": family, "train.mc_samples": 3}, 13, 31, 2, 0.7
     yield "vae_mog-K1", {"model.family": "vae_mog", "model.clusters": 1}, 13, 31, 0, 1.0
     yield "wide", {**plain, "model.latent_dim": 33, "model.w_dim": 17, "model.clusters": 7, "model.encoder": "[65]",
                    "model.decoder": "[40, 70]", "train.mc_samples": 2}, 70, 401, 2, 1.0
@@ -310,14 +317,14 @@ def compare(path, config):
 
 
 def run(tool, folder, name, overrides, cells, genes, keys, kl_weight):
+    settings = families()
+    settings = settings[overrides.get("model.family", next(iter(settings)))]
     config = {**BASE, "model.objective": "marginal", "model.likelihood": "nb", "model.input": "log1p",
-              "model.library": "observed", "train.z_free_nats": 0.0, **overrides}
-    priors = {"gmvae": "mixture_of_w", "vae": "normal", "vae_mog": "mixture"}
-    config["model.prior"] = priors[config.setdefault("model.family", "gmvae")]
+              "model.library": "observed", "train.z_free_nats": 0.0, **settings, **overrides}
     path = os.path.join(folder, name + ".h5")
     with open(os.path.join(folder, "config.yaml"), "w") as file:
         file.write("seed: 11\n")
-    overrides = [f"{key}={value}" for key, value in config.items() if key != "model.prior"]  # the family sets it
+    overrides = [f"{key}={value}" for key, value in config.items() if key in overrides or key not in settings]
     done = subprocess.run([tool, file.name, path, str(cells), str(genes), str(keys), str(kl_weight), *overrides],
                           capture_output=True, text=True)
     if done.returncode != 0:
