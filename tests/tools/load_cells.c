@@ -16,6 +16,7 @@
 #include "gmvae/log.h"
 #include "gmvae/mem.h"
 #include "gmvae/packed.h"
+#include "gmvae/text.h"
 #include "gmvae/train.h"
 
 #include <inttypes.h>
@@ -77,22 +78,6 @@ static gmv_status parse(request *r, int argc, char **argv)
     GMV_TRY(gmv_config_parse(&r->config, "defaults", "", 0, overrides, (const char *const *)argv));
     GMV_TRY(gmv_config_expand_paths(&r->config));
     return gmv_config_check(&r->config);
-}
-
-static void print_text(const char *text)
-{
-    putchar('"');
-    for (; *text != '\0'; text++) {
-        if (*text == '"' || *text == '\\') {
-            putchar('\\');
-        }
-        if ((unsigned char)*text < 0x20) {
-            printf("\\u%04x", (unsigned)*text);
-        } else {
-            putchar(*text);
-        }
-    }
-    putchar('"');
 }
 
 enum { SUM, NNZ, PRESENT, PRESENT_SUM, ROW_SUM, COLUMN_SUM, LARGEST, LEVELS_SUM, LABEL_SUM, HASH, SUMS };
@@ -305,11 +290,11 @@ done:
 static void print_names(const char *key, char *const *name, int64_t n)
 {
     printf(", ");
-    print_text(key);
+    gmv_print_json_text(stdout, key);
     printf(": [");
     for (int64_t i = 0; i < n; i++) {
         printf("%s", i > 0 ? ", " : "");
-        print_text(name[i]);
+        gmv_print_json_text(stdout, name[i]);
     }
     printf("]");
 }
@@ -340,7 +325,7 @@ static void print_fingerprint(const gmv_cells *cells)
     }
     for (int c = 0; c < cells->covariates; c++) {
         fputs(", ", stdout);
-        print_text(cells->covariate[c].key);
+        gmv_print_json_text(stdout, cells->covariate[c].key);
         printf(": \"%016" PRIx64 "\"", cells->covariate[c].fingerprint);
     }
     printf(", \"samples\": %" PRId64 "}", cells->samples);
@@ -356,7 +341,7 @@ static void print_cells(const request *r, const gmv_cells *cells, const int64_t 
     printf(", \"sets\": %d, \"present\": %" PRId64 ", \"present_checksum\": %" PRId64, cells->packed.sets,
            sums[PRESENT], sums[PRESENT_SUM]);
     printf(", \"mean\": \"%a\", \"std\": \"%a\", \"matrix\": ", mean, std);
-    print_text(cells->matrix);
+    gmv_print_json_text(stdout, cells->matrix);
     print_fingerprint(cells);
     print_names("gene", cells->gene, cells->genes);
     print_names("file", cells->file, cells->files);
