@@ -122,7 +122,7 @@ gmv_status gmv_model_reserve(gmv_model *model, int cells, int draws, bool gradie
 /* Gives back its backend memory, before the backend is closed. Accepts *model == NULL; sets it NULL. */
 void gmv_model_destroy(gmv_model **model);
 
-/* Sets *model->step. Values that a pass does not use may be 0. */
+/* Sets *model->step. Values that a pass does not use may be 0; in training it uses `filled`, too: at 0 no row counts. */
 gmv_status gmv_model_set_step(gmv_model *model, const gmv_step *values);
 
 /* Runs one pass with the numbers of *model->step. Fills model->loss [B, terms] (backend memory, nats per

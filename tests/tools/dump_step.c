@@ -306,7 +306,7 @@ static void run_pass(gmv_model *model, const dump *d, const gmv_batch *batch, bo
     gmv_pass pass = {
         .batch = batch, .draws = d->draws, .first_draw = FIRST_DRAW, .training = training, .probability = true};
     float scale = 1.0f / (float)d->cells;
-    gmv_step step = {.epoch = EPOCH, .scale = scale, .kl_scale = d->kl_weight * scale};
+    gmv_step step = {.filled = d->cells, .epoch = EPOCH, .scale = scale, .kl_scale = d->kl_weight * scale};
     must(gmv_model_set_step(model, &step) == GMV_OK, "gmv_model_set_step");
     must(gmv_model_run(model, &pass) == GMV_OK, "gmv_model_run");
     int width[] = {model->terms.n, model->clusters};
