@@ -87,6 +87,8 @@ typedef struct gmv_sequence_key {
     int32_t fetched, ahead; /* 1: the batch is there already; the next one is fetched, too */
 } gmv_sequence_key;
 
+/* Calls the operations of a sequence. Not called when a record of them is run instead; `context` is the caller's, and what
+ * it points to need only live as long as the call of `sequence`. */
 typedef gmv_status gmv_sequence_body(void *context);
 
 /* What came of a step, in backend memory and in reports. */
