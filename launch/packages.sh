@@ -1,22 +1,25 @@
 #!/bin/sh
 # Debian and Ubuntu packages that the project needs: prints what is missing, and installs it when root.
 #
-#   launch/packages.sh [build|bundle|test]    what a build needs, a bundle too, or the tests too (the default)
+#   launch/packages.sh [build|bundle|test|deep]    what a build needs, a bundle too, or the tests too (the default), or also
+#                                                  the browser that tests/run.sh deep looks at pages with
 #
 # Exit status: 0 nothing is missing (any more), 2 usage, 5 something is missing and cannot be installed here.
 set -eu
 
 build="build-essential cmake ninja-build pkg-config libopenmpi-dev openmpi-bin libhdf5-openmpi-dev libyaml-dev
-libopenblas-dev librandom123-dev libxxhash-dev libdeflate-dev liblzf-dev"
+libopenblas-dev librandom123-dev libxxhash-dev libdeflate-dev liblzf-dev libcairo2-dev fonts-dejavu-core"
 bundle="patchelf xz-utils"
 test="libcmocka-dev python3 python3-venv valgrind"
+deep="chromium"
 
 case "${1:-test}" in
 build) wanted=$build ;;
 bundle) wanted="$build $bundle" ;;
 test) wanted="$build $bundle $test" ;;
+deep) wanted="$build $bundle $test $deep" ;;
 *)
-    echo "usage: launch/packages.sh [build|bundle|test]" >&2
+    echo "usage: launch/packages.sh [build|bundle|test|deep]" >&2
     exit 2
     ;;
 esac

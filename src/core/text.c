@@ -1,5 +1,7 @@
 #include "gmvae/text.h"
 
+#include <string.h>
+
 /* Bytes of the character of UTF-8 that begins here, 0 where none does. Forms longer than needed, halves of surrogate pairs
  * and what lies behind U+10FFFF are none (RFC 3629). */
 static int character_at(const unsigned char *at)
@@ -30,6 +32,38 @@ void gmv_print_json_text(FILE *out, const char *text)
             fwrite(at, 1, (size_t)n, out);
         }
         at += n > 0 ? n : 1;
+    }
+    fputc('"', out);
+}
+
+void gmv_print_html_text(FILE *out, const char *text)
+{
+    for (; *text != '\0'; text++) {
+        switch (*text) {
+        case '&':
+            fputs("&amp;", out);
+            break;
+        case '<':
+            fputs("&lt;", out);
+            break;
+        case '"':
+            fputs("&quot;", out);
+            break;
+        default:
+            fputc(*text, out);
+        }
+    }
+}
+
+void gmv_print_csv_text(FILE *out, const char *text)
+{
+    if (strpbrk(text, ",\"\r\n") == NULL) {
+        fputs(text, out);
+        return;
+    }
+    fputc('"', out);
+    for (; *text != '\0'; text++) {
+        fputs(*text == '"' ? "\"\"" : (char[]){*text, '\0'}, out);
     }
     fputc('"', out);
 }
