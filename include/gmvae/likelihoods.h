@@ -4,6 +4,8 @@
  *   float gmv_lik_NAME_zero(p, g)      log p(0), g = gradient in p
  *   float gmv_lik_NAME_count(y, p, g)  log p(y) - log p(0) for y >= 1, its gradient added to g
  *   float gmv_lik_NAME_few(y, most, p, g)  the same for 1 <= y <= most, most 1 or 4: branch-free
+ *   float gmv_lik_NAME_log_mean(p)     log of the mean of y
+ *   float gmv_lik_NAME_draw(p, uniforms)  a draw of y (draw.h)
  * With an observed library a cell without counts has p[0] near -1e4: log p(0) and its gradient are then 0.
  */
 #pragma once

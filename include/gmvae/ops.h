@@ -181,6 +181,27 @@ typedef struct gmv_head_args {
     gmv_vec d_gene_param;            /* added to */
 } gmv_head_args;
 
+/* Expected expression: each gene's share in the sum of the means of a row's genes. */
+typedef struct gmv_fraction_args {
+    gmv_likelihood likelihood;
+    int draws;                        /* M */
+    const gmv_batch *batch;           /* genes that a cell's set lacks have no part in the sum; NULL: all have */
+    gmv_mat predictor[GMV_MAX_HEADS]; /* [R, G] hidden weight^T + bias of each head; the first is overwritten */
+    gmv_vec gene_param;               /* [G] raw per-gene parameter, or at == NULL */
+    float weight;
+    gmv_mat out; /* added to [B, G]: weight * sum over draws of the fractions */
+} gmv_fraction_args;
+
+/* Exact nearest points, by Euclidean distance. */
+enum { GMV_MOST_NEAREST = 128 };
+typedef struct gmv_nearest_args {
+    gmv_mat among, of; /* [N, D], [M, D] */
+    int own;        /* row of `among` that the first of `of` is, the next the next: none is near itself; -1: others */
+    int k;          /* at most GMV_MOST_NEAREST, and as many as there are */
+    int32_t *index; /* [M, k] rows of `among` */
+    float *squared; /* [M, k] */
+} gmv_nearest_args;
+
 typedef struct gmv_adam_args {
     gmv_vec value, grad, m, v; /* [P] */
     float beta1, beta2, epsilon;

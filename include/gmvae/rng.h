@@ -27,6 +27,8 @@ enum {
     GMV_STREAM_INIT = 1,     /* initial values: cell = tensor index */
     GMV_STREAM_SHUFFLE = 2,  /* order of the cells of a shard: cell = shard */
     GMV_STREAM_HOLDOUT = 3,  /* which cells are held out */
+    GMV_STREAM_METRICS = 4,  /* which cells metrics are of */
+    GMV_STREAM_KMEANS = 5,   /* first centres: epoch = k, draw = centre */
     GMV_STREAM_LATENT_X = 8, /* reparameterised draws in training */
     GMV_STREAM_LATENT_W = 9,
     GMV_STREAM_EVAL_X = 10, /* the same in evaluation */
@@ -34,6 +36,14 @@ enum {
     GMV_STREAM_SYNTH_GENE = 16,  /* synthetic atlas: rates of genes; cell = type or batch, index = gene */
     GMV_STREAM_SYNTH_CELL = 17,  /* type, batch and library of a cell */
     GMV_STREAM_SYNTH_COUNT = 18, /* its counts */
+    GMV_STREAM_LAYOUT = 20,      /* where points are drawn; cell = point */
+    GMV_STREAM_SWEEP = 24,       /* combinations of a sweep: cell = attempt, draw = key */
+    GMV_STREAM_MARKER_CELL = 26, /* which cells of a cluster are drawn: cell = draw, draw = cluster */
+    GMV_STREAM_MARKER_X = 27,    /* and their latents */
+    GMV_STREAM_GENERATE = 28,    /* generated cells: epoch = generate.seed; whose library, which component */
+    GMV_STREAM_GENERATE_W = 29,  /* their w */
+    GMV_STREAM_GENERATE_X = 30,  /* x */
+    GMV_STREAM_GENERATE_Y = 31,  /* counts: 2^12 blocks of each gene */
     GMV_STREAM_DROPOUT = 32
 };
 

@@ -109,6 +109,9 @@ static void every_shape_and_input(void **state)
                                     {61, 97}, {256, 40}, {300, 1009}, {1100, 37}};
     for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++) {
         for (int kind = GMV_INPUT_LOG1P; kind <= GMV_INPUT_NONE; kind++) {
+            if (t_few() && !t_case(s, kind - GMV_INPUT_LOG1P, GMV_INPUT_NONE - GMV_INPUT_LOG1P + 1, s == 3)) {
+                continue; /* the inputs differ in values alone, which others look at */
+            }
             int n = shapes[s][0];
             fetch_case c = {t_counts(10 + s, n + 9, shapes[s][1], 0.3, (int)s % 3),
                             NULL,

@@ -233,9 +233,11 @@ static void shapes_beyond_every_block(void **state)
 {
     (void)state;
     static const int rows[] = {350, 3, 101, 4}, draws[] = {1, 600, 3, 2}, genes[] = {3, 2, 6700, 3};
-    likelihoods(1300, rows, ordinary, 1, false);
     likelihoods(1302, genes, ordinary, 1, false);
-    likelihoods(1303, draws, ordinary, 1, false);
+    if (!t_few()) {
+        likelihoods(1300, rows, ordinary, 1, false);
+        likelihoods(1303, draws, ordinary, 1, false);
+    }
 }
 
 static void counts_up_to_the_largest(void **state)
@@ -307,6 +309,9 @@ static void genes_that_cells_lack(void **state)
     static const int shapes[][4] = {{0, 1, 5, 3}, {5, 3, 9, 4}, {6, 1, 33, 1}, {11, 3, 257, 13}, {270, 1, 61, 5}};
     for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++) {
         const int *shape = shapes[s];
+        if (t_few() && shape[0] >= 127) { /* borders of tiles: values, which others look at */
+            continue;
+        }
         for (int variant = 0; variant < 4 * GMV_LIKELIHOODS; variant++) {
             if (!t_case(4 * s + 2 + s % 2, variant, 4 * GMV_LIKELIHOODS, s == 1)) { /* in turn, and with gradients */
                 continue;
@@ -534,6 +539,9 @@ static void logits_of_rounded_operands(void **state)
     gmv_backend *rounding = t_open_with(GMV_BF16);
     for (size_t s = 0; rounding != NULL && s < sizeof shapes / sizeof *shapes; s++) {
         const int *shape = shapes[s];
+        if (t_few() && shape[0] >= 127) { /* borders of tiles: values, which others look at */
+            continue;
+        }
         for (int variant = 0; variant < 4 * GMV_LIKELIHOODS; variant++) {
             if (!t_case(4 * (s / 2) + 2 + s % 2, variant, 4 * GMV_LIKELIHOODS, s == (t_few() ? 2 : 4))) {
                 continue;

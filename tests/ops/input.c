@@ -105,6 +105,9 @@ static void products_agree_with_dense_ones(void **state)
                                     {61, 257, 17}, {64, 193, 8}, {65, 1009, 33}, {257, 400, 64}};
     for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++) {
         for (int kind = GMV_INPUT_LOG1P; kind <= GMV_INPUT_NONE; kind++) {
+            if (t_few() && !t_case(s, kind - GMV_INPUT_LOG1P, GMV_INPUT_NONE - GMV_INPUT_LOG1P + 1, s == 3)) {
+                continue; /* the inputs differ in values alone, which others look at */
+            }
             input_case c = make(20 + s, shapes[s][0], shapes[s][1], shapes[s][2], 1 + (int)s % 3, (int)(s + 1) % 3,
                                 (gmv_input_kind)kind);
             t_outputs out = t_repeatable(run, &c);

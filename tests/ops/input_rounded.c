@@ -131,8 +131,7 @@ static void all_shapes(void)
                                     {128, 257, 31}, {129, 255, 1},  {255, 256, 3}, {256, 33, 31},  {257, 400, 64},
                                     {61, 1009, 33}, {67, 129, 330}, {5, 130, 640}, {3, 0, 7}};
     for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++) {
-        if (t_few() && shapes[s][0] >= 127 &&
-            shapes[s][0] <= 256) { /* borders of tiles: values, which others look at */
+        if (t_few() && shapes[s][0] >= 127) { /* borders of tiles: values, which others look at */
             continue;
         }
         for (int kind = GMV_INPUT_LOG1P; kind <= GMV_INPUT_STANDARDIZE; kind++) {
@@ -169,8 +168,10 @@ static void values_are_rounded(void)
 {
     check_case(make(90, 70, 150, 20, 0.3, GMV_INPUT_LOG1P, ROUNDED_INSIDE));
     check_case(make(91, 70, 150, 20, 0.3, GMV_INPUT_STANDARDIZE, ROUNDED_INSIDE));
-    check_case(make(92, 3, 20000, 3, 0.05, GMV_INPUT_LOG1P, ROUNDED_INSIDE));
-    check_case(make(92, 3, 20001, 3, 0.05, GMV_INPUT_LOG1P, NOT_ROUNDED));
+    if (!t_few()) { /* where one way ends is a value, which others look at */
+        check_case(make(92, 3, 20000, 3, 0.05, GMV_INPUT_LOG1P, ROUNDED_INSIDE));
+        check_case(make(92, 3, 20001, 3, 0.05, GMV_INPUT_LOG1P, NOT_ROUNDED));
+    }
 }
 
 static void other_cells(void)

@@ -158,6 +158,9 @@ static void values_and_gradients(void **state)
                                     {40, 1, 64}, {9, 1, 250}, {3, 1, 2300}, {2, 1, 2101}};
     for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++) {
         for (int v = 0; v < 4; v++) {
+            if (t_few() && !t_case(s, v, 4, s == 5)) {
+                continue;
+            }
             layer_case c = make(100 + 10 * s + (uint64_t)v, shapes[s][0], shapes[s][1], shapes[s][2],
                                 v < 2 ? 0.0f : (v == 2 ? 0.05f : 0.5f));
             check(&c);

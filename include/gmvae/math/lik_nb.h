@@ -8,6 +8,7 @@
  */
 #pragma once
 
+#include "gmvae/draw.h"
 #include "gmvae/hd.h"
 #include "gmvae/math/special.h"
 
@@ -98,6 +99,19 @@ GMV_HD gmv_nb_means gmv_nb_means_of(const float *p)
     m.share = mu * inverse;
     m.rest = m.theta * inverse;
     return m;
+}
+
+/* Logarithm of the mean. */
+GMV_HD float gmv_lik_nb_log_mean(const float *p)
+{
+    return p[0];
+}
+
+/* A draw of y: Gamma(theta) with mean mu, then Poisson. */
+GMV_HD float gmv_lik_nb_draw(const float *p, gmv_uniforms *u)
+{
+    double kept = (double)gmv_nb_kept(p[1]);
+    return (float)gmv_draw_negative_binomial(exp(kept), (double)p[0] - kept, u);
 }
 
 /* Predictors: p[0] = log mu, p[1] = raw theta, theta = exp(raw). g: gradient of log p in p. */

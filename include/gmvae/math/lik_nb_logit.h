@@ -10,6 +10,18 @@
 #include "gmvae/hd.h"
 #include "gmvae/math/lik_nb.h"
 
+/* Logarithm of the mean, r exp(l). */
+GMV_HD float gmv_lik_nb_logit_log_mean(const float *p)
+{
+    return gmv_logf(gmv_logisticf(p[0]).softplus + 1e-3f) + p[1];
+}
+
+/* A draw of y: Gamma(r) times exp(l), then Poisson. */
+GMV_HD float gmv_lik_nb_logit_draw(const float *p, gmv_uniforms *u)
+{
+    return (float)gmv_draw_negative_binomial((double)(gmv_logisticf(p[0]).softplus + 1e-3f), (double)p[1], u);
+}
+
 GMV_HD float gmv_lik_nb_logit_zero(const float *p, float *g)
 {
     gmv_logistic link = gmv_logisticf(p[0]), odds = gmv_logisticf(p[1]);
