@@ -163,7 +163,7 @@ install_libraries() {
 }
 
 install_texts() {
-    cp README.md LICENSE "$stage/" && cp docs/*.md "$stage/docs/" && cp configs/*.yaml "$stage/configs/" &&
+    cp README.md LICENSE "$stage/" && cp -R docs/*.md docs/pictures "$stage/docs/" && cp configs/*.yaml "$stage/configs/" &&
         cp tests/data/README.md tests/data/kang_pbmc_4sample.h5ad tests/data/human_kidney.h5ad "$stage/tests/data/" &&
         cp tests/gpu.sh tests/gpu_training.py "$stage/tests/" &&
         cp tests/run/devices.py tests/run/support.py "$stage/tests/run/" &&

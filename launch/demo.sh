@@ -55,13 +55,15 @@ figures=$(tr -d '{}" ' <$out/metrics.jsonl | awk -F '[:,]' '
         if (seen++ == 0) { first = value["epoch"]; before = value["neg_elbo"] }
     }
     END {
-        printf "held-out -ELBO: %.1f nats per cell after epoch %d, %.1f after epoch %d; clusters in use: %d\n",
+        printf "held-out -ELBO: %.1f nats per cell after epoch %d, %.1f after epoch %d; components in use: %d\n",
             before, first, value["neg_elbo"], value["epoch"], value["active_clusters"]
     }')
 cat <<TEXT
 
 What it learned   $figures
-What it wrote     $out/embedding.h5ad    latent means and clusters of every cell, for anndata and scanpy
+What it wrote     $out/report.html       a page for any browser: clusters, pictures, what to worry about
+                  $out/embedding.h5ad    latent means and clusters of every cell, for anndata and scanpy
+                  $out/markers.csv       the genes that tell each cluster from the rest
                   $out/evaluation.json   -ELBO of the held-out cells and its parts
                   $out/metrics.jsonl     the same after every epoch
                   $out/checkpoints/      the model

@@ -8,9 +8,9 @@
 set -eu
 
 build="build-essential cmake ninja-build pkg-config libopenmpi-dev openmpi-bin libhdf5-openmpi-dev libyaml-dev
-libopenblas-dev librandom123-dev libxxhash-dev libdeflate-dev liblzf-dev libcairo2-dev fonts-dejavu-core"
+libopenblas-dev librandom123-dev libxxhash-dev libdeflate-dev liblzf-dev libcairo2-dev libcjson-dev fonts-dejavu-core"
 bundle="patchelf xz-utils"
-test="libcmocka-dev python3 python3-venv valgrind"
+test="libcmocka-dev libigraph-dev python3 python3-venv valgrind"
 deep="chromium"
 
 case "${1:-test}" in

@@ -14,6 +14,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/resource.h>
 
 /* Address space that MPI takes when it starts, and HDF5 and the reading of files afterwards. */
@@ -53,6 +54,7 @@ static void print_error(gmv_status status)
 {
     const char *message = gmv_error_message();
     const char *kind = status == GMV_STOPPED ? "" : "error: "; /* a stop that was asked for is no error */
+    gmv_log_clear();
     fprintf(stderr, "gmvae_dist: %s%s\n", kind, message[0] != '\0' ? message : gmv_status_sentence(status));
 }
 
@@ -84,18 +86,21 @@ static void limit_threads(gmv_comm *comm)
     }
 }
 
-static gmv_status prepare(gmv_run *run, const gmv_cli *cli)
+/* @param[out] text  of the config file, for gmv_free */
+static gmv_status prepare(gmv_run *run, const gmv_cli *cli, char **text)
 {
     if (cli->file != NULL && !cli->command->takes_file) {
-        GMV_TRY(gmv_config_load(&run->config, &run->comm, cli->file, cli->overrides, cli->override));
+        GMV_TRY(gmv_config_fetch(&run->comm, cli->file, text));
+        run->text = *text;
+        GMV_TRY(gmv_comm_agree(&run->comm, gmv_config_parse(&run->config, cli->file, *text, (int64_t)strlen(*text),
+                                                            cli->overrides, cli->override)));
     } else {
         GMV_TRY(gmv_config_parse(&run->config, "defaults", "", 0, cli->overrides, cli->override));
     }
     GMV_TRY(gmv_config_expand_paths(&run->config));
-    gmv_status status = cli->command->needs_config ? gmv_config_check(&run->config) : GMV_OK;
-    if (status == GMV_OK && cli->command->trains && run->config.data_train.n == 0) {
-        status = GMV_FAIL(GMV_ERR_CONFIG, "data.train is empty; name the files to train on, such as "
-                                          "data.train=atlas.h5ad");
+    gmv_status status = cli->command->needs_config && !cli->command->sweeps ? gmv_config_check(&run->config) : GMV_OK;
+    if (status == GMV_OK && cli->command->trains) {
+        status = gmv_config_check_trains(&run->config);
     }
     if (status != GMV_OK) {
         char message[2048];
@@ -150,7 +155,12 @@ static gmv_status check_counts(void)
 /* Everything between the start and the end of MPI. `status` is what the command line gave. */
 static gmv_status run_ranks(const gmv_cli *cli, gmv_status status, launch launched, int argc, char **argv)
 {
-    gmv_run run = {.dry_run = cli->dry_run, .json = cli->json, .file = cli->file};
+    gmv_run run = {.dry_run = cli->dry_run,
+                   .json = cli->json,
+                   .file = cli->file,
+                   .override = cli->override,
+                   .overrides = cli->overrides};
+    char *text = NULL;
     gmv_status started = check_addresses();
     started = started == GMV_OK ? check_counts() : started;
     started = started == GMV_OK ? gmv_comm_init(&run.comm, &argc, &argv) : started;
@@ -161,7 +171,7 @@ static gmv_status run_ranks(const gmv_cli *cli, gmv_status status, launch launch
     gmv_log_init(run.comm.rank == 0);
     if (status == GMV_OK) {
         warn_of_independent_copies(&run.comm, launched);
-        status = prepare(&run, cli);
+        status = prepare(&run, cli, &text);
         status = status == GMV_OK && gmv_stop_asked()
                      ? GMV_FAIL(GMV_STOPPED, "stopped by a signal before anything was done; run the same command again")
                      : status;
@@ -185,7 +195,9 @@ static gmv_status run_ranks(const gmv_cli *cli, gmv_status status, launch launch
         fflush(stdout);
         print_error(status);
     }
+    gmv_log_clear();
     gmv_config_fini(&run.config);
+    gmv_free(text);
     gmv_comm_fini(&run.comm);
     return status;
 }

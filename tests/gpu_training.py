@@ -16,7 +16,7 @@ import tempfile
 
 SETTINGS = ["model.latent_dim=10", "model.w_dim=10", "model.clusters=15", "model.encoder=[128,128]",
             "model.decoder=[128,128]", "model.beta=[128]", "train.batch_size=256", "eval.samples=20",
-            "output.embedding=false", "train.epochs=" + os.environ.get("TRAIN_EPOCHS", "30")]
+            "output.embedding=false", "output.markers=false", "train.epochs=" + os.environ.get("TRAIN_EPOCHS", "30")]
 TOLERANCE = 1e-3
 
 

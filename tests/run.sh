@@ -12,6 +12,7 @@
 #   tests/run.sh deep     that, the entries labelled deep, products of cases where the others try sums (GMVAE_TEST_DEEP),
 #                         and CUDA for all architectures: for changes of consequence and before a release
 #
+# Behind that, stages to run alone: release, operations, sanitizers, threads, valgrind.
 # Prints the minutes of each stage, and at the end the fifteen slowest entries of all.
 # JOBS: parallel compile jobs (default: all cores). GMVAE_TEST_PYTHON: an interpreter that has the packages of
 # tests/requirements.txt; without it a virtual environment is made in build/.
@@ -19,7 +20,10 @@
 set -u
 cd "$(dirname "$0")/.." || exit 1
 mode=${1:-all}
+[ $# -eq 0 ] || shift
+stages=${*:-release operations sanitizers threads valgrind}
 jobs=${JOBS:-$(nproc)}
+tests_at_once=$((jobs + 1)) # programs wait for files, for each other and for signals
 passed=0 failed=0 skipped=0
 per_backend=""
 begun=$(date +%s)
@@ -136,6 +140,14 @@ build_of() {
         { grep -A5 -E 'error|FAILED|undefined' "build/build-$1.log" | head -n 60; return 1; }
 }
 
+# Whether a stage is asked for.
+wanted() {
+    case " $stages " in
+    *" $1 "*) return 0 ;;
+    *) return 1 ;;
+    esac
+}
+
 under_valgrind() {
     heading "unit tests under valgrind"
     names="config config_errors h5_array cells_on_disk checkpoint_parts mem sampler" # the others hold no memory of their own
@@ -155,6 +167,15 @@ under_valgrind() {
             ;;
         esac
     done
+}
+
+under_asan() {
+    stage "sanitizer build" build_of asan
+    export ASAN_OPTIONS=fast_unwind_on_malloc=0:detect_leaks=1:abort_on_error=0
+    export LSAN_OPTIONS=print_suppressions=0:suppressions="$PWD/tests/lsan.supp" UBSAN_OPTIONS=print_stacktrace=1
+    export GMVAE_TEST_QUICK=1
+    ctest_of "sanitizer tests" build/asan -LE "^none\$$shallow" -j "$tests_at_once"
+    unset GMVAE_TEST_QUICK ASAN_OPTIONS LSAN_OPTIONS UBSAN_OPTIONS
 }
 
 # TSan of GCC 12 wants fixed addresses, which a container may refuse.
@@ -200,28 +221,33 @@ deep)
     export GMVAE_TEST_DEEP=1
     ;;
 *)
-    echo "usage: tests/run.sh [all|quick|deep]" >&2
+    echo "usage: tests/run.sh [all|quick|deep [STAGE...]]" >&2
     exit 2
     ;;
 esac
+for name in $stages; do
+    case $name in
+    release | operations | sanitizers | threads | valgrind) ;;
+    *)
+        echo "tests/run.sh: there is no stage '$name'; there are release, operations, sanitizers, threads, valgrind" >&2
+        exit 2
+        ;;
+    esac
+done
 
 mkdir -p build
 rm -f build/junit-*.xml
 stage "packages" launch/packages.sh test
+[ "$mode" != deep ] || launch/packages.sh deep || echo "   no browser: run.browser is skipped"
 stage "Python packages of the tests" make_python
 export GMVAE_TEST_PYTHON
 style
 stage "release build" build_of release
-ctest_of "release tests" build/release -LE "^(ops|cuda_ops)\$$shallow" -j "$jobs"
-on_backends
+! wanted release || ctest_of "release tests" build/release -LE "^(ops|cuda_ops)\$$shallow" -j "$tests_at_once"
+! wanted operations || on_backends
 if [ "$mode" != quick ]; then
-    stage "sanitizer build" build_of asan
-    export ASAN_OPTIONS=fast_unwind_on_malloc=0:detect_leaks=1:abort_on_error=0
-    export LSAN_OPTIONS=print_suppressions=0:suppressions="$PWD/tests/lsan.supp" UBSAN_OPTIONS=print_stacktrace=1
-    export GMVAE_TEST_QUICK=1
-    ctest_of "sanitizer tests" build/asan -LE "^none\$$shallow" -j "$jobs"
-    unset GMVAE_TEST_QUICK ASAN_OPTIONS LSAN_OPTIONS UBSAN_OPTIONS
-    under_tsan
-    under_valgrind
+    ! wanted sanitizers || under_asan
+    ! wanted threads || under_tsan
+    ! wanted valgrind || under_valgrind
 fi
 finish

@@ -3,6 +3,7 @@
 
 #include "gmvae/comm.h"
 #include "gmvae/ops.h"
+#include "gmvae/stage.h"
 
 /* Scale of `reduction: exact`: gradients are summed as multiples of 2^-40 (9.1e-13), range +-8.4e6. */
 enum { GMV_FIXED_BITS = 40 };
@@ -23,6 +24,8 @@ struct gmv_backend {
     void *state;          /* the backend's own */
     void (*close)(gmv_backend *backend);
     void (*describe)(const gmv_backend *backend, char *text, size_t size);
+    const gmv_ranges
+        *ranges; /* tell its profiler what is being done; NULL: it has none. While it is open they are told */
 };
 
 /* Opens a backend: `auto` is cuda when every rank has a GPU. Collective.

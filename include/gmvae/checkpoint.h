@@ -2,6 +2,7 @@
 #pragma once
 
 #include "gmvae/checker.h"
+#include "gmvae/clusters.h"
 #include "gmvae/train.h"
 
 /* What a checkpoint says besides its tensors. */
@@ -14,6 +15,8 @@ typedef struct gmv_checkpoint {
     int factors;            /* covariates, in the order of their one-hots */
     gmv_factor *factor;     /* key and levels; no codes */
     double input_mean, input_std;
+    gmv_clustering clustering; /* overlaps and clusters of components, without tree; none before training ends */
+    char *clusters_wanted;     /* output.clusters that they are for; NULL without */
     /* What it was trained on, for comparison. Rank 0 only, as are the fingerprints of `factor`. */
     gmv_fingerprint data;  /* of checkpoints from before there were fingerprints: without cells */
     uint64_t *file_counts; /* [files] data.counts, file by file */
@@ -38,6 +41,11 @@ enum { GMV_CHECKPOINT_EPOCH = 1, GMV_CHECKPOINT_LAST = 2, GMV_CHECKPOINT_BEST = 
  * in `as`. Collective; rank 0 writes.
  * Errors: GMV_ERR_ENVIRONMENT when it cannot be written; older checkpoints stay as they are. */
 gmv_status gmv_checkpoint_save(const gmv_trainer *trainer, unsigned as);
+
+/* Puts clusters into a checkpoint that has none, or others, as gmv_checkpoint_save writes one. Collective.
+ * @param[in] checkpoint  what was read of the file */
+gmv_status gmv_checkpoint_add_clusters(const char *path, const gmv_checkpoint *checkpoint, const gmv_comm *comm,
+                                       const gmv_clustering *clustering, const char *wanted);
 
 /* Finds a checkpoint to continue from in output.dir: the newest that passes verification; a damaged one is
  * named in a warning and passed over. Collective. @param[out] path  "" when there is none; caller frees

@@ -18,6 +18,8 @@
 #define GMV_REDUCTIONS(C) C(REDUCTION_FAST, fast) C(REDUCTION_EXACT, exact)
 #define GMV_RESUMES(C)    C(RESUME_AUTO, auto) C(RESUME_NEVER, never) C(RESUME_ALWAYS, always)
 #define GMV_SORTS(C)      C(SORT_NONE, none) C(SORT_TYPE, type)
+#define GMV_LOGS(C)       C(LOG_CSV, csv) C(LOG_TENSORBOARD, tensorboard)
+#define GMV_METHODS(C)    C(METHOD_GRID, grid) C(METHOD_RANDOM, random) C(METHOD_HALVING, halving)
 
 #define GMV_CHOICE_CONSTANT(constant, word) GMV_##constant,
 #define GMV_CHOICE_WORD(constant, word)     "|" #word
@@ -36,6 +38,8 @@ enum { GMV_LIBRARIES(GMV_CHOICE_CONSTANT) };
 enum { GMV_REDUCTIONS(GMV_CHOICE_CONSTANT) };
 enum { GMV_RESUMES(GMV_CHOICE_CONSTANT) };
 enum { GMV_SORTS(GMV_CHOICE_CONSTANT) };
+enum { GMV_METHODS(GMV_CHOICE_CONSTANT) };
+enum { GMV_LOGS(GMV_CHOICE_CONSTANT) };
 
 /* "a|b|c" */
 #define GMV_CHOICES(list) (&(list(GMV_CHOICE_WORD))[1])

@@ -34,6 +34,17 @@ void gmv_comm_set_timeout(double seconds);
 void gmv_comm_enter(const gmv_comm *comm, const char *what);
 void gmv_comm_leave(const gmv_comm *comm);
 
+/* The ranks that give the same `group`, in their order, as ranks of their own, for work that others have no part in. What
+ * is said of hosts and cores stays as it was. Collective over `comm`. End it with gmv_comm_part_fini.
+ * Errors: GMV_ERR_ENVIRONMENT. */
+gmv_status gmv_comm_part(const gmv_comm *comm, int group, gmv_comm *part);
+void gmv_comm_part_fini(gmv_comm *part);
+
+/* Numbers 0, 1, 2, ... of work that is shared out: each is given to one caller only, by rank 0 of the program whenever it
+ * waits or asks for signals (gmv_stop_asked). Not collective. The second begins at 0 again; collective over all ranks. */
+int64_t gmv_comm_number(void);
+void gmv_comm_restart_numbers(const gmv_comm *comm);
+
 /* Ends MPI. */
 void gmv_comm_fini(gmv_comm *comm);
 

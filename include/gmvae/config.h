@@ -31,6 +31,20 @@ typedef struct gmv_validation {
     gmv_texts levels; /* of the column */
 } gmv_validation;
 
+/* A key of sweep.over. */
+typedef struct gmv_axis {
+    char *path;       /* dotted */
+    char *text;       /* its values as they were written, in YAML flow form */
+    gmv_texts values; /* each in YAML flow form, as behind "KEY="; none: a range */
+    double min, max;  /* of the range */
+    bool log, whole;  /* even in the logarithm; of integers */
+} gmv_axis;
+
+typedef struct gmv_over {
+    gmv_axis *at;
+    int n;
+} gmv_over;
+
 typedef struct gmv_config {
 #define GMV_KEY_INT(field, path, use, def, min, max, help)         int64_t field;
 #define GMV_KEY_REAL(field, path, use, def, min, max, help)        double field;
@@ -40,6 +54,7 @@ typedef struct gmv_config {
 #define GMV_KEY_INTS(field, path, use, def, least, min, max, help) gmv_ints field;
 #define GMV_KEY_TEXTS(field, path, use, def, help)                 gmv_texts field;
 #define GMV_KEY_SPLIT(field, path, use, def, min, max, help)       gmv_validation field;
+#define GMV_KEY_OVER(field, path, use, def, help)                  gmv_over field;
 #include "gmvae/config.def"
 #undef GMV_KEY_INT
 #undef GMV_KEY_REAL
@@ -49,6 +64,7 @@ typedef struct gmv_config {
 #undef GMV_KEY_INTS
 #undef GMV_KEY_TEXTS
 #undef GMV_KEY_SPLIT
+#undef GMV_KEY_OVER
 } gmv_config;
 
 /* Reads `file` on rank 0, broadcasts its bytes, and parses the same bytes on every rank; then applies
@@ -60,9 +76,16 @@ typedef struct gmv_config {
 gmv_status gmv_config_load(gmv_config *config, const gmv_comm *comm, const char *file, int overrides,
                            const char *const *override);
 
+/* The bytes of a config file, read on rank 0, on every rank. Collective.
+ * Ownership: caller frees *text with gmv_free. Errors: GMV_ERR_CONFIG when it cannot be read. */
+gmv_status gmv_config_fetch(const gmv_comm *comm, const char *file, char **text);
+
 /* The same from text in memory, on this rank alone. `name` stands for the file in messages. */
 gmv_status gmv_config_parse(gmv_config *config, const char *name, const char *text, int64_t length, int overrides,
                             const char *const *override);
+
+/* Gives the keys of a section ("sweep.") their defaults. */
+gmv_status gmv_config_reset(gmv_config *config, const char *section);
 
 /* The bytes of a config file on this rank alone, for gmv_config_parse.
  * Ownership: caller frees *text with gmv_free. Errors: GMV_ERR_CONFIG when it cannot be read. */
@@ -72,8 +95,14 @@ gmv_status gmv_config_read_file(const char *file, char **text, int64_t *length);
  * GMV_ERR_CONFIG for a variable that is not set. */
 gmv_status gmv_config_expand_paths(gmv_config *config);
 
+/* Whether output.logs names this one, a constant of GMV_LOGS. */
+bool gmv_config_logs(const gmv_config *config, int log);
+
 /* Checks what single bounds cannot: keys that contradict each other, files missing for training. */
 gmv_status gmv_config_check(const gmv_config *config);
+
+/* Whether there is something to train on. Errors: GMV_ERR_CONFIG. */
+gmv_status gmv_config_check_trains(const gmv_config *config);
 
 /* Frees what its texts and lists take. Accepts one that is all zeros, and leaves it so. */
 void gmv_config_fini(gmv_config *config);
@@ -96,6 +125,12 @@ gmv_status gmv_config_differences(const gmv_config *theirs, const gmv_config *ou
 /* The same for keys of a run's own, which what a checkpoint of `theirs` holds overrules in embed and eval: model.*, train.*
  * but for the precision, seed, batch keys, genes, shards, and held-out cells when `split`. */
 gmv_status gmv_config_overruled(const gmv_config *theirs, const gmv_config *ours, bool split, char **differences);
+
+/* The same for all keys that change what is learned, by a training from its begin: also train.*. */
+gmv_status gmv_config_trained_differences(const gmv_config *theirs, const gmv_config *ours, char **differences);
+
+/* The same for all keys, but for output.dir, and for the sections that change no result: checkpoint, runtime, sweep, synth. */
+gmv_status gmv_config_result_differences(const gmv_config *theirs, const gmv_config *ours, char **differences);
 
 /* docs/config.md, from the table. */
 void gmv_config_write_docs(FILE *out);

@@ -148,6 +148,9 @@ gmv_status gmv_cells_look_at_files(const gmv_cells *cells, const gmv_comm *comm,
 int gmv_cells_file(const gmv_cells *cells, gmv_gidx row);
 int32_t gmv_cells_present(const gmv_cells *cells, gmv_gidx i);
 
+/* Which genes a global row was measured for: [G], 0 for one that its file lacks; NULL: all. */
+const uint8_t *gmv_genes_measured(const gmv_cells *cells, gmv_gidx row);
+
 /* Accepts *cells == NULL; sets it NULL. */
 void gmv_cells_destroy(gmv_cells **cells);
 

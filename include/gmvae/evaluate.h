@@ -1,4 +1,4 @@
-/* Evaluation and embedding of cells under a model, and how its clusters agree with labels. */
+/* Evaluation and embedding of cells under a model. */
 #pragma once
 
 #include "gmvae/feed.h"
@@ -9,17 +9,26 @@ typedef struct gmv_evaluation {
     int64_t cells, samples;
     double neg_elbo, neg_elbo_se; /* exact (marginal) bound */
     double objective, objective_se;
+    double neg_log_p,
+        neg_log_p_se;       /* -log p(y) by importance sampling from q, at most -ELBO but for chance; NaN: not wanted */
     const gmv_terms *terms; /* the model's */
     double term[GMV_MAX_TERMS], term_se[GMV_MAX_TERMS];
-    int clusters;        /* K of the model, 0: it has none */
-    int active_clusters; /* those with more than 0.5 % of the mass */
+    int components;        /* K of the model, 0: it has none */
+    int active_components; /* those with more than 0.5 % of the mass */
+    const double *share;   /* [components] of the cells, of an epoch of training; borrowed. NULL: not known */
 } gmv_evaluation;
+
+/* Draws from q of each cell. With `weighted` they are taken one by one, and -log p is computed of them (docs/math.md, 26a). */
+typedef struct gmv_draws {
+    int samples;
+    bool weighted;
+} gmv_draws;
 
 /* What was computed for some local rows; NULL parts were not. Host memory. */
 typedef struct gmv_row_results {
     int n;
     const gmv_gidx *row;        /* [n] global rows, ascending */
-    const float *const *output; /* of each output of the model [n, cols], at the posterior means */
+    const float *const *output; /* of each output of the model [n, cols]; means over GMV_EVAL_DRAWS draws */
     const float *neg_elbo;      /* [n] exact bound */
 } gmv_row_results;
 
@@ -29,27 +38,16 @@ typedef struct gmv_row_sink {
     void *context;
 } gmv_row_sink;
 
-typedef enum gmv_which_cells { GMV_CELLS_ALL, GMV_CELLS_HELD_OUT } gmv_which_cells;
+typedef enum gmv_which_cells { GMV_CELLS_ALL, GMV_CELLS_HELD_OUT, GMV_CELLS_TRAINED } gmv_which_cells;
 
-/* Evaluates local rows (with counts), `samples` draws each: all, or those that cells->split holds out. Collective.
- * @param[in] sink  takes the bounds of the cells; may be NULL */
+/* Whether a local row has counts and is one of these. Not collective. */
+bool gmv_is_chosen(const gmv_cells *cells, gmv_which_cells which, gmv_gidx row);
+
+/* Evaluates local rows (with counts): all, those that cells->split holds out, or the others. Collective.
+ * @param[in] sink  takes bounds and outputs of the cells; may be NULL */
 gmv_status gmv_evaluate(gmv_model *model, gmv_feed *feed, const gmv_cells *cells, const gmv_comm *comm,
-                        gmv_which_cells which, int samples, const gmv_row_sink *sink, gmv_evaluation *evaluation);
+                        gmv_which_cells which, gmv_draws draws, const gmv_row_sink *sink, gmv_evaluation *evaluation);
 
-/* Outputs of the model of the local rows with counts. Not collective. */
-gmv_status gmv_embed_rows(gmv_model *model, gmv_feed *feed, const gmv_cells *cells, const gmv_row_sink *sink);
-
-/* ", 9 of 20 clusters in use", or nothing where a model has none. @return text */
-const char *gmv_clusters_text(const gmv_evaluation *evaluation, char *text, size_t size);
-
-/* How well the model's own clusters (most probable component at the posterior means) agree with labels. */
-typedef struct gmv_agreement {
-    int clusters;    /* K, 0: the model has none */
-    int64_t cells;   /* labelled cells compared; 0: no labels */
-    int labels;      /* that these have */
-    double ari, nmi; /* NaN with fewer than two labels */
-} gmv_agreement;
-
-/* Over local rows with counts and a label. Collective; the same for every number of ranks. */
-gmv_status gmv_label_agreement(gmv_model *model, gmv_feed *feed, const gmv_cells *cells, const gmv_comm *comm,
-                               gmv_which_cells which, gmv_agreement *agreement);
+/* Outputs of the model of the local rows with counts, all, those held out, or the others; no bounds. Not collective. */
+gmv_status gmv_embed_rows(gmv_model *model, gmv_feed *feed, const gmv_cells *cells, gmv_which_cells which,
+                          const gmv_row_sink *sink);

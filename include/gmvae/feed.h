@@ -56,8 +56,9 @@ bool gmv_feed_turn(gmv_feed *feed, int64_t row, int rows);
 /* As gmv_feed_next, into feed->ahead, beside the operations up to aside_wait. */
 gmv_status gmv_feed_ahead(gmv_feed *feed, const int64_t *first, const int32_t *filled, int rows, gmv_input input);
 
-/* Cells of a batch of evaluation and embedding: feeds for them need room for so many. */
-enum { GMV_EVAL_CELLS = 128, GMV_EVAL_DRAWS = 16 };
+/* Cells of a batch of evaluation and embedding: feeds for them need room for so many; and draws that are taken at a time,
+ * which are those that what a cell gets is a mean over. */
+enum { GMV_EVAL_CELLS = 128, GMV_EVAL_DRAWS = 10 };
 
 /* ---- visit: local rows in order, batch after batch ---- */
 

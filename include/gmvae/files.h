@@ -50,6 +50,11 @@ void gmv_output_clean(const char *folder, const char *name);
 /* Opens a file of lines to append to. A link is not followed, and nothing is waited for. NULL with errno. */
 FILE *gmv_file_append(const char *path);
 
+/* Whether there is room for a file, which lies beside one of its name until it is complete, on the disk that `folder` is on
+ * and below the limit on the size of files. @param[in] least  what it takes in any case; `bytes` is for the message
+ * Errors: GMV_ERR_ENVIRONMENT, with `advice` on a full disk. */
+gmv_status gmv_file_check_room(const char *folder, const char *path, double bytes, double least, const char *advice);
+
 /* "PATH: cannot be written: WHY" of errno. Returns GMV_ERR_ENVIRONMENT. */
 gmv_status gmv_file_unwritable(const char *path);
 
@@ -63,3 +68,9 @@ gmv_status gmv_make_folders(const char *path);
  * @param[in]  key     names the key that says where, for messages
  * @param[out] folder  [GMV_PATH_ROOM] */
 gmv_status gmv_folder_check(const char *path, const char *key, char *folder);
+
+/* ---- plug-ins ---- */
+
+/* Finds a plug-in: what the environment's variable names, else the file beside the program, or where it is installed.
+ * @param[out] path  [GMV_PATH_ROOM]. @return whether there is one (what a variable names is not looked at) */
+bool gmv_plugin_file(const char *name, const char *variable, char *path);

@@ -31,17 +31,21 @@ double gmv_terms_objective(const gmv_terms *terms, const double *value);
 
 /* What a cell gets in embedding.h5ad: a row of numbers. */
 typedef enum gmv_output_kind {
-    GMV_OUTPUT_LATENT,   /* posterior means */
-    GMV_OUTPUT_CLUSTERS, /* probabilities, of which the largest is the cell's cluster; figures of clusters are of these */
-    GMV_OUTPUT_NUMBERS
+    GMV_OUTPUT_LATENT,     /* posterior means */
+    GMV_OUTPUT_COMPONENTS, /* probabilities of the components of a mixture, means over draws */
+    GMV_OUTPUT_CLUSTERS,   /* probabilities of clusters, which are made of components (clusters.h) */
+    GMV_OUTPUT_NUMBERS,
+    GMV_OUTPUT_LAYER /* of genes: a layer, not in obsm */
 } gmv_output_kind;
 
 typedef struct gmv_cell_output {
-    const char *name; /* of the matrix in obsm; static */
+    const char *name; /* of the matrix; static, as the others are */
     gmv_output_kind kind;
-    const char *column; /* of the clusters in obs; static */
+    const char *column;  /* in obs: which of a cell's numbers is the largest; NULL: none */
+    const char *largest; /* in obs: that number; NULL: none */
     int cols;
-    float *const *value; /* where its address is kept: [B, cols], backend memory, after a pass with mean_latents */
+    int stride;          /* floats from one cell to the next */
+    float *const *value; /* where its address is kept: [B, stride] of which [B, cols], backend memory, after a pass */
 } gmv_cell_output;
 
 enum { GMV_MAX_OUTPUTS = 8 };
@@ -52,8 +56,8 @@ typedef struct gmv_cell_outputs {
     gmv_cell_output at[GMV_MAX_OUTPUTS];
 } gmv_cell_outputs;
 
-/* The first output that is CLUSTERS; one of 0 columns where the model has none. */
-const gmv_cell_output *gmv_clusters_of(const gmv_cell_outputs *outputs);
+/* The first output that is COMPONENTS; one of 0 columns where the model has none. */
+const gmv_cell_output *gmv_components_of(const gmv_cell_outputs *outputs);
 
 /* Stretches of the gradient: tensors that lie side by side and whose gradients are final together. */
 enum { GMV_MAX_STRETCHES = 8 };
@@ -82,6 +86,9 @@ typedef struct gmv_model {
     void *workspace;
     float *loss; /* [B, terms] */
     float *probability;
+    float *const
+        *posterior; /* where the address of q(x|y) is kept: [B, 2 D] means, then raw variances; static as outputs */
+    float *const *latent; /* and that of its draws: [R, D] */
 
     gmv_step *step; /* backend memory: the numbers that passes and the optimiser read */
 
@@ -93,17 +100,26 @@ typedef struct gmv_model {
 /* Called in training when a stretch of the gradient is final. */
 typedef gmv_status gmv_stretch_ready(void *context, int stretch);
 
+/* Where a pass puts expected expression. */
+typedef struct gmv_expected {
+    float *predictor; /* [heads, R, G] what the heads predict */
+    float weight;
+    bool measured; /* the fractions of a cell are of the sum over the genes that it was measured for, else over all */
+    gmv_mat out;   /* added to [B, G]: weight * sum over draws of the fractions; at == NULL: predictors are all */
+} gmv_expected;
+
 /* What to compute for a batch. */
 typedef struct gmv_pass {
     const gmv_batch *batch;
-    int draws;                /* M */
-    uint32_t first_draw;      /* draw number of m = 0 */
-    bool training;            /* dropout, gradients added to params.grad, training noise streams */
-    gmv_stretch_ready *ready; /* NULL: nobody wants to know */
-    void *context;            /* of `ready` */
-    bool probability;         /* also fill model->probability [B, K] */
-    bool mean_latents;        /* x and w are posterior means, no noise (embedding) */
-    bool encode_only;         /* stop after latents (and probability): no decoder */
+    int draws;                    /* M */
+    uint32_t first_draw;          /* draw number of m = 0 */
+    bool training;                /* dropout, gradients added to params.grad, training noise streams */
+    gmv_stretch_ready *ready;     /* NULL: nobody wants to know */
+    void *context;                /* of `ready` */
+    bool probability;             /* also fill model->probability [B, K] */
+    bool encode_only;             /* stop after latents (and probability): no decoder */
+    bool decode_only;             /* the latents are there: no encoder; needs `expected` */
+    const gmv_expected *expected; /* expected expression instead of terms; NULL: terms */
 } gmv_pass;
 
 /* Names and shapes of the tensors of the model that a config describes, without memory for them.
@@ -129,6 +145,15 @@ gmv_status gmv_model_set_step(gmv_model *model, const gmv_step *values);
  * cell) and the workspace's latents; in training adds gradients of the sum over cells of
  * scale * reconstruction + kl_scale * the other trained terms to params.grad. */
 gmv_status gmv_model_run(gmv_model *model, const gmv_pass *pass);
+
+/* After an evaluation pass of one draw a cell: what -log of p(y, latents) / q(latents | y) at the draw is more than the terms in the
+ * bound, some of which are means over all draws. @param[out] more  [cells] host memory, nats. */
+gmv_status gmv_model_of_draw(gmv_model *model, int cells, double *more);
+
+/* Components of the mixture prior: means [K, D], then raw variances, as the posterior's. Given w for a mixture of w, else the
+ * same for all. @param[in] w  [n, W] host memory  @param[out] component  [n, 2, K, D], [1, 2, K, D] without w, host memory
+ * @param[out] log_weight  [K] host memory, logits of their weights. The model must have a mixture. */
+gmv_status gmv_model_components(gmv_model *model, const float *w, int n, float *component, float *log_weight);
 
 /* Bytes of backend memory that a workspace of this size takes. */
 int64_t gmv_model_workspace_bytes(const gmv_model *model, int cells, int draws, bool gradients);

@@ -41,6 +41,7 @@ typedef struct gmv_trainer {
     int64_t *fixed;                    /* backend [P + extra] fixed-point gradient sums, NULL for fast */
     int64_t *overflow;                 /* backend */
     float *cluster_mass;               /* backend [K]: sum of probabilities of the epoch, this rank */
+    double *component_share;           /* [K] of the cells of the last epoch, all ranks */
     gmv_outcome *outcome;              /* backend */
     gmv_taken_step taken[GMV_REPORTS]; /* steps under way, by number modulo GMV_REPORTS */
     int64_t steps_taken, steps_seen;   /* steps started, and those whose outcome the host has seen */
@@ -49,7 +50,11 @@ typedef struct gmv_trainer {
     double last[GMV_MAX_TERMS];        /* terms, means over its cells */
     double last_norm;                  /* norm of the gradient */
     double lowest;                     /* -ELBO of the first step or an epoch since; NaN: not known yet */
-    bool stop;                         /* a signal reached some rank; all ranks see it after the same step */
+    int64_t until;                     /* completed epochs after which gmv_train_loop returns; 0: the last one */
+    void (*kept)(void *context, int64_t epoch); /* called when a checkpoint was written; NULL: nobody is told. Rank 0 */
+    void *kept_context;
+    int64_t events; /* number in the name of the run's event file (output.logs) */
+    bool stop;      /* a signal reached some rank; all ranks see it after the same step */
 } gmv_trainer;
 
 /* Everything a step needs, of the config: order of the cells, feed, memory on the backend; nothing is allocated in steps.
@@ -81,12 +86,14 @@ gmv_status gmv_train_loop(gmv_trainer *trainer, const gmv_cells *validation);
 double gmv_learning_rate(const gmv_config *config, int64_t epoch);
 double gmv_kl_weight(const gmv_trainer *trainer);
 
-/* Appends one line to output.dir/metrics.jsonl (rank 0). A line that cannot be written is warned about, once. */
+/* Appends one line to output.dir/metrics.jsonl, and what it says to the logs of output.logs (rank 0). What cannot be
+ * written is warned about, once. */
 void gmv_metrics_append(const gmv_trainer *trainer, const char *split, const gmv_evaluation *evaluation,
                         double cells_per_s);
 
 /* The same for the last step seen (split: step). */
 void gmv_metrics_step(const gmv_trainer *trainer);
 
-/* Drops lines of metrics.jsonl that lie behind `step` (rank 0): a resumed run writes them again. */
-gmv_status gmv_metrics_rewind(const gmv_config *config, int64_t step);
+/* Drops lines of metrics.jsonl that lie behind `step` (rank 0), which a resumed run writes again, and begins the logs of
+ * output.logs with those that are left. Errors: GMV_ERR_ENVIRONMENT. */
+gmv_status gmv_metrics_begin(gmv_trainer *trainer, int64_t step);

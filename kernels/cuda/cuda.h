@@ -132,6 +132,9 @@ void gmv_cuda_reduce_close(gmv_cuda_state *state);
 /* Whether sums over ranks can be part of a recorded sequence. */
 bool gmv_cuda_sums_on_device(const gmv_backend *b);
 
+/* What profilers are told by; NULL where it was built without their header. */
+const gmv_ranges *gmv_cuda_ranges(void);
+
 /* ---- recorded sequences ---- */
 
 gmv_status gmv_cuda_sequences_open(gmv_cuda_state *state);

@@ -151,17 +151,26 @@ static void close_backend(gmv_backend *b)
     b->state = NULL;
 }
 
+static void describe_nccl(char *text, size_t size)
+{
+    int version = 0;
+    ncclGetVersion(&version);
+    snprintf(text, size, "NCCL %d.%d.%d", version / 10000, version % 10000 / 100, version % 100);
+}
+
 static void describe(const gmv_backend *b, char *text, size_t size)
 {
     static const char *const precision[] = {GMV_PRECISIONS(GMV_CHOICE_NAME)};
     const gmv_cuda_state *state = (const gmv_cuda_state *)b->state;
-    char gpu[384];
+    char gpu[384], nccl[32];
     int runtime = 0;
     describe_gpu(state->device, gpu, sizeof gpu);
+    describe_nccl(nccl, sizeof nccl);
     cudaRuntimeGetVersion(&runtime);
-    snprintf(text, size, "cuda: %s, %s products, CUDA %d.%d, sums %s", gpu, precision[state->precision], runtime / 1000,
-             runtime % 1000 / 10,
-             state->nccl != NULL ? "by NCCL" : (b->comm->size == 1 ? "on one rank" : "through MPI"));
+    snprintf(text, size, "cuda: %s, %s products, CUDA %d.%d, sums %s%s", gpu, precision[state->precision],
+             runtime / 1000, runtime % 1000 / 10,
+             state->nccl != NULL ? "by " : (b->comm->size == 1 ? "on one rank" : "through MPI"),
+             state->nccl != NULL ? nccl : "");
 }
 
 static gmv_status open_blas(gmv_backend *b)
@@ -204,6 +213,7 @@ static gmv_status open_backend(gmv_backend *b, const gmv_backend_options *option
     b->host_memory = false;
     b->close = close_backend;
     b->describe = describe;
+    b->ranges = gmv_cuda_ranges();
     state->precision = options->precision;
     state->timeout = options->timeout;
     status = choose_gpu(b, options->share_gpu, &shared);
@@ -225,12 +235,10 @@ static bool find_gpu(char *text, size_t size)
     if (n == 0) {
         return false;
     }
-    char gpu[384];
-    int nccl = 0;
+    char gpu[384], nccl[32];
     describe_gpu(0, gpu, sizeof gpu);
-    ncclGetVersion(&nccl);
-    snprintf(text, size, "%d GPU%s; the first: %s; NCCL %d.%d.%d", n, n == 1 ? "" : "s", gpu, nccl / 10000,
-             nccl % 10000 / 100, nccl % 100);
+    describe_nccl(nccl, sizeof nccl);
+    snprintf(text, size, "%d GPU%s; the first: %s; %s", n, n == 1 ? "" : "s", gpu, nccl);
     return true;
 }
 

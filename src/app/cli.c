@@ -15,6 +15,13 @@ static const gmv_command commands[] = {
      .needs_config = true,
      .trains = true,
      .plans = true},
+    {.name = "sweep",
+     .operands = "CONFIG.yaml [KEY=VALUE ...]",
+     .help = "train over values of keys (sweep:), and tabulate",
+     .run = gmv_cmd_sweep,
+     .needs_config = true,
+     .plans = true,
+     .sweeps = true},
     {.name = "embed",
      .operands = "CONFIG.yaml [KEY=VALUE ...]",
      .help = "latent means and cluster probabilities of cells",
@@ -24,6 +31,28 @@ static const gmv_command commands[] = {
      .operands = "CONFIG.yaml [KEY=VALUE ...]",
      .help = "held-out bounds of a checkpoint",
      .run = gmv_cmd_eval,
+     .needs_config = true},
+    {.name = "denoise",
+     .operands = "CONFIG.yaml [KEY=VALUE ...]",
+     .help = "expected expression of genes, under any batch",
+     .run = gmv_cmd_denoise,
+     .needs_config = true,
+     .plans = true},
+    {.name = "generate",
+     .operands = "CONFIG.yaml [KEY=VALUE ...]",
+     .help = "cells drawn from the model, with counts",
+     .run = gmv_cmd_generate,
+     .needs_config = true,
+     .plans = true},
+    {.name = "markers",
+     .operands = "CONFIG.yaml [KEY=VALUE ...]",
+     .help = "genes whose expected expression tells clusters",
+     .run = gmv_cmd_markers,
+     .needs_config = true},
+    {.name = "report",
+     .operands = "CONFIG.yaml [KEY=VALUE ...]",
+     .help = "one page and pictures of what a run left",
+     .run = gmv_cmd_report,
      .needs_config = true},
     {.name = "synth",
      .operands = "[CONFIG.yaml] [KEY=VALUE ...]",
@@ -52,7 +81,7 @@ static const struct option {
     {"--help", "this text; with a command, what the command does", offsetof(gmv_cli, help)},
     {"--version", "versions of the program and its libraries", offsetof(gmv_cli, version)},
     {"--print-config", "all keys with the values in effect, as YAML", offsetof(gmv_cli, print_config)},
-    {"--dry-run", "train, synth: check everything, print the plan", offsetof(gmv_cli, dry_run)},
+    {"--dry-run", "train, sweep, denoise, generate, synth: check, print the plan", offsetof(gmv_cli, dry_run)},
     {"--json", "inspect: one JSON object", offsetof(gmv_cli, json)},
     {"--print-config-docs", NULL, offsetof(gmv_cli, print_config_docs)},
 };
@@ -143,7 +172,9 @@ static gmv_status check_usage(const gmv_cli *cli)
 {
     const char *name = cli->command->name;
     if (cli->dry_run && !cli->command->plans) {
-        return GMV_FAIL(GMV_ERR_CONFIG, "--dry-run belongs to train and synth; %s takes no such option", name);
+        return GMV_FAIL(GMV_ERR_CONFIG,
+                        "--dry-run belongs to train, sweep, denoise, generate and synth; %s takes no such option",
+                        name);
     }
     if (cli->json && !cli->command->takes_file) {
         return GMV_FAIL(GMV_ERR_CONFIG, "--json belongs to inspect; %s takes no such option", name);

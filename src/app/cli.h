@@ -10,6 +10,7 @@ typedef struct gmv_command {
     gmv_status (*run)(gmv_run *run);
     bool needs_config; /* a config file must be named */
     bool trains;       /* data.train must name files */
+    bool sweeps;       /* its config is of several runs, and is checked run by run */
     bool plans;        /* knows --dry-run */
     bool reports;      /* what it prints is its result */
     bool takes_file;   /* its operand is a data file, not a config */
@@ -34,7 +35,14 @@ bool gmv_cli_only_prints(const gmv_cli *cli);
 /* Prints that text on stdout. */
 gmv_status gmv_cli_print(const gmv_cli *cli);
 
-/* Library versions, one "NAME VERSION" a line; called before MPI starts too. */
+/* The i-th of the program's own version and those of its libraries. False behind the last. Before MPI starts, too. */
+typedef struct gmv_version {
+    const char *name;
+    char text[256];
+} gmv_version;
+bool gmv_version_at(int i, gmv_version *version);
+
+/* One "NAME VERSION" a line. */
 void gmv_versions_print(FILE *out);
 
 /* First line of the MPI library's own description: "Open MPI v4.1.4". */

@@ -1,10 +1,12 @@
 /* What this machine and this allocation offer. Reports only what was looked up here and now. */
 #include "gmvae/app.h"
 #include "gmvae/backend.h"
+#include "gmvae/leiden.h"
 #include "gmvae/log.h"
 #include "gmvae/mem.h"
 
 #include "cli.h"
+#include "hardware.h"
 
 #include "../data/h5/h5.h"
 #include "../data/h5/h5_filters.h"
@@ -28,38 +30,6 @@ typedef struct rank_facts {
     double cpu_limit; /* cores' worth of time the container allows, 0 for no limit */
 } rank_facts;
 
-static int64_t meminfo_bytes(const char *name)
-{
-    char line[256];
-    long long kilobytes = 0;
-    FILE *in = fopen("/proc/meminfo", "r");
-    while (in != NULL && fgets(line, sizeof line, in) != NULL) {
-        size_t length = strlen(name);
-        if (strncmp(line, name, length) == 0 && line[length] == ':') {
-            kilobytes = strtoll(line + length + 1, NULL, 10);
-            break;
-        }
-    }
-    if (in != NULL) {
-        fclose(in);
-    }
-    return (int64_t)kilobytes * 1024;
-}
-
-/* First line of a small file, "" when it cannot be read. */
-static void read_line(const char *file, char *line, int size)
-{
-    line[0] = '\0';
-    FILE *in = fopen(file, "r");
-    if (in != NULL) {
-        if (fgets(line, size, in) == NULL) {
-            line[0] = '\0';
-        }
-        fclose(in);
-    }
-    line[strcspn(line, "\n")] = '\0';
-}
-
 static void look_around(const gmv_comm *comm, rank_facts *facts)
 {
     char line[256];
@@ -69,11 +39,11 @@ static void look_around(const gmv_comm *comm, rank_facts *facts)
     }
     facts->cores = comm->cores;
     facts->host_cores = (int)sysconf(_SC_NPROCESSORS_ONLN);
-    facts->total = meminfo_bytes("MemTotal");
-    facts->available = meminfo_bytes("MemAvailable");
-    read_line("/sys/fs/cgroup/memory.max", line, sizeof line); /* a number or "max" */
+    facts->total = gmv_meminfo_bytes("MemTotal");
+    facts->available = gmv_meminfo_bytes("MemAvailable");
+    gmv_read_line("/sys/fs/cgroup/memory.max", line, sizeof line); /* a number or "max" */
     facts->limit = strtoll(line, NULL, 10);
-    read_line("/sys/fs/cgroup/cpu.max", line, sizeof line); /* "QUOTA PERIOD", QUOTA may be "max" */
+    gmv_read_line("/sys/fs/cgroup/cpu.max", line, sizeof line); /* "QUOTA PERIOD", QUOTA may be "max" */
     char *period = NULL;
     double quota = strtod(line, &period);
     double length = quota > 0 ? strtod(period, NULL) : 0;
@@ -140,23 +110,14 @@ static const char *processor_level(void)
 
 static void report_processor(void)
 {
-    char model[256] = "", line[256];
-    FILE *in = fopen("/proc/cpuinfo", "r");
-    while (in != NULL && model[0] == '\0' && fgets(line, sizeof line, in) != NULL) {
-        const char *value = strstr(line, ": ");
-        if (strncmp(line, "model name", 10) == 0 && value != NULL) {
-            snprintf(model, sizeof model, "%.*s, ", (int)strcspn(value + 2, "\n"), value + 2);
-        }
-    }
-    if (in != NULL) {
-        fclose(in);
-    }
-    gmv_log("processor    %s%s; kernels are built for"
+    char model[256];
+    gmv_processor_name(model, sizeof model);
+    gmv_log("processor    %s%s%s; kernels are built for"
 #define GMV_CPU_VARIANT(id, name) " " name
 #include "cpu_variants.def"
 #undef GMV_CPU_VARIANT
             ,
-            model, processor_level());
+            model, model[0] != '\0' ? ", " : "", processor_level());
     gmv_log("OpenBLAS     %s, core %s, %d threads", openblas_get_config(), openblas_get_corename(),
             openblas_get_num_threads());
 }
@@ -210,13 +171,21 @@ static void report_hdf5(void)
 static void report_gpu(void)
 {
     char driver[256];
-    read_line("/proc/driver/nvidia/version", driver, sizeof driver);
+    gmv_read_line("/proc/driver/nvidia/version", driver, sizeof driver);
     gmv_log("GPU driver   %s", driver[0] != '\0' ? driver : "no NVIDIA driver on this host");
     char text[1024];
     bool usable = gmv_backend_find_gpu(text, sizeof text);
     gmv_log("CUDA         %s%s", usable ? "" : "not usable, backend: auto computes on the CPU: ", text);
     gmv_log("NCCL         %s", usable ? "sums gradients over ranks when each has a GPU of its own"
                                       : "not used: gradients are summed through MPI");
+}
+
+static void report_leiden(void)
+{
+    const gmv_leiden *leiden = NULL;
+    bool there = gmv_leiden_load(&leiden) == GMV_OK;
+    gmv_log("Leiden       %s", there ? leiden->library : gmv_error_message());
+    gmv_error_clear();
 }
 
 static void report_launcher(void)
@@ -246,6 +215,7 @@ gmv_status gmv_cmd_doctor(gmv_run *run)
         report_launcher();
         report_hdf5();
         report_gpu();
+        report_leiden();
     }
 done:
     gmv_free(all);

@@ -1,4 +1,5 @@
 /* embed: latent means and cluster probabilities of any cells under a checkpoint. */
+#include "run_clusters.h"
 #include "session.h"
 
 #include "gmvae/log.h"
@@ -9,15 +10,16 @@ gmv_status gmv_cmd_embed(gmv_run *run)
 {
     gmv_session session;
     gmv_evaluation evaluation;
-    gmv_status status = gmv_session_open(&session, run, false);
+    const gmv_purpose purpose = {.kind = "embedding", .end = "h5ad"};
+    gmv_status status = gmv_session_open(&session, run, &purpose);
     if (status == GMV_OK) {
         status = gmv_write_embedding(&run->config, &run->comm, session.model, &session.feed, session.cells,
                                      &session.result, &evaluation);
     }
     if (status == GMV_OK) {
-        char in_use[64];
+        char clusters[64];
         gmv_log("wrote %s: %" PRId64 " cells, %d latent dimensions%s", session.result.path, session.cells->total,
-                session.model->latent_dim, gmv_clusters_text(&evaluation, in_use, sizeof in_use));
+                session.model->latent_dim, gmv_clusters_text(&session.clustering, clusters, sizeof clusters));
     }
     gmv_session_close(&session);
     return gmv_name_stop(status, "before embedding.h5ad was written");

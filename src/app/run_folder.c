@@ -11,8 +11,37 @@
 #include <unistd.h>
 
 /* What a run writes in the folder, checkpoints aside. */
-static const char *const result[] = {"metrics.jsonl", "config.resolved.yaml", "evaluation.json", "embedding.h5ad"};
+static const char *const result[] = {
+    "metrics.jsonl", "metrics.csv",     "config.resolved.yaml", "evaluation.json", "embedding.h5ad", "markers.csv",
+    "markers.h5ad",  "predictive.json", "heatmap.json",         "report.html",     "run.json"};
 enum { results = sizeof result / sizeof *result };
+
+static bool is_of_report(const char *name)
+{
+    return strcmp(name, "report.html") == 0 || strcmp(name, "predictive.json") == 0 ||
+           strcmp(name, "heatmap.json") == 0;
+}
+
+/* What the config leaves out may be there of another run. */
+static bool is_written(const gmv_config *config, const char *name)
+{
+    return !((strcmp(name, "embedding.h5ad") == 0 && !config->output_embedding) ||
+             (strncmp(name, "markers.", 8) == 0 && !config->output_markers) ||
+             (is_of_report(name) && !config->output_report) ||
+             (strcmp(name, "metrics.csv") == 0 && !gmv_config_logs(config, GMV_LOG_CSV)));
+}
+
+void gmv_run_folder_drop(const gmv_config *config)
+{
+    static const char *const shown[] = {"markers.csv", "markers.h5ad", "predictive.json", "heatmap.json"};
+    char path[GMV_PATH_ROOM];
+    for (size_t i = 0; i < sizeof shown / sizeof *shown; i++) {
+        snprintf(path, sizeof path, "%.4000s/%s", config->output_dir, shown[i]);
+        if (!is_written(config, shown[i])) {
+            unlink(path);
+        }
+    }
+}
 
 /* A name that a file of the run will take: free, a file, or a link, which is replaced. */
 static gmv_status check_name(const char *folder, const char *name, bool is_folder)
@@ -32,17 +61,20 @@ static gmv_status check_name(const char *folder, const char *name, bool is_folde
 }
 
 /* On rank 0. */
-static gmv_status check_folder(const char *path)
+static gmv_status check_folder(const gmv_config *config)
 {
+    const char *path = config->output_dir;
     char nearest[GMV_PATH_ROOM], checkpoints[GMV_PATH_ROOM];
     GMV_TRY(gmv_folder_check(path, "output.dir", nearest));
     if (strcmp(nearest, path) != 0) {
         return GMV_OK; /* nothing is in it */
     }
     for (int i = 0; i < results; i++) {
-        GMV_TRY(check_name(path, result[i], false));
+        bool other = strcmp(result[i], "metrics.csv") == 0 && !is_written(config, result[i]);
+        GMV_TRY(other ? GMV_OK : check_name(path, result[i], false));
     }
     GMV_TRY(check_name(path, "checkpoints", true));
+    GMV_TRY(check_name(path, "pictures", true));
     snprintf(checkpoints, sizeof checkpoints, "%.4000s/checkpoints", path);
     GMV_TRY(gmv_folder_check(checkpoints, "output.dir", nearest));
     GMV_TRY(check_name(checkpoints, "last.h5", false));
@@ -78,7 +110,7 @@ static gmv_status open_folder(gmv_run_folder *folder, const gmv_run *run)
 {
     struct stat info;
     const char *path = folder->path;
-    GMV_TRY(check_folder(path));
+    GMV_TRY(check_folder(&run->config));
     if (run->dry_run) {
         return gmv_folder_lock_check(path, GMV_LOCK_TIMES, gmv_signal_seen);
     }
@@ -102,7 +134,7 @@ gmv_status gmv_run_folder_open(gmv_run_folder *folder, const gmv_run *run)
 
 gmv_status gmv_run_folder_look(const gmv_run *run)
 {
-    return gmv_comm_agree(&run->comm, run->comm.rank == 0 ? check_folder(run->config.output_dir) : GMV_OK);
+    return gmv_comm_agree(&run->comm, run->comm.rank == 0 ? check_folder(&run->config) : GMV_OK);
 }
 
 void gmv_run_folder_close(gmv_run_folder *folder)
@@ -153,10 +185,13 @@ static gmv_status show(const gmv_run_folder *folder, const gmv_config *config)
     GMV_TRY(check_same(folder));
     for (int i = 0; i < results; i++) {
         size_t used = strlen(text);
-        bool old = strcmp(result[i], "embedding.h5ad") == 0 && !config->output_embedding; /* of another run */
-        if (!old && is_there(folder->path, result[i])) {
+        if (is_written(config, result[i]) && is_there(folder->path, result[i])) {
             snprintf(text + used, sizeof text - used, ", %s", result[i]);
         }
+    }
+    if (gmv_config_logs(config, GMV_LOG_TENSORBOARD)) {
+        size_t used = strlen(text);
+        snprintf(text + used, sizeof text - used, ", an event file");
     }
     gmv_log("wrote %s: %s", folder->path, text);
     return GMV_OK;

@@ -29,10 +29,13 @@ void gmv_run_folder_close(gmv_run_folder *folder);
 /* That it still is the folder that was opened. Collective. Errors: GMV_ERR_ENVIRONMENT. */
 gmv_status gmv_run_folder_agree(const gmv_run_folder *folder, const gmv_comm *comm);
 
+/* Removes what a report shows of an earlier training and this one, which begins anew, will not write. Rank 0. */
+void gmv_run_folder_drop(const gmv_config *config);
+
 /* Says what a finished run has left in it. Collective. Errors: as above. */
 gmv_status gmv_run_folder_show(const gmv_run_folder *folder, const gmv_comm *comm, const gmv_config *config);
 
-/* Whether checkpoints and embedding will fit: on the disk, and below the limit on the size of a file. Collective.
+/* Whether checkpoints, embedding and markers will fit: on the disk, and below the limit on the size of a file. Collective.
  * Errors: GMV_ERR_ENVIRONMENT when not even one checkpoint does, or a file is certain to exceed the limit; a warning
  * when not all of them do. */
 gmv_status gmv_check_room(const gmv_config *config, const gmv_comm *comm, const gmv_model *model,

@@ -1,5 +1,6 @@
 #include "session.h"
 
+#include "run_clusters.h"
 #include "run_folder.h"
 #include "same_cells.h"
 
@@ -107,13 +108,13 @@ static gmv_status check_own_cells(const gmv_session *session, const gmv_run *run
 }
 
 /* The file to write; known before the work begins. Collective. */
-static gmv_status choose_result(gmv_session *session, const gmv_run *run, bool evaluates)
+static gmv_status choose_result(gmv_session *session, const gmv_run *run, const gmv_purpose *purpose)
 {
     const gmv_config *config = &run->config;
     char name[GMV_RESULT_NAME], *path = session->result_path;
     gmv_result_name(config, session->cells, name);
-    gmv_result_path(config, evaluates ? "evaluation" : "embedding", name, evaluates ? "json" : "h5ad", path);
-    session->result = (gmv_result){path, session->path, session->checkpoint.progress.epoch};
+    gmv_result_path(config, purpose->kind, name, purpose->end, path);
+    session->result = (gmv_result){path, session->path, session->checkpoint.progress.epoch, &session->clustering};
     gmv_status status = run->comm.rank == 0 ? gmv_result_check(config, session->cells, name, path) : GMV_OK;
     return gmv_comm_agree(&run->comm, status);
 }
@@ -163,27 +164,34 @@ static gmv_status check_shapes(const gmv_session *session, const gmv_comm *comm)
     return status;
 }
 
-gmv_status gmv_session_open(gmv_session *session, gmv_run *run, bool held_out_only)
+static gmv_status check_clusters(const gmv_session *session)
+{
+    return session->config.model_prior != GMV_PRIOR_NORMAL
+               ? GMV_OK
+               : GMV_FAIL(GMV_ERR_CONFIG,
+                          "%s: a model with model.prior: normal has no clusters; train one with another model.prior",
+                          session->path);
+}
+
+/* The checkpoint, and what it was made with. */
+static gmv_status open_checkpoint(gmv_session *session, const gmv_run *run, const gmv_purpose *purpose)
 {
     const gmv_comm *comm = &run->comm;
-    memset(session, 0, sizeof *session);
-    const gmv_texts *paths = choose_paths(session, run, held_out_only);
-    if (paths->n == 0) {
-        return GMV_FAIL(GMV_ERR_CONFIG, "no cells to work on; set data.predict or data.train");
-    }
-    GMV_TRY(gmv_run_folder_look(run));
     GMV_TRY(gmv_checkpoint_choose(&run->config, comm, &session->path));
     GMV_TRY(gmv_checkpoint_read(session->path, comm, &session->checkpoint));
     GMV_TRY(gmv_comm_agree(comm, gmv_checkpoint_config(&session->checkpoint, session->path, &session->config)));
+    GMV_TRY(purpose->of_clusters ? check_clusters(session) : GMV_OK);
     if (session->which == GMV_CELLS_HELD_OUT && !gmv_validation_splits(&session->config.data_validation)) {
         return GMV_FAIL(GMV_ERR_CONFIG,
                         "the checkpoint's run held no cells out; set data.predict to the cells to evaluate");
     }
-    GMV_TRY(gmv_comm_agree(comm, note_overruled(session, &run->config)));
-    GMV_TRY(read_session_cells(session, run, paths));
-    GMV_TRY(check_own_cells(session, run, held_out_only));
-    GMV_TRY(choose_result(session, run, held_out_only));
-    GMV_TRY(check_shapes(session, comm));
+    return gmv_comm_agree(comm, note_overruled(session, &run->config));
+}
+
+/* The model with its tensors, and its cells on their way to it. */
+static gmv_status open_model(gmv_session *session, gmv_run *run)
+{
+    const gmv_comm *comm = &run->comm;
     gmv_backend_options options = gmv_backend_options_of(&run->config);
     GMV_TRY(gmv_backend_open(&session->backend, &options, comm));
     gmv_input input = {(gmv_input_kind)session->config.model_input, (float)session->checkpoint.input_mean,
@@ -191,11 +199,29 @@ gmv_status gmv_session_open(gmv_session *session, gmv_run *run, bool held_out_on
     GMV_TRY(gmv_comm_agree(comm, gmv_model_create(&session->model, &session->config, session->backend,
                                                   session->cells->genes, session->cells->levels, input)));
     GMV_TRY(gmv_checkpoint_load_params(session->path, comm, session->model, false));
-    GMV_TRY(gmv_comm_agree(comm, gmv_feed_open(&session->feed, session->backend, session->cells, GMV_EVAL_CELLS,
-                                               (int)run->config.data_residence, NULL)));
-    GMV_TRY(gmv_comm_agree(comm, comm->rank == 0 ? gmv_make_folders(run->config.output_dir) : GMV_OK));
+    return gmv_comm_agree(comm, gmv_feed_open(&session->feed, session->backend, session->cells, GMV_EVAL_CELLS,
+                                              (int)run->config.data_residence, NULL));
+}
+
+gmv_status gmv_session_open(gmv_session *session, gmv_run *run, const gmv_purpose *purpose)
+{
+    const gmv_comm *comm = &run->comm;
+    memset(session, 0, sizeof *session);
+    const gmv_texts *paths = choose_paths(session, run, purpose->held_out_only);
+    if (paths->n == 0) {
+        return GMV_FAIL(GMV_ERR_CONFIG, "no cells to work on; set data.predict or data.train");
+    }
+    GMV_TRY(gmv_run_folder_look(run));
+    GMV_TRY(open_checkpoint(session, run, purpose));
+    GMV_TRY(read_session_cells(session, run, paths));
+    GMV_TRY(check_own_cells(session, run, purpose->held_out_only));
+    GMV_TRY(choose_result(session, run, purpose));
+    GMV_TRY(check_shapes(session, comm));
+    GMV_TRY(open_model(session, run));
+    bool makes = comm->rank == 0 && !purpose->dry_run;
+    GMV_TRY(gmv_comm_agree(comm, makes ? gmv_make_folders(run->config.output_dir) : GMV_OK));
     gmv_log("checkpoint %s, epoch %lld", session->path, (long long)session->checkpoint.progress.epoch);
-    return GMV_OK;
+    return gmv_take_clusters(session, run);
 }
 
 void gmv_session_close(gmv_session *session)
@@ -204,6 +230,7 @@ void gmv_session_close(gmv_session *session)
     gmv_model_destroy(&session->model);
     gmv_backend_close(&session->backend);
     gmv_cells_destroy(&session->cells);
+    gmv_clustering_fini(&session->clustering);
     gmv_checkpoint_fini(&session->checkpoint);
     gmv_config_fini(&session->config);
     GMV_FREE(session->path);

@@ -1,11 +1,20 @@
 #include "cli.h"
 
+#include <cairo.h>
 #include <cblas.h>
+#include <cjson/cJSON.h>
 #include <hdf5.h>
 #include <libdeflate.h>
 #include <mpi.h>
 #include <string.h>
 #include <yaml.h>
+
+static void version_of_hdf5(char *text, size_t size)
+{
+    unsigned major = 0, minor = 0, release = 0;
+    H5get_libversion(&major, &minor, &release);
+    snprintf(text, size, "%u.%u.%u", major, minor, release);
+}
 
 void gmv_version_mpi(char *text, size_t size)
 {
@@ -16,16 +25,34 @@ void gmv_version_mpi(char *text, size_t size)
     snprintf(text, size, "%s", library);
 }
 
+bool gmv_version_at(int i, gmv_version *version)
+{
+    char mpi[256], hdf5[64];
+    gmv_version_mpi(mpi, sizeof mpi);
+    version_of_hdf5(hdf5, sizeof hdf5);
+    const struct {
+        const char *name, *text;
+    } all[] = {{"gmvae_dist", GMVAE_VERSION},
+               {"MPI", mpi},
+               {"HDF5", hdf5},
+               {"BLAS", openblas_get_config()},
+               {"libyaml", yaml_get_version_string()},
+               {"libdeflate", LIBDEFLATE_VERSION_STRING},
+               {"cairo", cairo_version_string()},
+               {"cJSON", cJSON_Version()}};
+    if (i >= (int)(sizeof all / sizeof *all)) {
+        return false;
+    }
+    version->name = all[i].name;
+    snprintf(version->text, sizeof version->text, "%s", all[i].text);
+    version->text[strcspn(version->text, "\n")] = '\0';
+    return true;
+}
+
 void gmv_versions_print(FILE *out)
 {
-    char mpi[256];
-    unsigned major = 0, minor = 0, release = 0;
-    gmv_version_mpi(mpi, sizeof mpi);
-    H5get_libversion(&major, &minor, &release);
-    fprintf(out, "gmvae_dist %s\n", GMVAE_VERSION);
-    fprintf(out, "MPI        %s\n", mpi);
-    fprintf(out, "HDF5       %u.%u.%u\n", major, minor, release);
-    fprintf(out, "BLAS       %s\n", openblas_get_config());
-    fprintf(out, "libyaml    %s\n", yaml_get_version_string());
-    fprintf(out, "libdeflate %s\n", LIBDEFLATE_VERSION_STRING);
+    gmv_version version;
+    for (int i = 0; gmv_version_at(i, &version); i++) {
+        fprintf(out, "%-10s %s\n", version.name, version.text);
+    }
 }

@@ -70,6 +70,7 @@ gmv_status gmv_backend_open(gmv_backend **out, const gmv_backend_options *option
         GMV_FREE(backend);
         return status;
     }
+    gmv_ranges_tell(backend->ranges);
     *out = backend;
     return GMV_OK;
 }
@@ -77,6 +78,7 @@ gmv_status gmv_backend_open(gmv_backend **out, const gmv_backend_options *option
 void gmv_backend_close(gmv_backend **backend)
 {
     if (*backend != NULL) {
+        gmv_ranges_tell(NULL);
         (*backend)->close(*backend);
         GMV_FREE(*backend);
     }

@@ -5,16 +5,19 @@
 
 #include "watch.h"
 
+#include "gmvae/clock.h"
+#include "gmvae/log.h"
 #include "gmvae/signals.h"
 
 #include <math.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-enum news { STOP, ASK, WAITING, AT_WORK, kinds };
+enum news { STOP, ASK, WAITING, AT_WORK, NUMBER, kinds }; /* from `kinds` on: the answer to NUMBER */
 enum { host_room = 64, silent = 0, spins_between_looks = 64, most_named = 8 };
 
 static struct {
@@ -23,6 +26,7 @@ static struct {
     pthread_t main_thread;
     bool open, patient, waiting;
     bool told;             /* the others, of a signal */
+    int next, number;      /* rank 0: to be given out next; elsewhere: what was given, -1: not yet */
     double timeout;        /* seconds */
     double stop, heard;    /* when a signal was known of, 0: none is; when news were last looked for */
     unsigned char *answer; /* [size] kind of the last answer */
@@ -31,7 +35,7 @@ static struct {
 
 /* ---- news ---- */
 
-static void tell(int rank, enum news kind)
+static void tell(int rank, int kind)
 {
     MPI_Request request;
     MPI_Isend(NULL, 0, MPI_BYTE, rank, kind, contact.news, &request);
@@ -47,12 +51,16 @@ static void tell_all(enum news kind)
     }
 }
 
-static void take(int from, enum news kind)
+static void take(int from, int kind)
 {
     if (kind == STOP) {
         gmv_stop_ask();
     } else if (kind == ASK) {
         tell(from, contact.waiting ? WAITING : AT_WORK);
+    } else if (kind == NUMBER) {
+        tell(from, (int)kinds + contact.next++);
+    } else if (kind >= (int)kinds) {
+        contact.number = kind - (int)kinds;
     } else {
         contact.answer[from] = (unsigned char)kind;
     }
@@ -67,7 +75,7 @@ static void hear(double now)
         MPI_Iprobe(MPI_ANY_SOURCE, MPI_ANY_TAG, contact.news, &there, &news);
         if (there) {
             MPI_Recv(NULL, 0, MPI_BYTE, news.MPI_SOURCE, news.MPI_TAG, contact.news, MPI_STATUS_IGNORE);
-            take(news.MPI_SOURCE, (enum news)news.MPI_TAG);
+            take(news.MPI_SOURCE, news.MPI_TAG);
         }
     }
     if (gmv_signal_seen() && !contact.told) {
@@ -176,6 +184,7 @@ static void leave(const char *who, double seconds)
 {
     bool stopped = gmv_stop_asked() && !contact.patient;
     fflush(stdout);
+    gmv_log_clear();
     fprintf(stderr,
             "gmvae_dist: %s[rank %d on %s] no sign of life for %.0f s from %s%s; no new checkpoint is written, older "
             "ones are intact: run the same command again\n",
@@ -274,4 +283,27 @@ void gmv_contact_wait(MPI_Request *request, int n)
     }
     contact.waiting = false;
     working = (patience){0}; /* the others have just been heard of */
+}
+
+int64_t gmv_contact_number(void)
+{
+    patience wait = {0};
+    if (!contact.open || contact.rank == 0) {
+        return contact.next++;
+    }
+    contact.number = -1;
+    contact.waiting = true;
+    tell(0, NUMBER);
+    while (contact.number < 0) {
+        look(&wait);
+        sched_yield();
+    }
+    contact.waiting = false;
+    working = (patience){0};
+    return contact.number;
+}
+
+void gmv_contact_restart_numbers(void)
+{
+    contact.next = 0;
 }

@@ -21,3 +21,7 @@ void gmv_contact_be_patient(bool patient);
 
 /* Completes requests, which become MPI_REQUEST_NULL. Does not return when a rank is lost: the run ends with 75. */
 void gmv_contact_wait(MPI_Request *request, int n);
+
+/* 0, 1, 2, ..., each to one caller. Rank 0 gives them out whenever it hears of the others. */
+int64_t gmv_contact_number(void);
+void gmv_contact_restart_numbers(void);

@@ -1,5 +1,7 @@
 #include "watch.h"
 
+#include "gmvae/clock.h"
+#include "gmvae/log.h"
 #include "gmvae/signals.h"
 
 #include <pthread.h>
@@ -18,13 +20,6 @@ static struct {
     double seconds, since, asked; /* asked: when a signal was noticed, 0: none */
 } watched;
 
-double gmv_clock(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
 static void leave(double seconds)
 {
     char host[256] = "", rank[32] = "";
@@ -32,6 +27,7 @@ static void leave(double seconds)
     if (watched.rank >= 0) {
         snprintf(rank, sizeof rank, "rank %d on ", watched.rank);
     }
+    gmv_log_clear();
     fprintf(stderr,
             "gmvae_dist: error: [%s%s] no progress for %.0f s in %s: other ranks or the file system do not answer; "
             "checkpoints that are written are intact, run the same command again\n",

@@ -12,6 +12,3 @@ void gmv_watch_end(void);
 
 /* Seconds that a rank waits for others when the run is to stop. */
 enum { gmv_grace = 30 };
-
-/* Of the monotonic clock, in seconds. */
-double gmv_clock(void);

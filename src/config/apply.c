@@ -97,7 +97,7 @@ static void write_nested(const char *dotted, char *text, size_t size)
     text[used < size ? used : size - 1] = '\0';
 }
 
-static gmv_status unknown_key(const gmv_yaml_text *source, const gmv_node *node, const char *section, const char *path)
+gmv_status gmv_key_unknown(const gmv_yaml_text *source, const gmv_node *node, const char *section, const char *path)
 {
     const char *name = path + (section[0] == '\0' ? 0 : strlen(section) + 1);
     if (!source->is_override && strchr(name, '.') != NULL && (gmv_key_find(path) || gmv_key_is_section(path))) {
@@ -171,7 +171,7 @@ static gmv_status apply_section(gmv_config *config, const gmv_yaml_text *source,
         snprintf(child, sizeof child, "%s%s%.120s", path, path[0] == '\0' ? "" : ".", key->text);
         bool known = gmv_key_find(child) != NULL || gmv_key_is_section(child);
         if (!known || strchr(key->text, '.') != NULL) {
-            return unknown_key(source, key, path, child);
+            return gmv_key_unknown(source, key, path, child);
         }
         GMV_TRY(gmv_config_apply(config, source, tree, child, &tree->at[key->next]));
     }
@@ -207,7 +207,7 @@ gmv_status gmv_config_apply(gmv_config *config, const gmv_yaml_text *source, con
         const char *dot = strrchr(path, '.');
         char parent[path_bytes];
         snprintf(parent, sizeof parent, "%.*s", dot != NULL ? (int)(dot - path) : 0, path);
-        return unknown_key(source, node, parent, path);
+        return gmv_key_unknown(source, node, parent, path);
     }
     if (section && node->kind == GMV_NODE_MAP) {
         return apply_section(config, source, tree, path, node);

@@ -1,7 +1,9 @@
 /* What single bounds cannot say: keys that contradict each other. */
-#include "gmvae/config.h"
+#include "config_impl.h"
 
 #include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* Whether a column's name is another one's with a slash and more behind: HDF5 has the one inside the other. */
@@ -14,7 +16,8 @@ static bool lies_in(const char *name, const char *other)
 /* Columns that cannot stand beside those of the embedding, or beside another key's. */
 static gmv_status check_place(const gmv_config *config, const char *key)
 {
-    static const char *const ours[] = {"gmvae_cluster", "gmvae_neg_elbo", "gmvae_file"};
+    static const char *const ours[] = {"gmvae_cluster", "gmvae_certainty", "gmvae_component", "gmvae_neg_elbo",
+                                       "gmvae_file"};
     const gmv_texts *keys = &config->data_batch_keys;
     for (size_t i = 0; i < sizeof ours / sizeof *ours; i++) {
         if (strcmp(key, ours[i]) == 0 || lies_in(key, ours[i])) {
@@ -59,12 +62,19 @@ static gmv_status check_batch_keys(const gmv_config *config)
     return GMV_OK;
 }
 
+gmv_status gmv_config_check_trains(const gmv_config *config)
+{
+    return config->data_train.n > 0
+               ? GMV_OK
+               : GMV_FAIL(GMV_ERR_CONFIG, "data.train is empty; name the files to train on, such as "
+                                          "data.train=atlas.h5ad");
+}
+
 static gmv_status check_files(const gmv_config *config)
 {
     const gmv_texts *train = &config->data_train, *held_out = &config->data_validation.paths;
-    if (train->n == 0 && config->data_predict.n == 0) {
-        return GMV_FAIL(GMV_ERR_CONFIG, "data.train is empty; name the files to train on, such as "
-                                        "data.train=atlas.h5ad");
+    if (config->data_predict.n == 0) {
+        GMV_TRY(gmv_config_check_trains(config));
     }
     for (int i = 0; i < held_out->n; i++) {
         for (int j = 0; j < train->n; j++) {
@@ -136,6 +146,34 @@ static gmv_status check_training(const gmv_config *config)
     return GMV_OK;
 }
 
+/* auto, components, or a number of clusters that there can be. */
+static gmv_status check_clusters(const gmv_config *config)
+{
+    const char *wanted = config->output_clusters;
+    char *end;
+    if (strcmp(wanted, "auto") == 0 || strcmp(wanted, "components") == 0) {
+        return GMV_OK;
+    }
+    long clusters = strtol(wanted, &end, 10);
+    if (wanted[0] < '0' || wanted[0] > '9' || *end != '\0') {
+        return GMV_FAIL(GMV_ERR_CONFIG, "output.clusters: \"%.80s\" is not auto, components or a number", wanted);
+    }
+    if (config->model_prior == GMV_PRIOR_NORMAL) {
+        return GMV_FAIL(
+            GMV_ERR_CONFIG,
+            "output.clusters: %s, but model.prior: normal has no components; leave it auto, or take another "
+            "prior",
+            wanted);
+    }
+    if (clusters < 1 || clusters > config->model_clusters) {
+        return GMV_FAIL(GMV_ERR_CONFIG,
+                        "output.clusters: %s of %" PRId64 " components (model.clusters); take 1 to %" PRId64
+                        ", or auto",
+                        wanted, config->model_clusters, config->model_clusters);
+    }
+    return GMV_OK;
+}
+
 static gmv_status check_device(const gmv_config *config)
 {
     const char *backend = gmv_config_choice("backend", config->backend);
@@ -151,20 +189,74 @@ static gmv_status check_device(const gmv_config *config)
     return GMV_OK;
 }
 
+static const char *const logs[] = {GMV_LOGS(GMV_CHOICE_NAME)};
+
+/* Whether a list names some of these only. */
+static gmv_status check_names(const char *key, const gmv_texts *texts, int n, const char *const *names)
+{
+    const char *wrong = NULL;
+    for (int t = 0; t < texts->n && wrong == NULL; t++) {
+        int i = 0;
+        while (i < n && strcmp(texts->at[t], names[i]) != 0) {
+            i++;
+        }
+        wrong = i < n ? NULL : texts->at[t];
+    }
+    if (wrong == NULL) {
+        return GMV_OK;
+    }
+    char all[400] = "";
+    for (int i = 0; i < n; i++) {
+        size_t used = strlen(all);
+        snprintf(all + used, sizeof all - used, "%s%s", i == 0 ? "" : i + 1 < n ? ", " : " and ", names[i]);
+    }
+    const char *near = gmv_nearest(wrong, n, names);
+    return near != NULL ? GMV_FAIL(GMV_ERR_CONFIG, "%s: there is no \"%.100s\"; did you mean \"%s\"?", key, wrong, near)
+                        : GMV_FAIL(GMV_ERR_CONFIG, "%s: there is no \"%.100s\"; there are %s", key, wrong, all);
+}
+
 /* What is asked for and not there is not left out in silence, nor behind a warning that nobody reads. */
 static gmv_status check_output(const gmv_config *config)
 {
-    if (config->output_report) {
-        return GMV_FAIL(GMV_ERR_CONFIG, "output.report: this version writes no report.html; set it to false");
-    }
-    for (int i = 0; i < config->output_metrics.n; i++) {
-        const char *metric = config->output_metrics.at[i];
-        if (strcmp(metric, "ari") != 0 && strcmp(metric, "nmi") != 0) {
-            return GMV_FAIL(GMV_ERR_CONFIG,
-                            "output.metrics: \"%.100s\" is not in this version, which knows ari and nmi", metric);
+    static const char *const metrics[] = {
+#define GMV_METRIC(name, title, needs, k, help) #name,
+#include "gmvae/metrics.def"
+#undef GMV_METRIC
+        "all"};
+    GMV_TRY(check_names("output.metrics", &config->output_metrics, (int)(sizeof metrics / sizeof *metrics), metrics));
+    return check_names("output.logs", &config->output_logs, (int)(sizeof logs / sizeof *logs), logs);
+}
+
+bool gmv_config_logs(const gmv_config *config, int log)
+{
+    for (int i = 0; i < config->output_logs.n; i++) {
+        if (strcmp(config->output_logs.at[i], logs[log]) == 0) {
+            return true;
         }
     }
-    return GMV_OK;
+    return false;
+}
+
+/* A word, or a number above 0. */
+static gmv_status check_scale(const char *key, const char *value, const char *word)
+{
+    char *end;
+    double scale = strtod(value, &end);
+    return strcmp(value, word) == 0 || (value[0] != '\0' && *end == '\0' && scale > 0.0 && scale <= 1e30)
+               ? GMV_OK
+               : GMV_FAIL(GMV_ERR_CONFIG, "%s: \"%.80s\" is neither %s nor a number above 0", key, value, word);
+}
+
+static gmv_status check_expression(const gmv_config *config)
+{
+    const gmv_texts *genes = &config->denoise_genes;
+    bool all = genes->n == 1 && strcmp(genes->at[0], "all") == 0;
+    GMV_TRY(check_scale("denoise.scale", config->denoise_scale, "library"));
+    GMV_TRY(check_scale("generate.library", config->generate_library, "own"));
+    if (!all && config->denoise_genes_file[0] != '\0') {
+        return GMV_FAIL(GMV_ERR_CONFIG, "denoise.genes and denoise.genes_file both name genes; leave one out");
+    }
+    return genes->n > 0 ? GMV_OK : GMV_FAIL(GMV_ERR_CONFIG, "denoise.genes is empty; name genes, or all");
 }
 
 gmv_status gmv_config_check(const gmv_config *config)
@@ -174,8 +266,10 @@ gmv_status gmv_config_check(const gmv_config *config)
     GMV_TRY(check_genes(config));
     GMV_TRY(check_exact_sums(config));
     GMV_TRY(check_training(config));
+    GMV_TRY(check_clusters(config));
     GMV_TRY(check_device(config));
     GMV_TRY(check_output(config));
+    GMV_TRY(check_expression(config));
     if (strchr(config->output_name, '/') != NULL || strlen(config->output_name) > 200) {
         return GMV_FAIL(GMV_ERR_CONFIG,
                         "output.name \"%.200s\" must be part of a file's name: without slashes, at most 200 bytes",

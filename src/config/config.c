@@ -21,11 +21,15 @@ static gmv_status apply_text(gmv_config *config, const gmv_yaml_text *source, co
     return status;
 }
 
-static gmv_status set_defaults(gmv_config *config)
+/* Of the keys whose path begins with `section`. */
+static gmv_status set_defaults(gmv_config *config, const char *section)
 {
     int n = 0;
     const gmv_key *keys = gmv_keys(&n);
     for (int i = 0; i < n; i++) {
+        if (strncmp(keys[i].path, section, strlen(section)) != 0) {
+            continue;
+        }
         const char *preset = gmv_key_preset(&keys[i]);
         gmv_yaml_text source = {keys[i].path, preset, strlen(preset), true};
         gmv_tree tree;
@@ -83,7 +87,7 @@ static gmv_status apply_all(gmv_config *config, int family, const gmv_yaml_text 
                             const char *const *override)
 {
     gmv_config_fini(config);
-    GMV_TRY(set_defaults(config));
+    GMV_TRY(set_defaults(config, ""));
     GMV_TRY(family >= 0 ? apply_family(config, family) : GMV_OK);
     GMV_TRY(apply_text(config, file, ""));
     for (int i = 0; i < overrides; i++) {
@@ -143,14 +147,21 @@ static gmv_status read_on_root(const char *file, char **text)
     return status;
 }
 
+gmv_status gmv_config_fetch(const gmv_comm *comm, const char *file, char **text)
+{
+    *text = NULL;
+    gmv_status status = comm->rank == 0 ? read_on_root(file, text) : GMV_OK;
+    GMV_TRY(gmv_comm_agree(comm, status));
+    return gmv_comm_broadcast_text(comm, text, 0);
+}
+
 gmv_status gmv_config_load(gmv_config *config, const gmv_comm *comm, const char *file, int overrides,
                            const char *const *override)
 {
     memset(config, 0, sizeof *config);
     char *text = NULL;
-    gmv_status status = comm->rank == 0 ? read_on_root(file, &text) : GMV_OK;
-    GMV_GO(gmv_comm_agree(comm, status));
-    GMV_GO(gmv_comm_broadcast_text(comm, &text, 0));
+    gmv_status status;
+    GMV_GO(gmv_config_fetch(comm, file, &text));
     status = gmv_config_parse(config, file, text, (int64_t)strlen(text), overrides, override);
     gmv_status agreed = gmv_comm_agree(comm, status);
     if (agreed != GMV_OK && status == GMV_OK) {
@@ -160,6 +171,11 @@ gmv_status gmv_config_load(gmv_config *config, const gmv_comm *comm, const char 
 done:
     gmv_free(text);
     return status;
+}
+
+gmv_status gmv_config_reset(gmv_config *config, const char *section)
+{
+    return set_defaults(config, section);
 }
 
 void gmv_config_fini(gmv_config *config)
@@ -180,6 +196,9 @@ void gmv_config_fini(gmv_config *config)
             break;
         case GMV_KIND_SPLIT:
             gmv_validation_fini(field);
+            break;
+        case GMV_KIND_OVER:
+            gmv_over_fini(field);
             break;
         default:
             break;

@@ -13,7 +13,8 @@ typedef enum gmv_key_kind {
     GMV_KIND_ENUM,
     GMV_KIND_INTS,
     GMV_KIND_TEXTS,
-    GMV_KIND_SPLIT
+    GMV_KIND_SPLIT,
+    GMV_KIND_OVER
 } gmv_key_kind;
 
 /* What a checkpoint makes of a key, see config.def. */
@@ -107,11 +108,25 @@ gmv_status gmv_value_set(gmv_config *config, const gmv_key *key, const gmv_yaml_
 gmv_status gmv_config_apply(gmv_config *config, const gmv_yaml_text *source, const gmv_tree *tree, const char *path,
                             const gmv_node *node);
 
+/* Records that there is no key or section `path`, with the nearest one. @param[in] section  that it is looked for in
+ * Returns GMV_ERR_CONFIG. */
+gmv_status gmv_key_unknown(const gmv_yaml_text *source, const gmv_node *node, const char *section, const char *path);
+
+/* Reads sweep.over: every key must be known, and take every value. @param[in,out] value  replaced on success */
+gmv_status gmv_over_set(gmv_over *value, const gmv_yaml_text *source, const gmv_tree *tree, const gmv_node *node);
+
 void gmv_texts_fini(gmv_texts *texts);
 void gmv_validation_fini(gmv_validation *validation);
+void gmv_over_fini(gmv_over *over);
 
 /* Writes a key's value as YAML flow. */
 void gmv_value_print(const gmv_config *config, const gmv_key *key, FILE *out);
+
+/* A text in YAML flow form, quoted where it must be. */
+void gmv_yaml_print_text(const char *text, FILE *out);
+
+/* Moves what an open_memstream collected into memory that gmv_free takes; closes the stream. */
+gmv_status gmv_take_stream(FILE *stream, char **collected, char **text);
 
 static inline void *gmv_key_field(gmv_config *config, const gmv_key *key)
 {

@@ -33,6 +33,10 @@ static const struct {
              "levels,\nanything else for paths of other files."},
     {"train", "`kl_warmup` is `{fraction: F}` or `{steps: N}`, not both; `kl_warmup: 0` turns the warm-up off.\n"
               "`lr_schedule: 0` turns the learning-rate step off."},
+    {"denoise", "For the command `denoise`, see [expression.md](expression.md)."},
+    {"generate", "For the command `generate`, see [expression.md](expression.md)."},
+    {"markers", "For the command `markers`, see [expression.md](expression.md)."},
+    {"sweep", "For the command `sweep`, see [sweep.md](sweep.md); other commands do not look at it."},
     {"synth", "For the command `synth` only; what the counts are drawn from is in [formats.md](formats.md)."},
 };
 
@@ -82,6 +86,9 @@ static void print_allowed(const gmv_key *key, FILE *out)
     case GMV_KIND_SPLIT:
         fprintf(out, "number, %.16g to %.16g; `{files: [...]}`; `{key: ..., levels: [...]}`; or path or list of paths",
                 key->min, key->max);
+        break;
+    case GMV_KIND_OVER:
+        fputs("mapping of keys, each with `[value, ...]` or `{min: ..., max: ..., log: true}`", out);
         break;
     }
 }

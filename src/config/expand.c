@@ -103,6 +103,7 @@ gmv_status gmv_config_expand_paths(gmv_config *config)
     GMV_TRY(expand_all("data.validation", &config->data_validation.files));
     GMV_TRY(expand("data.genes.file", &config->data_genes_file));
     GMV_TRY(expand("data.cache_dir", &config->data_cache_dir));
+    GMV_TRY(expand("denoise.genes_file", &config->denoise_genes_file));
     GMV_TRY(expand("checkpoint.path", &config->checkpoint_path));
     GMV_TRY(expand("output.dir", &config->output_dir));
     return expand("synth.path", &config->synth_path);

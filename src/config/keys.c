@@ -29,6 +29,7 @@ static const gmv_key keys[] = {
 #define GMV_KEY_INTS(field, path, use, def, least, min, max, help) {path, def, NULL, help, (double)(min), (double)(max), AT(field), GMV_KIND_INTS, least, GMV_USE_##use},
 #define GMV_KEY_TEXTS(field, path, use, def, help)          {path, def, NULL, help, 0, 0, AT(field), GMV_KIND_TEXTS, 0, GMV_USE_##use},
 #define GMV_KEY_SPLIT(field, path, use, def, min, max, help) {path, def, NULL, help, (double)(min), (double)(max), AT(field), GMV_KIND_SPLIT, 0, GMV_USE_##use},
+#define GMV_KEY_OVER(field, path, use, def, help)           {path, def, NULL, help, 0, 0, AT(field), GMV_KIND_OVER, 0, GMV_USE_##use},
 #include "gmvae/config.def"
 };
 /* clang-format on */

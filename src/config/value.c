@@ -366,6 +366,8 @@ gmv_status gmv_value_set(gmv_config *config, const gmv_key *key, const gmv_yaml_
         return read_texts(&t, node, field);
     case GMV_KIND_SPLIT:
         return read_split(&t, node, field);
+    case GMV_KIND_OVER:
+        return gmv_over_set(field, source, tree, node);
     }
     return GMV_FAIL(GMV_ERR_INTERNAL, "key %s has no kind; please report this", key->path);
 }

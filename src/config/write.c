@@ -42,7 +42,7 @@ static uint32_t code_point(const unsigned char *at, size_t *length)
     return code;
 }
 
-static void print_text(const char *text, FILE *out)
+void gmv_yaml_print_text(const char *text, FILE *out)
 {
     if (is_plain(text)) {
         fputs(text, out);
@@ -90,7 +90,7 @@ static void print_texts(const gmv_texts *texts, FILE *out)
     fputc('[', out);
     for (int i = 0; i < texts->n; i++) {
         fputs(i > 0 ? ", " : "", out);
-        print_text(texts->at[i], out);
+        gmv_yaml_print_text(texts->at[i], out);
     }
     fputc(']', out);
 }
@@ -108,7 +108,7 @@ static void print_validation(const gmv_validation *validation, FILE *out)
 {
     if (validation->key != NULL) {
         fputs("{key: ", out);
-        print_text(validation->key, out);
+        gmv_yaml_print_text(validation->key, out);
         fputs(", levels: ", out);
         print_texts(&validation->levels, out);
         fputc('}', out);
@@ -121,6 +121,15 @@ static void print_validation(const gmv_validation *validation, FILE *out)
     } else {
         print_real(validation->fraction, out);
     }
+}
+
+static void print_over(const gmv_over *over, FILE *out)
+{
+    fputc('{', out);
+    for (int i = 0; i < over->n; i++) {
+        fprintf(out, "%s%s: %s", i > 0 ? ", " : "", over->at[i].path, over->at[i].text);
+    }
+    fputc('}', out);
 }
 
 void gmv_value_print(const gmv_config *config, const gmv_key *key, FILE *out)
@@ -137,10 +146,10 @@ void gmv_value_print(const gmv_config *config, const gmv_key *key, FILE *out)
         fputs(*(const bool *)value ? "true" : "false", out);
         break;
     case GMV_KIND_TEXT:
-        print_text(*(char *const *)value != NULL ? *(char *const *)value : "", out);
+        gmv_yaml_print_text(*(char *const *)value != NULL ? *(char *const *)value : "", out);
         break;
     case GMV_KIND_ENUM:
-        print_text(gmv_config_choice(key->path, *(const int *)value), out);
+        gmv_yaml_print_text(gmv_config_choice(key->path, *(const int *)value), out);
         break;
     case GMV_KIND_INTS:
         print_ints(value, out);
@@ -150,6 +159,9 @@ void gmv_value_print(const gmv_config *config, const gmv_key *key, FILE *out)
         break;
     case GMV_KIND_SPLIT:
         print_validation(value, out);
+        break;
+    case GMV_KIND_OVER:
+        print_over(value, out);
         break;
     }
 }
@@ -223,8 +235,7 @@ gmv_status gmv_config_write(const gmv_config *config, FILE *out)
     return ferror(out) ? GMV_FAIL(GMV_ERR_ENVIRONMENT, "the config cannot be written; is the disk full?") : GMV_OK;
 }
 
-/* Moves what an open_memstream collected into memory that gmv_free takes. */
-static gmv_status take_stream(FILE *stream, char **collected, char **text)
+gmv_status gmv_take_stream(FILE *stream, char **collected, char **text)
 {
     fclose(stream);
     gmv_status status = gmv_copy_text(text, *collected);
@@ -242,7 +253,7 @@ gmv_status gmv_config_text(const gmv_config *config, char **text)
         return GMV_FAIL(GMV_ERR_ENVIRONMENT, "out of memory for the text of the config");
     }
     gmv_status status = gmv_config_write(config, stream);
-    gmv_status taken = take_stream(stream, &collected, text);
+    gmv_status taken = gmv_take_stream(stream, &collected, text);
     return status != GMV_OK ? status : taken;
 }
 
@@ -256,7 +267,7 @@ static gmv_status value_text(const gmv_config *config, const gmv_key *key, char 
         return GMV_FAIL(GMV_ERR_ENVIRONMENT, "out of memory for the text of the config");
     }
     gmv_value_print(config, key, stream);
-    return take_stream(stream, &collected, text);
+    return gmv_take_stream(stream, &collected, text);
 }
 
 /* Whether what a checkpoint holds depends on the key (config.def, use). */
@@ -312,7 +323,7 @@ static gmv_status list_differences(const gmv_config *theirs, const gmv_config *o
             status = print_difference(theirs, ours, &keys[i], stream);
         }
     }
-    gmv_status taken = take_stream(stream, &collected, differences);
+    gmv_status taken = gmv_take_stream(stream, &collected, differences);
     return status != GMV_OK ? status : taken;
 }
 
@@ -335,4 +346,32 @@ static bool is_overruled_with_split(const gmv_config *theirs, const gmv_config *
 gmv_status gmv_config_overruled(const gmv_config *theirs, const gmv_config *ours, bool split, char **differences)
 {
     return list_differences(theirs, ours, split ? is_overruled_with_split : is_overruled, differences);
+}
+
+static bool is_trained(const gmv_config *theirs, const gmv_config *ours, const gmv_key *key)
+{
+    return key->use == GMV_USE_TAKEN || is_fixed(theirs, ours, key);
+}
+
+gmv_status gmv_config_trained_differences(const gmv_config *theirs, const gmv_config *ours, char **differences)
+{
+    return list_differences(theirs, ours, is_trained, differences);
+}
+
+static bool is_of_results(const gmv_config *theirs, const gmv_config *ours, const gmv_key *key)
+{
+    static const char *const without[] = {"output.dir", "checkpoint.", "runtime.",  "sweep.",
+                                          "synth.",     "denoise.",    "generate.", "markers."};
+    (void)theirs;
+    (void)ours;
+    bool of_results = true;
+    for (size_t i = 0; i < sizeof without / sizeof *without; i++) {
+        of_results = of_results && strncmp(key->path, without[i], strlen(without[i])) != 0;
+    }
+    return of_results;
+}
+
+gmv_status gmv_config_result_differences(const gmv_config *theirs, const gmv_config *ours, char **differences)
+{
+    return list_differences(theirs, ours, is_of_results, differences);
 }

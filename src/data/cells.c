@@ -10,6 +10,7 @@
 
 #include "gmvae/log.h"
 #include "gmvae/mem.h"
+#include "gmvae/stage.h"
 #include "gmvae/stream.h"
 
 #include <inttypes.h>
@@ -177,7 +178,9 @@ static gmv_status read_file(void *context, gmv_source *source, int64_t first, in
         GMV_TRY(gmv_csr_arrays_open(&source->store, rows.matrix, first, end, false));
     }
     int64_t before = load->packer->rounded;
-    gmv_status status = gmv_read_rows(load->packer, &rows, &source->store, first, end, load->cells->count);
+    gmv_work work = gmv_work_begin((double)load->cells->count, "reading %s", source->path);
+    work.from = (double)load->packer->rows;
+    gmv_status status = gmv_read_rows(load->packer, &rows, &source->store, first, end, &work);
     source->rounded = load->packer->rounded - before;
     gmv_csr_arrays_close(&source->store);
     return status;
@@ -379,7 +382,8 @@ static gmv_status find_cause(const loader *load, gmv_status status)
     return gmv_file_has_changed(load->cells->file[changed]);
 }
 
-gmv_status gmv_cells_load(gmv_cells **cells, const gmv_comm *comm, const gmv_config *config, const gmv_reading *reading)
+static gmv_status cells_load(gmv_cells **cells, const gmv_comm *comm, const gmv_config *config,
+                             const gmv_reading *reading)
 {
     *cells = NULL;
     loader load = {.comm = comm, .config = config, .reading = reading};
@@ -394,6 +398,14 @@ gmv_status gmv_cells_load(gmv_cells **cells, const gmv_comm *comm, const gmv_con
         gmv_cells_destroy(&load.cells);
     }
     *cells = load.cells;
+    return status;
+}
+
+gmv_status gmv_cells_load(gmv_cells **cells, const gmv_comm *comm, const gmv_config *config, const gmv_reading *reading)
+{
+    gmv_stage before = gmv_stage_enter(GMV_STAGE_LOADING);
+    gmv_status status = cells_load(cells, comm, config, reading);
+    gmv_stage_enter(before);
     return status;
 }
 

@@ -216,7 +216,7 @@ static gmv_status named_genes(const gmv_cells *cells, const gmv_source *source, 
 static void listed_genes(const gmv_comm *comm, const char *genes_file, uint64_t *sum)
 {
     gmv_names list = {0};
-    bool known = gmv_genes_from_file(&list, comm, genes_file) == GMV_OK;
+    bool known = gmv_genes_from_file(&list, comm, genes_file, "data.genes.file") == GMV_OK;
     if (!known) {
         gmv_error_clear();
     }

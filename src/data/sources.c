@@ -8,6 +8,7 @@
 #include "gmvae/log.h"
 #include "gmvae/mem.h"
 #include "gmvae/signals.h"
+#include "gmvae/work.h"
 
 #include <inttypes.h>
 #include <string.h>
@@ -112,8 +113,11 @@ static gmv_status look_at_stretch(survey *s, const gmv_texts *files, int first, 
 {
     GMV_TRY(gmv_h5_check(files->at + first, end - first, s->config->data_check_seconds));
     GMV_TRY(GMV_NEW(s->source, end - first, "input files"));
+    gmv_work work = gmv_work_begin(end - first, "looking at files");
     for (int f = first; f < end; f++) {
-        gmv_log_progress(false, "looking at %s (%d of %d)", files->at[f], f + 1, end);
+        if (gmv_work_due(&work, f - first)) {
+            gmv_work_say("looking at %s (%d of %d)", files->at[f], f + 1, end);
+        }
         GMV_TRY(gmv_stop_check());
         GMV_TRY(look_at_file(s, &s->source[f - first], files->at[f]));
     }

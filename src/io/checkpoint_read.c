@@ -113,6 +113,8 @@ void gmv_checkpoint_fini(gmv_checkpoint *checkpoint)
         free_texts(checkpoint->factor[c].levels, checkpoint->factor[c].level);
     }
     GMV_FREE(checkpoint->factor);
+    gmv_clustering_fini(&checkpoint->clustering);
+    GMV_FREE(checkpoint->clusters_wanted);
     GMV_FREE(checkpoint->file_counts);
     GMV_FREE(checkpoint->sample);
     memset(checkpoint, 0, sizeof *checkpoint);
@@ -228,7 +230,9 @@ static gmv_status read_parts(hid_t file, void (*at)(const char *object), gmv_che
     name(at, "covariates");
     GMV_TRY(read_covariates(file, checkpoint));
     name(at, "data");
-    return gmv_checkpoint_read_data(file, checkpoint);
+    GMV_TRY(gmv_checkpoint_read_data(file, checkpoint));
+    name(at, "clusters");
+    return gmv_checkpoint_read_clusters(file, checkpoint);
 }
 
 static gmv_status read_file(const char *path, gmv_checkpoint *checkpoint)
@@ -311,6 +315,28 @@ gmv_status gmv_checkpoint_config(const gmv_checkpoint *checkpoint, const char *p
     return name_file(path, status);
 }
 
+static gmv_status broadcast_clusters(const gmv_comm *comm, gmv_checkpoint *checkpoint)
+{
+    gmv_clustering *clustering = &checkpoint->clustering;
+    gmv_status status = GMV_OK;
+    int64_t numbers[] = {clustering->components, clustering->cells};
+    gmv_comm_broadcast(comm, numbers, sizeof numbers, 0);
+    int64_t components = numbers[0];
+    if (components == 0) {
+        return GMV_OK;
+    }
+    if (comm->rank != 0) {
+        clustering->components = (int)components;
+        clustering->cells = numbers[1];
+        status = GMV_NEW(clustering->overlap, components * components, "overlaps of components");
+        status = status == GMV_OK ? GMV_NEW(clustering->cluster, components, "clusters of components") : status;
+    }
+    GMV_TRY(gmv_comm_agree(comm, status));
+    gmv_comm_broadcast(comm, clustering->overlap, components * components * (int64_t)sizeof *clustering->overlap, 0);
+    gmv_comm_broadcast(comm, clustering->cluster, components * (int64_t)sizeof *clustering->cluster, 0);
+    return gmv_comm_broadcast_text(comm, &checkpoint->clusters_wanted, 0);
+}
+
 static gmv_status broadcast(const gmv_comm *comm, gmv_checkpoint *checkpoint)
 {
     struct {
@@ -340,7 +366,7 @@ static gmv_status broadcast(const gmv_comm *comm, gmv_checkpoint *checkpoint)
         GMV_TRY(gmv_comm_broadcast_text(comm, &checkpoint->factor[c].key, 0));
         GMV_TRY(gmv_comm_broadcast_texts(comm, &checkpoint->factor[c].level, &checkpoint->factor[c].levels, 0));
     }
-    return GMV_OK;
+    return broadcast_clusters(comm, checkpoint);
 }
 
 gmv_status gmv_checkpoint_read(const char *path, const gmv_comm *comm, gmv_checkpoint *checkpoint)

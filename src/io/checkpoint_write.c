@@ -3,8 +3,11 @@
 #include "checkpoint_files.h"
 #include "h5io.h"
 
+#include "../data/h5/h5.h"
+
 #include "gmvae/log.h"
 #include "gmvae/mem.h"
+#include "gmvae/stage.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -120,8 +123,7 @@ static gmv_status write_contents(hid_t file, const gmv_trainer *trainer)
     return write_state(file, &trainer->progress);
 }
 
-/* Writes what HDF5 has made in memory. */
-static gmv_status write_image(hid_t file, gmv_output *out)
+gmv_status gmv_checkpoint_write_image(hid_t file, gmv_output *out)
 {
     void *image = NULL; /* of the core driver: the address of its buffer's address */
     ssize_t size =
@@ -132,7 +134,7 @@ static gmv_status write_image(hid_t file, gmv_output *out)
     return gmv_checkpoint_write_sealed(out, *(void **)image, size);
 }
 
-static gmv_status read_back(const gmv_output *out)
+gmv_status gmv_checkpoint_read_back(const gmv_output *out)
 {
     int64_t step;
     char reason[400];
@@ -151,15 +153,31 @@ static gmv_status read_back(const gmv_output *out)
     return GMV_FAIL(GMV_ERR_ENVIRONMENT, "%s: what was written does not come back: %s", out->path, reason);
 }
 
-/* Writes and reads back a complete file. HDF5 works in memory: when the disk is full it can neither
- * close a file nor end the program without a crash. */
-static gmv_status write_file(const gmv_trainer *trainer, gmv_output *out)
+/* HDF5 works in memory: when the disk is full it can neither close a file nor end the program without a crash. */
+static hid_t image_access(void)
 {
     gmv_h5io_quiet();
     /* newer format: attributes above 64 kB (a config with many files) and compact groups */
     hid_t access = H5Pcreate(H5P_FILE_ACCESS);
     H5Pset_libver_bounds(access, H5F_LIBVER_V18, H5F_LIBVER_LATEST);
     H5Pset_fapl_core(access, (size_t)1 << 22, false);
+    return access;
+}
+
+gmv_status gmv_checkpoint_open_image(const char *path, hid_t *file)
+{
+    GMV_TRY(gmv_checkpoint_check_seal(path));
+    hid_t access = image_access();
+    gmv_h5_lock_if_possible(access, path);
+    *file = H5Fopen(path, H5F_ACC_RDWR, access);
+    H5Pclose(access);
+    return *file >= 0 ? GMV_OK : GMV_FAIL(GMV_ERR_DATA, "%s: not a complete HDF5 file", path);
+}
+
+/* Writes and reads back a complete file. */
+static gmv_status write_file(const gmv_trainer *trainer, gmv_output *out)
+{
+    hid_t access = image_access();
     /* a name that no file can have: HDF5 would look at one of the same name first */
     hid_t file = H5Fcreate("/dev/null/checkpoint", H5F_ACC_TRUNC, H5P_DEFAULT, access);
     H5Pclose(access);
@@ -168,11 +186,11 @@ static gmv_status write_file(const gmv_trainer *trainer, gmv_output *out)
     }
     gmv_status status = write_contents(file, trainer);
     if (status == GMV_OK) {
-        status = write_image(file, out);
+        status = gmv_checkpoint_write_image(file, out);
     }
     H5Fclose(file);
     if (status == GMV_OK) {
-        status = read_back(out);
+        status = gmv_checkpoint_read_back(out);
     }
     return status;
 }
@@ -281,9 +299,17 @@ static gmv_status not_written(const gmv_config *config)
                     any ? "older ones are untouched" : "and there is no other yet");
 }
 
-gmv_status gmv_checkpoint_save(const gmv_trainer *trainer, unsigned as)
+static gmv_status checkpoint_save(const gmv_trainer *trainer, unsigned as)
 {
     gmv_status status = trainer->comm->rank == 0 ? save(trainer, as) : GMV_OK;
     status = status == GMV_OK ? GMV_OK : not_written(trainer->config);
     return gmv_comm_agree_patiently(trainer->comm, status);
+}
+
+gmv_status gmv_checkpoint_save(const gmv_trainer *trainer, unsigned as)
+{
+    gmv_stage before = gmv_stage_enter(GMV_STAGE_CHECKPOINTS);
+    gmv_status status = checkpoint_save(trainer, as);
+    gmv_stage_enter(before);
+    return status;
 }

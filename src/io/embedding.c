@@ -24,19 +24,26 @@ typedef struct row_column {
     bool is_code;        /* int32, else float */
     int cols;            /* 0: one dimension */
     gmv_gidx first, end; /* the rank's rows that are not yet written */
-    int64_t held;        /* rows in `value` */
-    uint32_t *value;     /* [buffered_rows, cols] floats or codes */
+    int64_t held, room;  /* rows in `value` */
+    uint32_t *value;     /* [room, cols] floats or codes */
 } row_column;
 
-enum { buffered_rows = 1 << 13 };
-/* Columns of a file: matrices of the outputs, clusters of those that have them, and others. */
-enum { matrices, clusters = matrices + GMV_MAX_OUTPUTS, bounds = clusters + GMV_MAX_OUTPUTS, levels_of_cells, columns };
+enum { buffered_rows = 1 << 13, buffered_values = 1 << 22 };
+/* Columns of a file: matrices of the outputs; of those that have them categories, and the largest; and others. */
+enum {
+    matrices,
+    categories = matrices + GMV_MAX_OUTPUTS,
+    largest = categories + GMV_MAX_OUTPUTS,
+    bounds = largest + GMV_MAX_OUTPUTS,
+    levels_of_cells,
+    columns
+};
 
 struct gmv_embedding_file {
     gmv_h5ad out;
     gmv_output output; /* begun on rank 0; its names are there on all */
     const gmv_cell_outputs *outputs;
-    bool open;
+    bool open, without_bounds;
     row_column column[columns];
 };
 
@@ -69,7 +76,7 @@ static gmv_status append(const gmv_embedding_file *file, row_column *column, con
     size_t bytes = (size_t)width(column) * sizeof *column->value;
     uint32_t *to = column->value + column->held * width(column);
     const float not_there = NAN;
-    const int32_t missing = -1; /* category of no cluster */
+    const int32_t missing = -1; /* no category */
     for (int64_t i = 0; value == NULL && i < width(column); i++) {
         memcpy(to + i, column->is_code ? (const void *)&missing : (const void *)&not_there, sizeof *to);
     }
@@ -77,7 +84,7 @@ static gmv_status append(const gmv_embedding_file *file, row_column *column, con
         memcpy(to, value, bytes);
     }
     column->held++;
-    return column->held == buffered_rows ? flush(file, column) : GMV_OK;
+    return column->held == column->room ? flush(file, column) : GMV_OK;
 }
 
 /* Up to `row`, which is the rank's next or one behind it. */
@@ -95,26 +102,16 @@ static gmv_status put_row(gmv_embedding_file *file, int at, gmv_gidx row, const 
     return append(file, &file->column[at], value);
 }
 
-static int32_t largest_of(const float *value, int n)
-{
-    int32_t best = 0;
-    for (int32_t k = 1; k < n; k++) {
-        best = value[k] > value[best] ? k : best;
-    }
-    return best;
-}
-
 gmv_status gmv_embedding_put(gmv_embedding_file *file, int n, const gmv_gidx *row, const float *const *output)
 {
     for (int o = 0; o < file->outputs->n; o++) {
         const gmv_cell_output *of = &file->outputs->at[o];
         for (int i = 0; i < n; i++) {
             const float *of_cell = output[o] + (int64_t)i * of->cols;
+            int32_t best = gmv_largest_of(of_cell, of->cols);
             GMV_TRY(put_row(file, matrices + o, row[i], of_cell));
-            if (of->kind == GMV_OUTPUT_CLUSTERS) {
-                int32_t cluster = largest_of(of_cell, of->cols);
-                GMV_TRY(put_row(file, clusters + o, row[i], &cluster));
-            }
+            GMV_TRY(of->column != NULL ? put_row(file, categories + o, row[i], &best) : GMV_OK);
+            GMV_TRY(of->largest != NULL ? put_row(file, largest + o, row[i], &of_cell[best]) : GMV_OK);
         }
     }
     return GMV_OK;
@@ -137,7 +134,9 @@ static gmv_status open_column(gmv_embedding_file *file, const gmv_cells *cells, 
     row_column *column = &file->column[at];
     *column = (row_column){.is_code = is_code, .cols = cols, .first = cells->first, .end = cells->first + cells->count};
     snprintf(column->path, sizeof column->path, "%s", path);
-    gmv_status status = GMV_NEW(column->value, buffered_rows * width(column), "rows of the embedding");
+    column->room = buffered_values / width(column);
+    column->room = column->room > buffered_rows ? buffered_rows : column->room > 1 ? column->room : 1;
+    gmv_status status = GMV_NEW(column->value, column->room * width(column), "rows of the embedding");
     column->dataset = H5Dopen2(file->out.id, path, H5P_DEFAULT);
     status = status == GMV_OK && column->dataset < 0 ? gmv_h5ad_fail(&file->out, path) : status;
     return gmv_comm_agree(comm, status);
@@ -147,13 +146,17 @@ static gmv_status open_output(gmv_embedding_file *file, const gmv_cells *cells, 
 {
     const gmv_cell_output *output = &file->outputs->at[at];
     char path[GMV_EMBEDDING_PATH];
-    gmv_embedding_matrix_at(output->name, path, sizeof path);
+    gmv_embedding_matrix_at(output, path, sizeof path);
     GMV_TRY(open_column(file, cells, comm, matrices + at, path, false, output->cols));
-    if (output->kind != GMV_OUTPUT_CLUSTERS) {
+    if (output->largest != NULL) {
+        gmv_embedding_column_at(output->largest, path, sizeof path);
+        GMV_TRY(open_column(file, cells, comm, largest + at, path, false, 0));
+    }
+    if (output->column == NULL) {
         return GMV_OK;
     }
     gmv_embedding_codes_at(output->column, path, sizeof path);
-    return open_column(file, cells, comm, clusters + at, path, true, 0);
+    return open_column(file, cells, comm, categories + at, path, true, 0);
 }
 
 static gmv_status open_shared(gmv_embedding_file *file, const gmv_cells *cells, const gmv_comm *comm)
@@ -169,7 +172,7 @@ static gmv_status open_shared(gmv_embedding_file *file, const gmv_cells *cells, 
     for (int i = 0; i < file->outputs->n; i++) {
         GMV_TRY(open_output(file, cells, comm, i));
     }
-    return open_column(file, cells, comm, bounds, GMV_EMBEDDING_BOUNDS, false, 0);
+    return file->without_bounds ? GMV_OK : open_column(file, cells, comm, bounds, GMV_EMBEDDING_BOUNDS, false, 0);
 }
 
 /* Levels of the local rows. */
@@ -208,6 +211,7 @@ gmv_status gmv_embedding_begin(gmv_embedding_file **file, const char *path, cons
     GMV_TRY(gmv_comm_agree(comm, GMV_NEW(*file, 1, "the embedding")));
     gmv_embedding_file *f = *file;
     f->outputs = embedding->outputs;
+    f->without_bounds = embedding->without_bounds;
     gmv_status status = comm->rank == 0 ? gmv_output_begin(&f->output, path) : GMV_OK;
     if (comm->rank == 0 && status == GMV_OK) {
         gmv_signals_unlink(f->output.temporary);

@@ -19,16 +19,21 @@
 static const char file_path[] = "obs/gmvae_file", inputs_path[] = "uns/gmvae_dist/files";
 enum { file_rows = 1 << 16 };
 
-void gmv_embedding_matrix_at(const char *name, char *path, size_t size)
+void gmv_embedding_matrix_at(const gmv_cell_output *output, char *path, size_t size)
 {
-    snprintf(path, size, "obsm/%s", name);
+    snprintf(path, size, "%s/%s", output->kind == GMV_OUTPUT_LAYER ? "layers" : "obsm", output->name);
 }
 
-/* All K clusters are categories, also those without a cell. */
-static gmv_status write_clusters(const gmv_h5ad *out, const gmv_cell_output *output, gmv_gidx cells)
+void gmv_embedding_column_at(const char *name, char *path, size_t size)
+{
+    snprintf(path, size, "obs/%s", name);
+}
+
+/* All are categories, also those without a cell. */
+static gmv_status write_categories(const gmv_h5ad *out, const gmv_cell_output *output, gmv_gidx cells)
 {
     char column[GMV_EMBEDDING_PATH], categories[GMV_EMBEDDING_PATH], codes[GMV_EMBEDDING_PATH];
-    snprintf(column, sizeof column, "obs/%s", output->column);
+    gmv_embedding_column_at(output->column, column, sizeof column);
     snprintf(categories, sizeof categories, "obs/%s/categories", output->column);
     gmv_embedding_codes_at(output->column, codes, sizeof codes);
     GMV_TRY(gmv_h5ad_group(out, column, "categorical", "0.2.0"));
@@ -46,9 +51,26 @@ static gmv_status write_output(const gmv_h5ad *out, const gmv_cell_output *outpu
 {
     char path[GMV_EMBEDDING_PATH];
     int64_t dims[2] = {cells, output->cols};
-    gmv_embedding_matrix_at(output->name, path, sizeof path);
+    gmv_embedding_matrix_at(output, path, sizeof path);
     GMV_TRY(gmv_h5ad_array(out, path, H5T_IEEE_F32LE, 2, dims));
-    return output->kind == GMV_OUTPUT_CLUSTERS ? write_clusters(out, output, cells) : GMV_OK;
+    if (output->largest != NULL) {
+        gmv_embedding_column_at(output->largest, path, sizeof path);
+        GMV_TRY(gmv_h5ad_array(out, path, H5T_IEEE_F32LE, 1, &cells));
+    }
+    return output->column != NULL ? write_categories(out, output, cells) : GMV_OK;
+}
+
+/* How components become clusters. */
+static gmv_status write_tree(const gmv_h5ad *out, const gmv_clustering *clustering)
+{
+    int64_t components = clustering->components;
+    if (components == 0) {
+        return GMV_OK;
+    }
+    GMV_TRY(gmv_h5ad_matrix(out, "uns/gmvae_dist/cluster_tree", H5T_IEEE_F64LE, components - 1, 4, clustering->tree));
+    GMV_TRY(gmv_h5ad_scalar_f64(out, "uns/gmvae_dist/cluster_cut", clustering->cut));
+    GMV_TRY(gmv_h5ad_array(out, "uns/gmvae_dist/component_cluster", H5T_STD_I32LE, 1, &components));
+    return gmv_h5ad_write(out, "uns/gmvae_dist/component_cluster", H5T_NATIVE_INT, 0, components, clustering->cluster);
 }
 
 /* Whole path of an input file. Ownership: free. */
@@ -88,7 +110,7 @@ bool gmv_embedding_is_of(const char *path, const gmv_cells *cells, double check_
     return same;
 }
 
-static gmv_status write_uns(const gmv_h5ad *out, const gmv_cells *cells, const gmv_embedding *embedding)
+gmv_status gmv_embedding_uns(const gmv_h5ad *out, const gmv_cells *cells, const gmv_embedding *embedding)
 {
     GMV_TRY(gmv_h5ad_group(out, "uns", "dict", "0.1.0"));
     GMV_TRY(gmv_h5ad_group(out, "uns/gmvae_dist", "dict", "0.1.0"));
@@ -99,17 +121,9 @@ static gmv_status write_uns(const gmv_h5ad *out, const gmv_cells *cells, const g
         GMV_TRY(gmv_h5ad_scalar_text(out, "uns/gmvae_dist/checkpoint", embedding->checkpoint));
     }
     GMV_TRY(write_inputs(out, cells));
+    GMV_TRY(embedding->clustering != NULL ? write_tree(out, embedding->clustering) : GMV_OK);
     GMV_TRY(gmv_h5ad_scalar_i64(out, "uns/gmvae_dist/epoch", embedding->epoch));
     return gmv_h5ad_scalar_text(out, "uns/gmvae_dist/version", GMVAE_VERSION);
-}
-
-/* An empty table: the file has no X. */
-static gmv_status write_var(const gmv_h5ad *out)
-{
-    GMV_TRY(gmv_h5ad_group(out, "var", "dataframe", "0.2.0"));
-    GMV_TRY(gmv_h5ad_attribute_text(out, "var", "_index", "_index"));
-    GMV_TRY(gmv_h5ad_attribute_texts(out, "var", "column-order", 0, NULL));
-    return gmv_h5ad_strings(out, "var/_index", 0);
 }
 
 /* There are several, or the model or its evaluation distinguishes cells by their file. */
@@ -166,27 +180,33 @@ static gmv_status fill_skeleton(const gmv_h5ad *out, const char *name, const gmv
                                 const gmv_embedding *embedding)
 {
     const gmv_cell_outputs *outputs = embedding->outputs;
-    const char *reserved[GMV_MAX_OUTPUTS + 2];
+    const char *reserved[2 * GMV_MAX_OUTPUTS + 2];
     int n = 0;
     for (int i = 0; i < outputs->n; i++) {
-        if (outputs->at[i].kind == GMV_OUTPUT_CLUSTERS) {
-            reserved[n++] = outputs->at[i].column;
+        const char *columns[] = {outputs->at[i].column, outputs->at[i].largest};
+        for (int c = 0; c < 2; c++) {
+            if (columns[c] != NULL) {
+                reserved[n++] = columns[c];
+            }
         }
     }
-    reserved[n++] = "gmvae_neg_elbo";
+    if (!embedding->without_bounds) {
+        reserved[n++] = "gmvae_neg_elbo";
+    }
     reserved[n++] = "gmvae_file";
     GMV_TRY(gmv_h5ad_group(out, "/", "anndata", "0.1.0"));
     GMV_TRY(gmv_embedding_copy_obs(out, cells, name, has_files(cells) ? n : n - 1, reserved));
-    GMV_TRY(write_var(out));
-    GMV_TRY(gmv_h5ad_group(out, "obsm", "dict", "0.1.0"));
-    GMV_TRY(write_uns(out, cells, embedding));
+    GMV_TRY(gmv_h5ad_genes(out, embedding->genes, embedding->gene, embedding->gene_id));
+    GMV_TRY(gmv_h5ad_group(out, embedding->genes > 0 ? "layers" : "obsm", "dict", "0.1.0"));
+    GMV_TRY(gmv_embedding_uns(out, cells, embedding));
     for (int i = 0; i < outputs->n; i++) {
         GMV_TRY(write_output(out, &outputs->at[i], cells->total));
     }
     if (has_files(cells)) {
         GMV_TRY(write_files(out, cells));
     }
-    return gmv_h5ad_array(out, GMV_EMBEDDING_BOUNDS, H5T_IEEE_F32LE, 1, &cells->total);
+    return embedding->without_bounds ? GMV_OK
+                                     : gmv_h5ad_array(out, GMV_EMBEDDING_BOUNDS, H5T_IEEE_F32LE, 1, &cells->total);
 }
 
 /* HDF5 keeps the strings that were written in its cache of metadata, 32 MB of them if it may. */

@@ -11,8 +11,12 @@
 /* Room for paths in it. */
 enum { GMV_EMBEDDING_PATH = 1120 };
 
-/* Where the matrix of an output is. */
-void gmv_embedding_matrix_at(const char *name, char *path, size_t size);
+/* Where a matrix is, in obsm or layers, and a column of obs. */
+void gmv_embedding_matrix_at(const gmv_cell_output *output, char *path, size_t size);
+void gmv_embedding_column_at(const char *name, char *path, size_t size);
+
+/* uns/gmvae_dist: where results come from, and how components become clusters. */
+gmv_status gmv_embedding_uns(const gmv_h5ad *out, const gmv_cells *cells, const gmv_embedding *embedding);
 
 /* Writes output->temporary: everything, with datasets whose space is allocated. Not collective.
  * Errors: GMV_ERR_ENVIRONMENT. */

@@ -154,12 +154,13 @@ gmv_status gmv_h5ad_array(const gmv_h5ad *out, const char *path, hid_t type, int
     return create(out, path, type, H5Screate_simple(ndims, size, NULL), "array");
 }
 
-gmv_status gmv_h5ad_matrix(const gmv_h5ad *out, const char *path, int64_t rows, int64_t cols, const float *values)
+gmv_status gmv_h5ad_matrix(const gmv_h5ad *out, const char *path, hid_t type, int64_t rows, int64_t cols,
+                           const void *values)
 {
     int64_t dims[2] = {rows, cols};
-    GMV_TRY(gmv_h5ad_array(out, path, H5T_IEEE_F32LE, 2, dims));
+    GMV_TRY(gmv_h5ad_array(out, path, type, 2, dims));
     hid_t dataset = H5Dopen2(out->id, path, H5P_DEFAULT);
-    bool written = dataset >= 0 && H5Dwrite(dataset, H5T_NATIVE_FLOAT, H5S_ALL, H5S_ALL, H5P_DEFAULT, values) >= 0;
+    bool written = dataset >= 0 && H5Dwrite(dataset, type, H5S_ALL, H5S_ALL, H5P_DEFAULT, values) >= 0;
     gmv_status status = written ? GMV_OK : gmv_h5ad_fail(out, path);
     if (dataset >= 0 && H5Dclose(dataset) < 0 && status == GMV_OK) {
         status = gmv_h5ad_fail(out, path);
@@ -246,26 +247,67 @@ static gmv_status make_utf8(const char *text, char **made)
     return GMV_OK;
 }
 
-gmv_status gmv_h5ad_write_strings(const gmv_h5ad *out, const char *path, int64_t first, int64_t count,
-                                  char *const *text)
+/* Texts as UTF-8: `made`, NULL when all of them are. Ownership: free_texts, also after an error. */
+static gmv_status make_texts(int64_t n, char *const *text, char ***made)
 {
-    char **made = NULL; /* of texts that are not UTF-8 */
-    hid_t type = text_type();
-    gmv_status status = GMV_OK;
-    for (int64_t i = 0; i < count; i++) {
-        if (made == NULL && !is_utf8(text[i])) {
-            GMV_GO(GMV_NEW(made, count, "texts"));
-            i = -1; /* from the first on */
-        } else if (made != NULL) {
-            GMV_GO(make_utf8(text[i], &made[i]));
-        }
+    int64_t i = 0;
+    while (i < n && is_utf8(text[i])) {
+        i++;
     }
-    status = gmv_h5ad_write(out, path, type, first, count, made != NULL ? made : text);
-done:
-    for (int64_t i = 0; made != NULL && i < count; i++) {
+    if (i == n) {
+        return GMV_OK;
+    }
+    GMV_TRY(GMV_NEW(*made, n, "texts"));
+    for (i = 0; i < n; i++) {
+        GMV_TRY(make_utf8(text[i], &(*made)[i]));
+    }
+    return GMV_OK;
+}
+
+static void free_texts(int64_t n, char **made)
+{
+    for (int64_t i = 0; made != NULL && i < n; i++) {
         gmv_free(made[i]);
     }
     gmv_free((void *)made);
+}
+
+gmv_status gmv_h5ad_write_strings(const gmv_h5ad *out, const char *path, int64_t first, int64_t count,
+                                  char *const *text)
+{
+    char **made = NULL;
+    hid_t type = text_type();
+    gmv_status status = make_texts(count, text, &made);
+    status = status == GMV_OK ? gmv_h5ad_write(out, path, type, first, count, made != NULL ? made : text) : status;
+    free_texts(count, made);
+    H5Tclose(type);
+    return status;
+}
+
+gmv_status gmv_h5ad_records(const gmv_h5ad *out, const char *path, hid_t type, int columns, char *const *column,
+                            int64_t rows, const void *values)
+{
+    size_t size = H5Tget_size(type);
+    hsize_t n = (hsize_t)rows;
+    hid_t record = H5Tcreate(H5T_COMPOUND, (size_t)columns * size);
+    for (int c = 0; c < columns; c++) {
+        H5Tinsert(record, column[c], (size_t)c * size, type);
+    }
+    gmv_status status = create(out, path, record, H5Screate_simple(1, &n, NULL), "rec-array");
+    status = status == GMV_OK ? gmv_h5ad_write(out, path, record, 0, rows, values) : status;
+    H5Tclose(record);
+    return status;
+}
+
+gmv_status gmv_h5ad_text_records(const gmv_h5ad *out, const char *path, int columns, char *const *column, int64_t rows,
+                                 char *const *text)
+{
+    char **made = NULL;
+    hid_t type = text_type();
+    gmv_status status = make_texts(rows * columns, text, &made);
+    status = status == GMV_OK ? gmv_h5ad_records(out, path, type, columns, column, rows, made != NULL ? made : text)
+                              : status;
+    free_texts(rows * columns, made);
     H5Tclose(type);
     return status;
 }
@@ -299,4 +341,19 @@ gmv_status gmv_h5ad_scalar_i64(const gmv_h5ad *out, const char *path, int64_t va
 gmv_status gmv_h5ad_scalar_f64(const gmv_h5ad *out, const char *path, double value)
 {
     return put_scalar(out, path, H5T_NATIVE_DOUBLE, "numeric-scalar", &value);
+}
+
+gmv_status gmv_h5ad_genes(const gmv_h5ad *out, int64_t n, char *const *gene, char *const *gene_id)
+{
+    static char *const columns[] = {"gene_ids"};
+    GMV_TRY(gmv_h5ad_group(out, "var", "dataframe", "0.2.0"));
+    GMV_TRY(gmv_h5ad_attribute_text(out, "var", "_index", "_index"));
+    GMV_TRY(gmv_h5ad_attribute_texts(out, "var", "column-order", gene_id != NULL ? 1 : 0, columns));
+    GMV_TRY(gmv_h5ad_strings(out, "var/_index", n));
+    GMV_TRY(gmv_h5ad_write_strings(out, "var/_index", 0, n, gene));
+    if (gene_id == NULL) {
+        return GMV_OK;
+    }
+    GMV_TRY(gmv_h5ad_strings(out, "var/gene_ids", n));
+    return gmv_h5ad_write_strings(out, "var/gene_ids", 0, n, gene_id);
 }

@@ -33,14 +33,26 @@ gmv_status gmv_h5ad_array(const gmv_h5ad *out, const char *path, hid_t type, int
 gmv_status gmv_h5ad_write(const gmv_h5ad *out, const char *path, hid_t type, int64_t first, int64_t count,
                           const void *values);
 
-/* A whole matrix of float32, encoding "array". */
-gmv_status gmv_h5ad_matrix(const gmv_h5ad *out, const char *path, int64_t rows, int64_t cols, const float *values);
+/* A whole matrix, encoding "array". `type` is a file type that is the memory's, too: H5T_IEEE_F32LE, H5T_IEEE_F64LE. */
+gmv_status gmv_h5ad_matrix(const gmv_h5ad *out, const char *path, hid_t type, int64_t rows, int64_t cols,
+                           const void *values);
 
 /* A dataset of n strings, encoding "string-array", and its elements [first, first + count); bytes that are not UTF-8 are
  * taken as Latin-1. */
 gmv_status gmv_h5ad_strings(const gmv_h5ad *out, const char *path, int64_t n);
 gmv_status gmv_h5ad_write_strings(const gmv_h5ad *out, const char *path, int64_t first, int64_t count,
                                   char *const *text);
+
+/* A structured array [rows] as numpy's, encoding "rec-array": columns of one kind, by their names; at most GMV_H5AD_COLUMNS,
+ * as HDF5 has only 64 KiB for their description. @param[in] values  [rows, columns]; `type` is the memory's and the file's */
+enum { GMV_H5AD_COLUMNS = 256 };
+gmv_status gmv_h5ad_records(const gmv_h5ad *out, const char *path, hid_t type, int columns, char *const *column,
+                            int64_t rows, const void *values);
+gmv_status gmv_h5ad_text_records(const gmv_h5ad *out, const char *path, int columns, char *const *column, int64_t rows,
+                                 char *const *text);
+
+/* The table var with these genes as its index, and a column gene_ids where there are ids (NULL: none). */
+gmv_status gmv_h5ad_genes(const gmv_h5ad *out, int64_t n, char *const *gene, char *const *gene_id);
 
 gmv_status gmv_h5ad_scalar_text(const gmv_h5ad *out, const char *path, const char *text);
 gmv_status gmv_h5ad_scalar_i64(const gmv_h5ad *out, const char *path, int64_t value);

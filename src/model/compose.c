@@ -68,7 +68,10 @@ static gmv_status add_mixture_of_w(gmv_model *model, const gmv_config *config, i
     GMV_TRY(gmv_add_prior(model, "prior.w", w, (gmv_term){"kl_w", "KL w", .in_bound = true, .trained = true}));
     begin_stretch(model);
     int out = model->assembly->part[w].out;
+    model->assembly->w = out;
+    model->assembly->first_of_w = model->assembly->parts;
     GMV_TRY(gmv_add_trunk(model, "beta", (gmv_trunk_inputs){.in = out}, config->model_beta, &beta));
+    model->assembly->mixture = model->assembly->parts;
     return gmv_add_mixture(model, "beta.out", beta, x);
 }
 
@@ -81,6 +84,7 @@ static gmv_status add_prior_of_x(gmv_model *model, const gmv_config *config, int
     }
     if (config->model_prior == GMV_PRIOR_MIXTURE) {
         begin_stretch(model);
+        model->assembly->mixture = model->assembly->parts;
         return gmv_add_static_mixture(model, "prior", x);
     }
     return gmv_add_prior(model, "prior.x", x, (gmv_term){"kl_x", "KL x", .in_bound = true, .trained = true});
@@ -95,8 +99,14 @@ static gmv_status compose(gmv_model *model, const gmv_config *config, int recons
     GMV_TRY(gmv_add_trunk(model, "encoder", (gmv_trunk_inputs){.counts = true, .in = GMV_NO_ARRAY},
                           config->model_encoder, &encoded));
     GMV_TRY(gmv_add_latent(model, "encoder.x", encoded, model->latent_dim, streams, &x));
-    gmv_add_output(model, (gmv_cell_output){"X_gmvae", GMV_OUTPUT_LATENT, NULL, model->latent_dim,
-                                            &model->assembly->array[model->assembly->part[x].out].value});
+    gmv_array *posterior = &model->assembly->array[model->assembly->part[x].of.latent.posterior]; /* means first */
+    gmv_add_output(model, (gmv_cell_output){.name = "X_gmvae",
+                                            .kind = GMV_OUTPUT_LATENT,
+                                            .cols = model->latent_dim,
+                                            .stride = posterior->cols,
+                                            .value = &posterior->value});
+    model->posterior = &posterior->value;
+    model->latent = &model->assembly->array[model->assembly->part[x].out].value;
     GMV_TRY(add_prior_of_x(model, config, encoded, x));
     begin_stretch(model);
     int first = model->assembly->parts;
@@ -113,6 +123,7 @@ gmv_status gmv_compose(gmv_model *model, const gmv_config *config)
 {
     struct gmv_assembly *all = model->assembly;
     all->next_stream = GMV_STREAM_DROPOUT;
+    all->w = all->mixture = all->first_of_w = -1;
     model->open_stretch = -1;
     int reconstruction =
         gmv_add_term(model, (gmv_term){"reconstruction", "reconstruction", .in_bound = true, .trained = true});

@@ -100,12 +100,12 @@ double gmv_terms_objective(const gmv_terms *terms, const double *value)
     return sum;
 }
 
-const gmv_cell_output *gmv_clusters_of(const gmv_cell_outputs *outputs)
+const gmv_cell_output *gmv_components_of(const gmv_cell_outputs *outputs)
 {
     static float *nowhere;
-    static const gmv_cell_output none = {.kind = GMV_OUTPUT_CLUSTERS, .value = &nowhere};
+    static const gmv_cell_output none = {.kind = GMV_OUTPUT_COMPONENTS, .value = &nowhere};
     for (int i = 0; i < outputs->n; i++) {
-        if (outputs->at[i].kind == GMV_OUTPUT_CLUSTERS) {
+        if (outputs->at[i].kind == GMV_OUTPUT_COMPONENTS) {
             return &outputs->at[i];
         }
     }

@@ -40,6 +40,10 @@ typedef struct gmv_part_kind {
     gmv_status (*forward)(gmv_sweep *s, const gmv_part *part);  /* in -> out */
     gmv_status (*loss)(gmv_sweep *s, const gmv_part *part);     /* terms; in training gradients of in and tensors */
     gmv_status (*backward)(gmv_sweep *s, const gmv_part *part); /* gradient of out -> gradients of in and tensors */
+    /* What the term of the draw at hand has more than the mean over all draws, which its loss is; one draw a cell was taken.
+     * Added to more [cells], host memory. */
+    gmv_status (*of_draw)(gmv_model *model, const gmv_part *part, int cells, double *more);
+    gmv_status (*expect)(gmv_sweep *s, const gmv_part *part); /* in -> expected expression, in place of a loss */
 } gmv_part_kind;
 
 /* A hidden layer: pre = in weight^T; out = dropout(norm(gelu(pre + bias))). */
@@ -67,7 +71,7 @@ typedef struct gmv_latent {
 
 /* KL of a posterior against N(0, 1). */
 typedef struct gmv_prior {
-    int posterior, term;
+    int posterior, drawn, term; /* arrays of the latent; the term */
 } gmv_prior;
 
 /* Mixture prior of x, whose components are a linear layer of `in`, or static, with weights. */
@@ -105,6 +109,8 @@ struct gmv_assembly {
     gmv_part part[GMV_MAX_PARTS];
     gmv_array array[GMV_MAX_ARRAYS];
     gmv_space space[4 * GMV_MAX_ARRAYS + 3 * GMV_MAX_LAYERS * GMV_MAX_PARTS];
+    int w, mixture,
+        first_of_w;       /* the array of draws of w; the mixture's part, and the first one from w to it; -1: none */
     uint32_t next_stream; /* of dropout noise */
     float *scratch[2];    /* [R, widest hidden layer] */
     int64_t scratch_width;

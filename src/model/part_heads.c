@@ -29,9 +29,32 @@ static gmv_status heads_loss(gmv_sweep *s, const gmv_part *part)
     return s->b->op->head_likelihood(s->b, &args);
 }
 
+static gmv_status heads_expect(gmv_sweep *s, const gmv_part *part)
+{
+    const gmv_heads *heads = &part->of.heads;
+    const gmv_model *model = s->model;
+    const gmv_expected *expected = s->pass->expected;
+    gmv_fraction_args args = {.likelihood = model->likelihood_id,
+                              .draws = s->pass->draws,
+                              .batch = expected->measured ? s->pass->batch : NULL,
+                              .weight = expected->weight,
+                              .out = expected->out};
+    for (int h = 0; h < model->likelihood.heads; h++) {
+        size_t before = (size_t)h * (size_t)s->rows * (size_t)model->genes;
+        args.predictor[h] = gmv_mat_of(expected->predictor + before, s->rows, model->genes);
+        GMV_TRY(s->b->op->gemm(s->b, GMV_N, GMV_T, 1.0f, gmv_value_of(s, part->in),
+                               gmv_tensor_value(s, heads->weight[h]), 0.0f, args.predictor[h]));
+        GMV_TRY(s->b->op->add_bias(s->b, args.predictor[h], gmv_vector_value(s, heads->bias[h])));
+    }
+    if (heads->gene_param >= 0) {
+        args.gene_param = gmv_vector_value(s, heads->gene_param);
+    }
+    return expected->out.at != NULL ? s->b->op->head_fractions(s->b, &args) : GMV_OK;
+}
+
 gmv_status gmv_add_heads(gmv_model *model, const char *name, int in, int term)
 {
-    static const gmv_part_kind kind = {.loss = heads_loss};
+    static const gmv_part_kind kind = {.loss = heads_loss, .expect = heads_expect};
     gmv_heads *heads = &gmv_add_part(model, &kind, name, in, GMV_NO_ARRAY)->of.heads;
     char tensor[GMV_MAX_NAME];
     for (int h = 0; h < model->likelihood.heads; h++) {

@@ -14,8 +14,7 @@ static gmv_status latent_forward(gmv_sweep *s, const gmv_part *part)
     GMV_TRY(s->b->op->gemm(s->b, GMV_N, GMV_T, 1.0f, gmv_value_of(s, part->in), gmv_tensor_value(s, latent->weight),
                            0.0f, posterior));
     GMV_TRY(s->b->op->add_bias(s->b, posterior, gmv_vector_value(s, latent->bias)));
-    return s->b->op->gaussian_sample(s->b, posterior, s->pass->mean_latents ? NULL : &noise, s->pass->draws,
-                                     gmv_value_of(s, part->out));
+    return s->b->op->gaussian_sample(s->b, posterior, &noise, s->pass->draws, gmv_value_of(s, part->out));
 }
 
 static gmv_status latent_backward(gmv_sweep *s, const gmv_part *part)

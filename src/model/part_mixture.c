@@ -67,8 +67,12 @@ static gmv_mixture *add(gmv_model *model, const char *name, int in, int latent_p
     gmv_add_term(model, (gmv_term){"kl_x", "KL x", .in_bound = true});
     gmv_add_term(model, (gmv_term){"prior", "prior", .trained = true});
     gmv_add_space(model, &model->probability, model->clusters, false, false);
-    gmv_add_output(model, (gmv_cell_output){"gmvae_cluster_prob", GMV_OUTPUT_CLUSTERS, "gmvae_cluster", model->clusters,
-                                            &model->probability});
+    gmv_add_output(model, (gmv_cell_output){.name = "gmvae_component_prob",
+                                            .kind = GMV_OUTPUT_COMPONENTS,
+                                            .column = "gmvae_component",
+                                            .cols = model->clusters,
+                                            .stride = model->clusters,
+                                            .value = &model->probability});
     return mixture;
 }
 

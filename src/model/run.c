@@ -1,6 +1,8 @@
 /* One pass over a batch: the parts forward, and back. */
 #include "part.h"
 
+#include "gmvae/stage.h"
+
 #include <string.h>
 
 gmv_mat gmv_value_of(const gmv_sweep *s, int array)
@@ -69,31 +71,74 @@ static gmv_status ready(const gmv_sweep *s, int stretch)
     return stretch >= 0 && s->pass->ready != NULL ? s->pass->ready(s->pass->context, stretch) : GMV_OK;
 }
 
+static bool is_wanted(const gmv_sweep *s, const gmv_part *part)
+{
+    return !(part->decodes ? s->pass->encode_only : s->pass->decode_only);
+}
+
+static gmv_status forward(gmv_sweep *s)
+{
+    const struct gmv_assembly *all = s->model->assembly;
+    for (int p = 0; p < all->parts; p++) {
+        const gmv_part *part = &all->part[p];
+        if (part->kind->forward != NULL && is_wanted(s, part)) {
+            GMV_RANGE(part->name, part->kind->forward(s, part));
+        }
+    }
+    return GMV_OK;
+}
+
+/* Losses as well: those of what is last come first. */
+static gmv_status backward(gmv_sweep *s)
+{
+    const struct gmv_assembly *all = s->model->assembly;
+    for (int p = all->parts - 1; p >= 0; p--) {
+        const gmv_part *part = &all->part[p];
+        if (part->kind->loss != NULL && is_wanted(s, part)) {
+            GMV_RANGE(part->name, part->kind->loss(s, part));
+        }
+        if (s->pass->training && part->kind->backward != NULL) {
+            GMV_RANGE(part->name, part->kind->backward(s, part));
+        }
+        GMV_TRY(s->pass->training ? ready(s, part->stretch_done) : GMV_OK);
+    }
+    return GMV_OK;
+}
+
+static gmv_status expect(gmv_sweep *s)
+{
+    const struct gmv_assembly *all = s->model->assembly;
+    for (int p = 0; p < all->parts; p++) {
+        GMV_TRY(all->part[p].kind->expect != NULL ? all->part[p].kind->expect(s, &all->part[p]) : GMV_OK);
+    }
+    return GMV_OK;
+}
+
 gmv_status gmv_model_run(gmv_model *model, const gmv_pass *pass)
 {
     GMV_CHECK(pass->batch->cells <= model->max_cells && pass->batch->cells * pass->draws <= model->max_rows);
     GMV_CHECK(model->gradients || !pass->training);
-    const struct gmv_assembly *all = model->assembly;
+    GMV_CHECK(pass->expected != NULL ? !pass->training && !pass->encode_only : !pass->decode_only);
     gmv_sweep s = {.model = model,
                    .b = model->backend,
                    .pass = pass,
                    .cells = pass->batch->cells,
                    .rows = pass->batch->cells * pass->draws};
+    GMV_RANGE("forward", forward(&s));
+    if (pass->expected != NULL) {
+        return expect(&s);
+    }
+    GMV_RANGE("backward", backward(&s));
+    return GMV_OK;
+}
+
+gmv_status gmv_model_of_draw(gmv_model *model, int cells, double *more)
+{
+    const struct gmv_assembly *all = model->assembly;
+    memset(more, 0, (size_t)cells * sizeof *more);
     for (int p = 0; p < all->parts; p++) {
         const gmv_part *part = &all->part[p];
-        if (part->kind->forward != NULL && !(pass->encode_only && part->decodes)) {
-            GMV_TRY(part->kind->forward(&s, part));
-        }
-    }
-    for (int p = all->parts - 1; p >= 0; p--) {
-        const gmv_part *part = &all->part[p];
-        if (part->kind->loss != NULL && !(pass->encode_only && part->decodes)) {
-            GMV_TRY(part->kind->loss(&s, part));
-        }
-        if (pass->training) {
-            GMV_TRY(part->kind->backward != NULL ? part->kind->backward(&s, part) : GMV_OK);
-            GMV_TRY(ready(&s, part->stretch_done));
-        }
+        GMV_TRY(part->kind->of_draw != NULL ? part->kind->of_draw(model, part, cells, more) : GMV_OK);
     }
     return GMV_OK;
 }

@@ -10,8 +10,8 @@
  */
 #include "synth_model.h"
 
+#include "gmvae/draw.h"
 #include "gmvae/mem.h"
-#include "gmvae/rng.h"
 
 #include <math.h>
 
@@ -55,63 +55,6 @@ void gmv_synth_bench_fini(gmv_synth_bench *bench)
 {
     GMV_FREE(bench->count);
     GMV_FREE(bench->seen);
-}
-
-/* Uniform numbers in (0, 1), one after the other, of 32 bits each. */
-typedef struct uniforms {
-    uint64_t seed;
-    int64_t cell;
-    uint32_t used;
-    gmv_philox block;
-} uniforms;
-
-static double next(uniforms *u)
-{
-    if (u->used % 4 == 0) {
-        u->block = gmv_random_block(u->seed, GMV_STREAM_SYNTH_COUNT, 0, u->cell, draw_number, u->used / 4);
-    }
-    return ((double)u->block.word[u->used++ % 4] + 0.5) * 0x1p-32;
-}
-
-static double log_factorial(double n)
-{
-    /* clang-format off */
-    static const double first[] = {0.0, 0.0, 0.6931471805599453, 1.791759469228055, 3.178053830347946,
-                                   4.787491742782046, 6.579251212010101, 8.525161361065415};
-    /* clang-format on */
-    if (n < 8.0) {
-        return first[(int)n];
-    }
-    double x = n + 1.0, y = 1.0 / (x * x); /* Stirling, error below 1e-12 */
-    return (x - 0.5) * log(x) - x + 0.9189385332046727 + (1.0 / 12 - y * (1.0 / 360 - y * (1.0 / 1260 - y / 1680))) / x;
-}
-
-/* Poisson: products of uniforms for small means, else transformed rejection (PTRS, Hoermann 1993). */
-static int64_t draw_poisson(double mean, uniforms *u)
-{
-    if (mean < 10.0) {
-        double limit = exp(-mean), product = next(u);
-        int64_t n = 0;
-        for (; product > limit; n++) {
-            product *= next(u);
-        }
-        return n;
-    }
-    double root = sqrt(mean), b = 0.931 + 2.53 * root, a = -0.059 + 0.02483 * b;
-    double inverse_alpha = 1.1239 + 1.1328 / (b - 3.4), v_r = 0.9277 - 3.6224 / (b - 2.0), log_mean = log(mean);
-    for (;;) {
-        double v = next(u), w = next(u) - 0.5, near = 0.5 - fabs(w);
-        double k = floor((2.0 * a / near + b) * w + mean + 0.43);
-        if (near >= 0.07 && w != 0.0 && k >= 0.0 && v <= v_r) {
-            return (int64_t)k;
-        }
-        if (k < 0.0 || (near < 0.013 && v > near)) {
-            continue;
-        }
-        if (log(v * inverse_alpha / (a / (near * near) + b)) <= k * log_mean - mean - log_factorial(k)) {
-            return (int64_t)k;
-        }
-    }
 }
 
 /* Size of a cluster that is not 1; 0 for none. The chances of sizes above s sum to less than (1 + x) times that of
@@ -181,8 +124,8 @@ int64_t gmv_synth_draw(const gmv_synth_model *model, gmv_synth_bench *bench, int
     gmv_synth_cell drawn = gmv_synth_cell_of(model, cell);
     size_t pair = ((size_t)drawn.type * (size_t)model->batches + (size_t)drawn.batch) * (size_t)model->genes;
     float slope = (float)model->dispersion * drawn.library;
-    uniforms u = {.seed = model->seed, .cell = cell};
-    int64_t left = draw_poisson((double)drawn.library, &u);
+    gmv_uniforms u = {.seed = model->seed, .stream = GMV_STREAM_SYNTH_COUNT, .cell = cell, .draw = draw_number};
+    int64_t left = (int64_t)gmv_draw_poisson((double)drawn.library, &u);
     gmv_philox block[blocks_at_once];
     for (uint32_t from = 0; left > 0; from += blocks_at_once) {
         int n = left < 2 * blocks_at_once ? (int)left : 2 * blocks_at_once;

@@ -106,11 +106,11 @@ static gmv_status write_uns(gmv_synth_file *f, const gmv_config *config)
     }
     GMV_TRY(gmv_h5ad_scalar_text(out, "uns/synth/sort", gmv_config_choice("synth.sort", config->synth_sort)));
     GMV_TRY(gmv_h5ad_scalar_text(out, "uns/synth/version", "gmvae_dist " GMVAE_VERSION));
-    GMV_TRY(gmv_h5ad_matrix(out, "uns/synth/rates", m->types, m->genes, m->rate));
+    GMV_TRY(gmv_h5ad_matrix(out, "uns/synth/rates", H5T_IEEE_F32LE, m->types, m->genes, m->rate));
     if (4.0 * m->batches * m->genes > largest_factors) {
         return GMV_OK;
     }
-    return gmv_h5ad_matrix(out, "uns/synth/batch_factors", m->batches, m->genes, m->factor);
+    return gmv_h5ad_matrix(out, "uns/synth/batch_factors", H5T_IEEE_F32LE, m->batches, m->genes, m->factor);
 }
 
 /* Indices or data: of a size that grows, in chunks that come ready made. */

@@ -3,11 +3,13 @@
 
 #include "../io/h5ad_file.h"
 
+#include "gmvae/clock.h"
 #include "gmvae/files.h"
 #include "gmvae/log.h"
 #include "gmvae/mem.h"
 #include "gmvae/signals.h"
 #include "gmvae/synth.h"
+#include "gmvae/work.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -15,10 +17,7 @@
 #include <omp.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
-#include <sys/statvfs.h>
-#include <time.h>
 #include <unistd.h>
 
 enum { block_elements = 1 << 22, block_cells = 4096 }; /* of a block when synth.block is 0: about 60 MB a thread */
@@ -36,13 +35,6 @@ typedef struct atlas {
     gmv_output output;       /* rank 0 */
     double start;
 } atlas;
-
-static double seconds(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
-}
 
 /* Cells of a block: few enough for the memory, and for all workers to have some. */
 static int64_t choose_block(const atlas *a, int64_t asked)
@@ -201,13 +193,16 @@ static gmv_status write_round(atlas *a, const int *threads)
     return gmv_comm_agree(a->comm, status);
 }
 
-static void show_progress(const atlas *a, int64_t done, int64_t before)
+static void show_progress(const atlas *a, gmv_work *work, int64_t done)
 {
+    char left[24];
     const int64_t all = a->model.cells;
-    double spent = seconds() - a->start, speed = (double)done / (spent > 1e-6 ? spent : 1e-6);
-    bool milestone = done * 10 / all > before * 10 / all;
-    gmv_log_progress(milestone, "cells %" PRId64 " of %" PRId64 " (%d %%), %.0f cells/s, %.2f GB, %.0f s left", done,
-                     all, (int)(100 * done / all), speed, (double)a->bytes * 1e-9, (double)(all - done) / speed);
+    double spent = gmv_clock() - a->start, speed = (double)done / (spent > 1e-6 ? spent : 1e-6);
+    if (gmv_work_due(work, (double)done)) {
+        gmv_work_say("cells %" PRId64 " of %" PRId64 " (%d %%), %.0f cells/s, %.2f GB, %s left", done, all,
+                     (int)(100 * done / all), speed, (double)a->bytes * 1e-9,
+                     gmv_duration((double)(all - done) / speed, left, sizeof left));
+    }
 }
 
 static gmv_status run_rounds(atlas *a)
@@ -222,6 +217,7 @@ done:
         gmv_comm_allgather(a->comm, &a->threads, threads, sizeof a->threads);
     }
     int64_t at_once = a->cells_at_once * a->workers, before = 0;
+    gmv_work work = gmv_work_begin((double)a->model.cells, "cells");
     for (int64_t round = 0; status == GMV_OK && round * at_once < a->model.cells; round++) {
         int64_t done = (round + 1) * at_once < a->model.cells ? (round + 1) * at_once : a->model.cells;
         status = draw_round(a, round, each);
@@ -229,7 +225,7 @@ done:
         status = status == GMV_OK ? pack_round(a, before, each) : status;
         status = status == GMV_OK ? write_round(a, threads) : status;
         if (status == GMV_OK) {
-            show_progress(a, done, round * at_once);
+            show_progress(a, &work, done);
         }
     }
     gmv_free(each);
@@ -297,25 +293,13 @@ static gmv_status estimate_bytes(atlas *a, double *bytes)
     return GMV_OK;
 }
 
-/* Room for the file, which lies beside one of its name until it is complete; it may be a tenth smaller than foreseen. */
+/* It may be a tenth smaller than foreseen. */
 static gmv_status check_room(const char *path, double bytes)
 {
-    const double megabyte = 1e6, least = 0.9 * bytes;
     char folder[GMV_PATH_ROOM];
-    struct statvfs at;
-    struct rlimit limit;
     folder_of(path, folder);
-    if (getrlimit(RLIMIT_FSIZE, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY && least > (double)limit.rlim_cur) {
-        return GMV_FAIL(GMV_ERR_ENVIRONMENT,
-                        "%s takes about %.1f MB, but files may have %.1f MB here (ulimit -f); raise that limit", path,
-                        bytes / megabyte, (double)limit.rlim_cur / megabyte);
-    }
-    double free = statvfs(folder, &at) == 0 ? (double)at.f_bavail * (double)at.f_frsize : HUGE_VAL;
-    return least <= free ? GMV_OK
-                         : GMV_FAIL(GMV_ERR_ENVIRONMENT,
-                                    "%s takes about %.1f MB, but %.1f MB are free there; set synth.path to a disk with "
-                                    "room, or lower synth.cells",
-                                    path, bytes / megabyte, free / megabyte);
+    return gmv_file_check_room(folder, path, bytes, 0.9 * bytes,
+                               "set synth.path to a disk with room, or lower synth.cells");
 }
 
 static gmv_status show_plan(atlas *a, const gmv_config *config)
@@ -341,7 +325,7 @@ static gmv_status write_file(atlas *a, const gmv_config *config)
         gmv_signals_unlink(a->output.temporary);
         status = gmv_synth_file_create(&a->file, &a->output, &a->model, config);
     }
-    a->start = seconds();
+    a->start = gmv_clock();
     status = gmv_comm_agree(a->comm, status);
     if (status == GMV_OK) {
         status = run_rounds(a);
@@ -372,7 +356,7 @@ static gmv_status make_atlas(atlas *a, const gmv_config *config, bool dry_run)
         clean(config->synth_path);
     }
     GMV_TRY(write_file(a, config));
-    double spent = seconds() - a->start, cells = (double)a->model.cells;
+    double spent = gmv_clock() - a->start, cells = (double)a->model.cells;
     gmv_log("wrote %s: %" PRId64 " cells, %" PRId64 " non-zeros (density %.4f), matrix %.0f bytes a cell, %.0f cells/s",
             config->synth_path, a->model.cells, a->elements, (double)a->elements / cells / a->model.genes,
             (double)a->bytes / cells, cells / spent);

@@ -1,32 +1,28 @@
 /* Epochs: steps, progress, metrics, evaluation, checkpoints. */
 #include "gmvae/checkpoint.h"
+#include "gmvae/clock.h"
 #include "gmvae/log.h"
 #include "gmvae/mem.h"
+#include "gmvae/stage.h"
 #include "gmvae/train.h"
+#include "gmvae/work.h"
 
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 
-static double now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
-/* Clock of a run: speed over the last while, and time left. */
+/* Clock of a run: speed of the epoch, and time left. */
 typedef struct pace {
-    double epoch_start, shown;
-    int64_t epoch_first_step;
+    double start, epoch_start;
+    int64_t first_step, epoch_first_step;
+    gmv_work epoch;
 } pace;
 
 static double cells_per_second(const gmv_trainer *trainer, const pace *clock)
 {
     const gmv_progress *progress = &trainer->progress;
-    double seconds = now() - clock->epoch_start;
+    double seconds = gmv_clock() - clock->epoch_start;
     double cells = (double)(progress->step - clock->epoch_first_step) * (double)trainer->sampler.batch_size;
     if (progress->batch == trainer->sampler.batches && cells > 0.0) {
         cells +=
@@ -35,27 +31,31 @@ static double cells_per_second(const gmv_trainer *trainer, const pace *clock)
     return seconds > 0.0 ? cells / seconds : 0.0;
 }
 
-static void show_progress(const gmv_trainer *trainer, pace *clock)
+/* Of all epochs, with their evaluations and checkpoints as they were so far. */
+static double seconds_left(const gmv_trainer *trainer, const pace *clock)
 {
-    double t = now();
-    if (t - clock->shown < 0.2) {
-        return;
-    }
-    clock->shown = t;
-    const gmv_progress *progress = &trainer->progress;
-    double done = (double)(progress->step - clock->epoch_first_step);
-    double left = (double)(trainer->planned_steps - progress->step) * (t - clock->epoch_start) / done;
-    gmv_log_progress(
-        false, "epoch %" PRId64 "/%" PRId64 "  step %" PRId64 "/%" PRId64 "  -ELBO %.2f  %.0f cells/s  %s%.0f s left",
-        progress->epoch + 1, trainer->config->train_epochs, progress->batch, trainer->sampler.batches,
-        gmv_terms_bound(&trainer->model->terms, trainer->last), cells_per_second(trainer, clock), "about ", left);
+    int64_t end = trainer->until > 0 ? trainer->until * trainer->sampler.batches : trainer->planned_steps;
+    double done = (double)(trainer->progress.step - clock->first_step);
+    return (double)(end - trainer->progress.step) * (gmv_clock() - clock->start) / done;
 }
 
-static const char *clusters_in_use(const gmv_evaluation *e, char *text, size_t size)
+static void show_progress(const gmv_trainer *trainer, pace *clock)
+{
+    const gmv_progress *progress = &trainer->progress;
+    char left[24];
+    if (gmv_work_due(&clock->epoch, (double)progress->batch)) {
+        gmv_work_say("epoch %" PRId64 "/%" PRId64 "  step %" PRId64 "/%" PRId64 "  -ELBO %.2f  %.0f cells/s  %s left",
+                     progress->epoch + 1, trainer->config->train_epochs, progress->batch, trainer->sampler.batches,
+                     gmv_terms_bound(&trainer->model->terms, trainer->last), cells_per_second(trainer, clock),
+                     gmv_duration(seconds_left(trainer, clock), left, sizeof left));
+    }
+}
+
+static const char *components_in_use(const gmv_evaluation *e, char *text, size_t size)
 {
     text[0] = '\0';
-    if (e->clusters > 0) {
-        snprintf(text, size, "  clusters in use %d/%d", e->active_clusters, e->clusters);
+    if (e->components > 0) {
+        snprintf(text, size, "  components in use %d/%d", e->active_components, e->components);
     }
     return text;
 }
@@ -64,12 +64,12 @@ static const char *clusters_in_use(const gmv_evaluation *e, char *text, size_t s
 static gmv_status epoch_statistics(gmv_trainer *trainer, gmv_evaluation *e)
 {
     gmv_backend *b = trainer->backend;
-    int clusters = gmv_clusters_of(&trainer->model->outputs)->cols;
+    int components = gmv_components_of(&trainer->model->outputs)->cols;
     float *mass = NULL;
-    double *sum = NULL, total = 0.0;
+    double *share = trainer->component_share, total = 0.0;
     memset(e, 0, sizeof *e);
     e->terms = &trainer->model->terms;
-    e->clusters = clusters;
+    e->components = components;
     e->cells = trainer->sampler.total;
     for (int i = 0; i < e->terms->n; i++) {
         e->term[i] = trainer->progress.sum[i] / (double)e->cells;
@@ -77,26 +77,25 @@ static gmv_status epoch_statistics(gmv_trainer *trainer, gmv_evaluation *e)
     e->neg_elbo = gmv_terms_bound(e->terms, e->term);
     e->objective = gmv_terms_objective(e->terms, e->term);
     gmv_status status;
-    GMV_GO(GMV_NEW(mass, clusters, "cluster mass"));
-    GMV_GO(GMV_NEW(sum, clusters, "cluster mass"));
-    GMV_GO(b->op->download(b, mass, trainer->cluster_mass, clusters * (int64_t)sizeof(float)));
-    GMV_GO(b->op->clear(b, trainer->cluster_mass, clusters * (int64_t)sizeof(float)));
-    for (int k = 0; k < clusters; k++) {
-        sum[k] = (double)mass[k];
+    GMV_GO(GMV_NEW(mass, components, "mass of components"));
+    GMV_GO(b->op->download(b, mass, trainer->cluster_mass, components * (int64_t)sizeof(float)));
+    GMV_GO(b->op->clear(b, trainer->cluster_mass, components * (int64_t)sizeof(float)));
+    for (int k = 0; k < components; k++) {
+        share[k] = (double)mass[k];
     }
 done:
     status = gmv_comm_agree(trainer->comm, status);
     if (status == GMV_OK) {
-        gmv_comm_sum_f64(trainer->comm, sum, clusters);
+        gmv_comm_sum_f64(trainer->comm, share, components);
     }
-    for (int k = 0; status == GMV_OK && k < clusters; k++) {
-        total += sum[k];
+    for (int k = 0; status == GMV_OK && k < components; k++) {
+        total += share[k];
     }
-    for (int k = 0; status == GMV_OK && k < clusters; k++) {
-        e->active_clusters += sum[k] > 0.005 * total ? 1 : 0;
+    for (int k = 0; status == GMV_OK && k < components; k++) {
+        e->active_components += share[k] > 0.005 * total ? 1 : 0;
+        share[k] /= total;
     }
     gmv_free(mass);
-    gmv_free(sum);
     return status;
 }
 
@@ -121,21 +120,31 @@ typedef struct held_out {
     gmv_which_cells which;
 } held_out;
 
+/* Whether the loop ends after the epochs that are completed. */
+static bool at_end(const gmv_trainer *trainer)
+{
+    int64_t epoch = trainer->progress.epoch;
+    return epoch >= trainer->config->train_epochs || (trainer->until > 0 && epoch >= trainer->until);
+}
+
 /* Evaluates the held-out cells when it is time; *better tells whether this is the best so far. */
 static gmv_status evaluate_held_out(gmv_trainer *trainer, const held_out *held, gmv_evaluation *e, bool *better)
 {
     const gmv_config *config = trainer->config;
     *better = false;
     e->cells = 0;
-    bool last = trainer->progress.epoch == config->train_epochs;
+    bool last = at_end(trainer);
     if (held->cells == NULL || (!last && trainer->progress.epoch % config->eval_every != 0)) {
         return GMV_OK;
     }
     if (trainer->stop) {
         return GMV_STOPPED;
     }
-    GMV_TRY(gmv_evaluate(trainer->model, held->feed, held->cells, trainer->comm, held->which,
-                         (int)config->eval_epoch_samples, NULL, e));
+    gmv_stage before = gmv_stage_enter(GMV_STAGE_EVALUATION);
+    gmv_status status = gmv_evaluate(trainer->model, held->feed, held->cells, trainer->comm, held->which,
+                                     (gmv_draws){(int)config->eval_epoch_samples, false}, NULL, e);
+    gmv_stage_enter(before);
+    GMV_TRY(status);
     if (e->cells > 0 && e->neg_elbo < trainer->progress.best) {
         trainer->progress.best = e->neg_elbo;
         *better = true;
@@ -150,6 +159,9 @@ static gmv_status keep(gmv_trainer *trainer, unsigned as, double best_before)
     const gmv_progress *progress = &trainer->progress;
     gmv_status status = gmv_checkpoint_save(trainer, as);
     char reason[1024];
+    if (status == GMV_OK && trainer->kept != NULL && trainer->comm->rank == 0) {
+        trainer->kept(trainer->kept_context, progress->epoch);
+    }
     if (status != GMV_ERR_ENVIRONMENT || (progress->epoch == trainer->config->train_epochs && !trainer->stop)) {
         return status;
     }
@@ -189,7 +201,8 @@ static gmv_status keep_and_end(gmv_trainer *trainer, unsigned as)
 /* Steps to the end of the epoch under way, or to a signal. */
 static gmv_status run_steps(gmv_trainer *trainer, pace *clock)
 {
-    clock->epoch_start = now();
+    clock->epoch_start = gmv_clock();
+    clock->epoch = gmv_work_begin((double)trainer->sampler.batches, "epoch");
     clock->epoch_first_step = trainer->progress.step;
     while (trainer->progress.batch < trainer->sampler.batches && !trainer->stop) {
         gmv_status status = gmv_train_step(trainer);
@@ -225,7 +238,7 @@ static gmv_status look_at_files(const gmv_trainer *trainer, const held_out *held
 static gmv_status keep_epoch(gmv_trainer *trainer, const held_out *held, bool better, double best_before)
 {
     int64_t epoch = trainer->progress.epoch, every = trainer->config->checkpoint_every;
-    bool last = epoch == trainer->config->train_epochs, due = every > 0 && epoch % every == 0;
+    bool last = at_end(trainer), due = every > 0 && epoch % every == 0;
     unsigned as = (last || due || trainer->stop ? GMV_CHECKPOINT_EPOCH : 0u) | (better ? GMV_CHECKPOINT_BEST : 0u);
     gmv_status status = look_at_files(trainer, held);
     if (status == GMV_ERR_DATA) {
@@ -246,6 +259,9 @@ static gmv_status finish_epoch(gmv_trainer *trainer, const held_out *held, const
     bool better;
     GMV_TRY(epoch_statistics(trainer, &train));
     GMV_TRY(check_divergence(trainer, train.neg_elbo));
+    if (progress->step - clock->epoch_first_step == trainer->sampler.batches) { /* else they are of its last steps */
+        train.share = trainer->component_share;
+    }
     progress->epoch++;
     progress->batch = 0;
     memset(progress->sum, 0, sizeof progress->sum);
@@ -264,22 +280,22 @@ static gmv_status finish_epoch(gmv_trainer *trainer, const held_out *held, const
         gmv_metrics_append(trainer, "validation", &validation, NAN);
         snprintf(text, sizeof text, "  held-out %.2f", validation.neg_elbo);
     }
-    gmv_log_progress(true, "epoch %" PRId64 "/%" PRId64 "  step %" PRId64 "  -ELBO %.2f%s%s  %.0f cells/s",
-                     progress->epoch, config->train_epochs, progress->step, train.neg_elbo, text,
-                     clusters_in_use(shown, in_use, sizeof in_use), speed);
+    gmv_log("epoch %" PRId64 "/%" PRId64 "  step %" PRId64 "  -ELBO %.2f%s%s  %.0f cells/s", progress->epoch,
+            config->train_epochs, progress->step, train.neg_elbo, text, components_in_use(shown, in_use, sizeof in_use),
+            speed);
     return keep_epoch(trainer, held, better, best_before);
 }
 
 static gmv_status train_epochs(gmv_trainer *trainer, const held_out *held)
 {
-    pace clock = {0};
-    while (trainer->progress.epoch < trainer->config->train_epochs) {
-        GMV_TRY(run_steps(trainer, &clock));
+    pace clock = {.start = gmv_clock(), .first_step = trainer->progress.step};
+    while (!at_end(trainer)) {
+        GMV_RANGE("epoch", run_steps(trainer, &clock));
         if (trainer->progress.batch == trainer->sampler.batches) {
             gmv_status status = finish_epoch(trainer, held, &clock);
             GMV_TRY(status == GMV_STOPPED ? GMV_OK : status);
         }
-        if (trainer->stop && trainer->progress.epoch < trainer->config->train_epochs) {
+        if (trainer->stop && !at_end(trainer)) {
             if (trainer->progress.batch > 0) {
                 GMV_TRY(keep(trainer, GMV_CHECKPOINT_LAST, trainer->progress.best));
             }
@@ -316,7 +332,9 @@ gmv_status gmv_train_loop(gmv_trainer *trainer, const gmv_cells *validation)
     }
     status = gmv_comm_agree(trainer->comm, status);
     if (status == GMV_OK) {
+        gmv_stage before = gmv_stage_enter(GMV_STAGE_TRAINING);
         status = train_epochs(trainer, &held);
+        gmv_stage_enter(before);
     }
     gmv_feed_close(&feed);
     return status;

@@ -1,6 +1,7 @@
 /* The main path: one optimiser step. */
 #include "gmvae/mem.h"
 #include "gmvae/signals.h"
+#include "gmvae/stage.h"
 #include "gmvae/train.h"
 
 #include <math.h>
@@ -59,7 +60,7 @@ static gmv_status stretch_is_ready(void *context, int stretch)
     gmv_backend *b = trainer->backend;
     gmv_model *model = trainer->model;
     if (stretch == 0) { /* the last: the terms are known by now */
-        const gmv_cell_output *clusters = gmv_clusters_of(&model->outputs);
+        const gmv_cell_output *clusters = gmv_components_of(&model->outputs);
         int n = trainer->feed.batch.cells;
         GMV_TRY(b->op->add_column_sums(b, gmv_mat_of(model->loss, n, model->terms.n), &model->step->scale,
                                        gmv_vec_of(model->params.extra + extra_terms, model->terms.n)));
@@ -132,10 +133,10 @@ static gmv_status do_step(void *context)
     const piece *part = context;
     gmv_trainer *trainer = part->trainer;
     gmv_backend *b = trainer->backend;
-    GMV_TRY(fetch(part));
-    GMV_TRY(add_gradient(part));
-    GMV_TRY(b->op->allreduce_wait(b));
-    GMV_TRY(update(trainer));
+    GMV_RANGE("batch", fetch(part));
+    GMV_RANGE("gradient", add_gradient(part));
+    GMV_RANGE("sum", b->op->allreduce_wait(b));
+    GMV_RANGE("update", update(trainer));
     return part->ahead ? b->op->aside_wait(b) : GMV_OK;
 }
 
@@ -166,8 +167,8 @@ static gmv_status do_piece(void *context)
     gmv_backend *b = trainer->backend;
     gmv_params *params = &trainer->model->params;
     gmv_vec grad = gmv_vec_of(params->extra, GMV_GRAD_EXTRA + params->total);
-    GMV_TRY(fetch(part));
-    GMV_TRY(add_gradient(part));
+    GMV_RANGE("batch", fetch(part));
+    GMV_RANGE("gradient", add_gradient(part));
     return b->op->fixed_add(b, grad, trainer->pieces + 1, trainer->fixed, trainer->overflow);
 }
 
@@ -180,7 +181,8 @@ static gmv_status do_sum(void *context)
     GMV_TRY(b->op->allreduce_i64(b, trainer->fixed, grad.n + 1));
     GMV_TRY(b->op->allreduce_wait(b));
     GMV_TRY(b->op->fixed_value(b, trainer->fixed, trainer->overflow, grad));
-    return update(trainer);
+    GMV_RANGE("update", update(trainer));
+    return GMV_OK;
 }
 
 static gmv_status exact_step(gmv_trainer *trainer, gmv_step *values)
@@ -298,7 +300,9 @@ gmv_status gmv_train_step(gmv_trainer *trainer)
                             .lr = gmv_learning_rate(trainer->config, progress->epoch),
                             .kl_weight = gmv_kl_weight(trainer)};
     gmv_step values = step_values(trainer, &taken);
+    gmv_range_begin("step");
     gmv_status status = trainer->fixed != NULL ? exact_step(trainer, &values) : fast_step(trainer, &values);
+    gmv_range_end();
     status = status == GMV_OK ? b->op->report(b, trainer->outcome, sizeof *trainer->outcome) : status;
     GMV_TRY(gmv_comm_fail_alone(trainer->comm, status)); /* the others wait in a sum over ranks */
     trainer->taken[trainer->steps_taken++ % GMV_REPORTS] = taken;

@@ -91,7 +91,8 @@ gmv_status gmv_trainer_init(gmv_trainer *trainer, const gmv_config *config, cons
         config->eval_epoch_samples < GMV_EVAL_DRAWS ? (int)config->eval_epoch_samples : GMV_EVAL_DRAWS, true));
     GMV_TRY(gmv_feed_open(&trainer->feed, b, cells, most, (int)config->data_residence, &trainer->order.slots));
     GMV_TRY(b->op->allocate(b, (void **)&trainer->cluster_mass,
-                            gmv_clusters_of(&model->outputs)->cols * (int64_t)sizeof(float), "cluster mass"));
+                            gmv_components_of(&model->outputs)->cols * (int64_t)sizeof(float), "cluster mass"));
+    GMV_TRY(GMV_NEW(trainer->component_share, gmv_components_of(&model->outputs)->cols, "mass of components"));
     GMV_TRY(b->op->allocate(b, (void **)&trainer->outcome, sizeof *trainer->outcome, "outcome of a step"));
     if (exact) {
         int64_t n = model->params.total + GMV_GRAD_EXTRA + 1;
@@ -113,6 +114,7 @@ void gmv_trainer_fini(gmv_trainer *trainer)
         b->op->release(b, trainer->cluster_mass);
         b->op->release(b, trainer->outcome);
     }
+    GMV_FREE(trainer->component_share);
     gmv_feed_close(&trainer->feed);
     gmv_order_fini(&trainer->order);
     gmv_sampler_fini(&trainer->sampler);

@@ -26,7 +26,7 @@ class Cli(unittest.TestCase):
 
     def run_command(self, command, env=None):
         clean = {k: v for k, v in os.environ.items() if not k.startswith(LAUNCHER_VARIABLES)}
-        clean.update(OMPI_ALLOW_RUN_AS_ROOT="1", OMPI_ALLOW_RUN_AS_ROOT_CONFIRM="1", **(env or {}))
+        clean.update(OMPI_ALLOW_RUN_AS_ROOT="1", OMPI_ALLOW_RUN_AS_ROOT_CONFIRM="1", OMPI_MCA_pml="ob1", **(env or {}))
         return subprocess.run(command, cwd=self.folder, env=clean, capture_output=True, text=True, timeout=120)
 
     def run_program(self, *arguments, env=None):
@@ -52,7 +52,7 @@ class Cli(unittest.TestCase):
 
     def test_help(self):
         text = self.prints("--help")
-        for word in ("train", "embed", "eval", "synth", "inspect", "doctor", "--dry-run", "--version", "KEY=VALUE", "75"):
+        for word in ("train", "sweep", "embed", "eval", "denoise", "generate", "markers", "synth", "inspect", "doctor", "--dry-run", "--version", "KEY=VALUE", "75"):
             self.assertIn(word, text)
         self.assertNotIn("--print-config-docs", text)
         self.assertEqual(text, self.prints("-h"))
@@ -155,8 +155,31 @@ class Cli(unittest.TestCase):
         self.fails('unknown option "--dryrun"; did you mean "--dry-run"?', "c.yaml", "--dryrun")
         self.fails('unknown option "--xyzzy"; see gmvae_dist --help', "c.yaml", "--xyzzy")
         self.fails('"b.yaml" after c.yaml is not KEY=VALUE; write for example train.epochs=10', "c.yaml", "b.yaml")
-        self.fails("--dry-run belongs to train and synth; eval takes no such option", "eval", "c.yaml", "--dry-run")
+        self.fails("--dry-run belongs to train, sweep, denoise, generate and synth; eval takes no such option", "eval", "c.yaml", "--dry-run")
         self.fails("--json belongs to inspect; train takes no such option", "c.yaml", "--json")
+
+    def test_sweeps(self):
+        """Whatever a run of it could not take is known before the first one."""
+        self.write("s.yaml", "data: {train: a.h5ad}\nsweep:\n  repeats: 2\n  over:\n    model.clusters: [10, none]\n")
+        self.fails('s.yaml:5:26: model.clusters must be an integer, not "none"', "sweep", "s.yaml")
+        self.write("s.yaml", "data: {train: a.h5ad}\nsweep:\n  over:\n    model.objective: [marginal, mc]\n")
+        self.fails("s.yaml: run objective=mc,seed=1: model.objective: mc is for model.prior: mixture_of_w, but the prior is "
+                   "mixture; leave the objective marginal", "sweep", "s.yaml", "model.prior=mixture")
+        for changes, message in (
+                (["sweep.over={}"], "sweep.over is empty; name keys with their values, such as sweep: {over: "
+                                    "{model.clusters: [10, 20]}}"),
+                (["sweep.method=random"], "sweep.method: random draws sweep.runs combinations, which is 0; set it"),
+                (["sweep.method=random", "sweep.runs=3"], "sweep.runs: there are only 2 combinations, not 3; lower it, or "
+                                                          "take the grid"),
+                (["sweep.over={train.lr: {min: 0.1, max: 1}}"],
+                 "sweep.over: a range, {min: ..., max: ...}, has no end of values; list some, or set sweep.runs and "
+                 "sweep.method: random"),
+                (["seed=9007199254740991", "sweep.repeats=2"],
+                 "run objective=marginal,seed=9007199254740992: seed 9007199254740992 is out of range; lower seed or "
+                 "sweep.repeats"),
+                (["data.validation=0"], "run objective=marginal,seed=1: data.validation holds no cells out, by which runs could "
+                                        "be compared; set it, such as data.validation=0.1")):
+            self.fails("s.yaml: " + message, "sweep", "s.yaml", *changes)
 
     def test_config_files(self):
         self.fails("nope.yaml: no such config file; check the path", "nope.yaml")

@@ -77,11 +77,11 @@ class IoTest(unittest.TestCase):
                               timeout=600)
 
     def environment(self):
-        """Programs that start without mpirun do so alone, and must not share a folder that one of them removes."""
+        """Programs that start at the same time must not share a folder that one of them removes. See tests/run/support.py."""
         clean = {k: v for k, v in os.environ.items() if not k.startswith(LAUNCHER_VARIABLES)}
         clean.update(OMPI_ALLOW_RUN_AS_ROOT="1", OMPI_ALLOW_RUN_AS_ROOT_CONFIRM="1", OMP_NUM_THREADS=self.threads,
                      OMPI_MCA_mpi_yield_when_idle="1", OMPI_MCA_btl_vader_single_copy_mechanism="none",
-                     OMPI_MCA_ess_singleton_isolated="1", OMPI_MCA_orte_abort_on_non_zero_status="0",
+                     OMPI_MCA_pml="ob1", OMPI_MCA_orte_abort_on_non_zero_status="0",
                      OMPI_MCA_orte_tmpdir_base=self.mpi_folder)
         return clean
 
@@ -173,7 +173,8 @@ class IoTest(unittest.TestCase):
         return self.run_command([self.program(), *arguments])
 
     SMALL = ("model={latent_dim: 3, w_dim: 3, clusters: 2, encoder: [8], decoder: [8], beta: []}", "train.batch_size=16",
-             "train.epochs=1", "backend=cpu", "data.check_seconds=0")
+             "train.epochs=1", "backend=cpu", "data.check_seconds=0", "output.markers=false", "output.report=false",
+             "output.umap=false")
 
     def run_trainings(self, *requests):
         """Runs of gmvae_dist with a small model, two at a time, each a list of words behind `gmvae_dist`."""

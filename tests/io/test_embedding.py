@@ -41,6 +41,7 @@ class Embedding(IoTest):
         self.assertEqual(set(data.obsm), {"X_gmvae", "gmvae_cluster_prob", "gmvae_twice"})
         self.assertEqual(list(data.obs["gmvae_cluster"].cat.categories), ["0", "1", "2", "3"])
         np.testing.assert_array_equal(data.obs["gmvae_cluster"].cat.codes, np.where(out, -1, rows % 3))
+        np.testing.assert_array_equal(data.obs["gmvae_certainty"], np.where(out, np.nan, 0.7).astype(np.float32))
         bound = np.where(rows % 7 == 5, np.float32("nan"), rows.astype(np.float32) + 0.5)  # those left out
         np.testing.assert_array_equal(data.obs["gmvae_neg_elbo"], bound)
         found = data.uns["gmvae_dist"]
@@ -48,7 +49,7 @@ class Embedding(IoTest):
         self.assertEqual(set(found), {"config", "checkpoint", "epoch", "files", "version"})
 
     def check_obs(self, data, source):
-        ours = ["gmvae_cluster", "gmvae_neg_elbo"]
+        ours = ["gmvae_cluster", "gmvae_certainty", "gmvae_neg_elbo"]
         theirs = source.drop(columns=[name for name in ours if name in source])
         self.assertEqual(list(data.obs.columns), [*theirs.columns, *ours])
         pandas.testing.assert_frame_equal(data.obs[list(theirs.columns)], theirs)
@@ -103,7 +104,7 @@ class Embedding(IoTest):
         self.make(obs={"gmvae_cluster": ["old"] * 40, "keep": ["k"] * 40, "gmvae_neg_elbo": np.zeros(40)})
         data = self.embed("cells.h5ad")
         self.check_numbers(data)
-        self.assertEqual(list(data.obs.columns), ["keep", "gmvae_cluster", "gmvae_neg_elbo"])
+        self.assertEqual(list(data.obs.columns), ["keep", "gmvae_cluster", "gmvae_certainty", "gmvae_neg_elbo"])
 
     def test_several_files(self):
         first, second = many_columns(20, 1, ["b", "a"]), many_columns(31, 2, ["c", "a"])
@@ -139,7 +140,7 @@ class Embedding(IoTest):
             self.assertNotIn("not copied", loaded["stderr"])
             data = anndata.read_h5ad(self.path("out.h5ad"))
             self.check_numbers(data)
-            self.assertEqual(list(data.obs.columns), ["plate", "lab/plate", "flag", "kind", "gmvae_cluster", "gmvae_neg_elbo", "gmvae_file"])
+            self.assertEqual(list(data.obs.columns), ["plate", "lab/plate", "flag", "kind", "gmvae_cluster", "gmvae_certainty", "gmvae_neg_elbo", "gmvae_file"])
             for name, values in expected.items():
                 self.assertEqual(data.obs[name].dtype, "category", name)
                 self.assertEqual([None if pandas.isna(v) else v for v in data.obs[name]], values, (name, ranks))

@@ -59,9 +59,9 @@ def own_clusters(program, folder, data, seed):
         "output": {"dir": out},
     })
     with h5py.File(os.path.join(out, "embedding.h5ad")) as file:
-        own, probability = file["obs/gmvae_cluster/codes"][()].astype(int), file["obsm/gmvae_cluster_prob"][()]
+        own, probability = file["obs/gmvae_component/codes"][()].astype(int), file["obsm/gmvae_component_prob"][()]
     if not np.array_equal(own, probability.argmax(1)):
-        sys.exit("gmvae_cluster is not the arg max of gmvae_cluster_prob")
+        sys.exit("gmvae_component is not the arg max of gmvae_component_prob")
     return own
 
 
@@ -117,7 +117,7 @@ def trained_mixture(program, folder, data, seed):
     }
     support.run(program, folder, config)
     with h5py.File(os.path.join(out, "embedding.h5ad")) as file:
-        own, pi, x = (file[name][()] for name in ("obs/gmvae_cluster/codes", "obsm/gmvae_cluster_prob", "obsm/X_gmvae"))
+        own, pi, x = (file[name][()] for name in ("obs/gmvae_component/codes", "obsm/gmvae_component_prob", "obsm/X_gmvae"))
     with h5py.File(os.path.join(out, "checkpoints", "last.h5")) as file:
         logit, (mean, raw) = file["params/prior.log_weight"][()], np.split(file["params/prior.components"][()], 2)
     weight, variance = np.exp(logit) / np.exp(logit).sum(), np.exp(raw) + 1e-4

@@ -132,8 +132,10 @@ static void train(const char *reduction)
 
     /* neither does evaluation change what a step finds ready */
     gmv_evaluation evaluation;
-    t_ok(gmv_evaluate(model, &trainer.feed, &cells, &t_comm, GMV_CELLS_HELD_OUT, 3, NULL, &evaluation), "gmv_evaluate");
-    assert_true(evaluation.cells > 0 && isfinite(evaluation.neg_elbo));
+    t_ok(gmv_evaluate(model, &trainer.feed, &cells, &t_comm, GMV_CELLS_HELD_OUT, (gmv_draws){3, true}, NULL,
+                      &evaluation),
+         "gmv_evaluate");
+    assert_true(evaluation.cells > 0 && isfinite(evaluation.neg_elbo) && isfinite(evaluation.neg_log_p));
     int64_t before = gmv_alloc_count();
     t_ok(gmv_train_step(&trainer), "gmv_train_step");
     t_ok(gmv_train_settle(&trainer), "gmv_train_settle");

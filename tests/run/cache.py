@@ -20,8 +20,8 @@ CUTS = (0, 311, 790, 1203)  # where files begin; the last ends with the cells
 def rows_of(path):
     """The numbers of an embedding."""
     with h5py.File(path) as f:
-        return [f[name][()].tobytes() for name in ("obsm/X_gmvae", "obsm/gmvae_cluster_prob", "obs/gmvae_neg_elbo",
-                                                   "obs/gmvae_cluster/codes")]
+        return [f[name][()].tobytes() for name in ("obsm/X_gmvae", "obsm/gmvae_component_prob", "obsm/gmvae_cluster_prob",
+                                                   "obs/gmvae_neg_elbo", "obs/gmvae_cluster/codes", "uns/gmvae_dist/cluster_tree")]
 
 
 def cut(path, first, end, kind):

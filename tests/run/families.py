@@ -37,14 +37,16 @@ class Families(RunTest):
         in_file = set(datasets(run.path("embedding.h5ad")))
         has_clusters = "obsm/gmvae_cluster_prob" in in_file
         self.assertEqual(has_clusters, "normal" not in dict(families())[name], name)
-        self.assertEqual("obs/gmvae_cluster/codes" in in_file, has_clusters)
+        for name in ("obs/gmvae_cluster/codes", "obs/gmvae_certainty", "obs/gmvae_component/codes", "obsm/gmvae_component_prob",
+                     "uns/gmvae_dist/cluster_tree"):
+            self.assertEqual(name in in_file, has_clusters, name)
         self.assertIn("obsm/X_gmvae", in_file)
         for row in run.metrics("validation"):
             self.assertEqual("active_clusters" in row, has_clusters)
             parts = sum(value for key, value in row.items() if key == "reconstruction" or key.startswith("kl_")
                         and key != "kl_weight")
             self.assertAlmostEqual(parts, row["neg_elbo"], delta=1e-6 * row["neg_elbo"])
-        self.assertEqual("clusters in use" in run.out, has_clusters)
+        self.assertEqual("components in use" in run.out, has_clusters)
         self.assertEqual("clusters against" in run.out, has_clusters)
 
     def test_settings(self):

@@ -94,7 +94,7 @@ class Numeric(RunTest):
             self.assertEqual({row["cells"] for row in run.metrics("train")}, {ALL - 6})
             with h5py.File(run.path("embedding.h5ad")) as f: # no cluster and no place
                 labelled = int((np.delete(f["obs/cell_type/codes"][()], empty) >= 0).sum())
-                for name in ("obs/gmvae_neg_elbo", "obsm/X_gmvae", "obsm/gmvae_cluster_prob"):
+                for name in ("obs/gmvae_neg_elbo", "obs/gmvae_certainty", "obsm/X_gmvae", "obsm/gmvae_cluster_prob"):
                     missing = np.isnan(f[name][()].reshape(ALL, -1))
                     self.assertEqual((list(np.where(missing.all(1))[0]), missing.any(1).sum()), (empty, 6), name)
                 self.assertEqual(list(np.where(f["obs/gmvae_cluster/codes"][()] == -1)[0]), empty)

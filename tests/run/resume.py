@@ -3,6 +3,7 @@
 usage: resume.py PATH/gmvae_dist
 """
 import os
+import re
 import signal
 
 from cells import rewrite
@@ -44,7 +45,7 @@ class Resume(RunTest):
             folder, name = os.path.split(file)
             good = name in ("last.h5", "best.h5") or name.startswith("epoch-") and name.endswith(".h5")
             self.assertTrue(good if folder == "checkpoints" else
-                            name in ("config.resolved.yaml", "metrics.jsonl", "evaluation.json", "embedding.h5ad"), file)
+                            name in ("config.resolved.yaml", "metrics.jsonl", "evaluation.json", "embedding.h5ad", "run.json"), file)
 
     def test_stopped_by_a_signal(self):
         whole = self.train("whole", LONG)
@@ -59,6 +60,8 @@ class Resume(RunTest):
             self.assertIn("resuming from", again.out)
             self.same_run(whole, again)
             self.nothing_left(again)
+            epoch, step = map(int, re.search(r"in epoch (\d+), step (\d+)", run.err).groups())
+            self.assertEqual(again.masses().keys(), whole.masses().keys() - ({epoch} if step % STEPS else set()))
 
     def test_stopped_again_and_again(self):
         """Wherever the signal falls, epoch borders included."""
@@ -82,6 +85,8 @@ class Resume(RunTest):
             run = self.stop(name, changes, 15, number, ranks=2, to=to)
             self.assertEqual(run.err.count("gmvae_dist: stopped by a signal"), 1, run.err)
             self.same_run(whole, self.train(name, changes, ranks=2))
+        self.stop("killed", changes, STEPS + 10, signal.SIGKILL, ranks=2, to="rank", codes=(137,))
+        self.same_run(whole, self.train("killed", changes, ranks=2))
         # mpirun passes SIGTERM on, and ends its ranks a second later
         self.stop("terminated", changes, 15, signal.SIGTERM, ranks=2, codes=(1, 75, 143))
         self.same_run(whole, self.train("terminated", changes, ranks=2))
@@ -104,11 +109,6 @@ class Resume(RunTest):
             self.assertEqual(whole.checkpoints(), again.checkpoints())
             self.nothing_left(again)
             self.assertEqual(run.folder, again.folder)
-
-    def test_one_rank_killed(self):
-        whole = self.train("whole", LONG, ranks=2)
-        self.stop("killed", LONG, STEPS + 10, signal.SIGKILL, ranks=2, to="rank", codes=(137,))
-        self.same_run(whole, self.train("killed", LONG, ranks=2))
 
     def test_litter_of_a_killed_writer_is_removed(self):
         run = self.train("run")

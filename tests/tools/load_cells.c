@@ -364,10 +364,10 @@ static gmv_status embed(const request *r, const gmv_cells *cells, const gmv_comm
     enum { dim = 3, clusters = 4 };
     static const gmv_cell_outputs outputs = {
         3,
-        {{"X_gmvae", GMV_OUTPUT_LATENT, NULL, dim, NULL},
-         {"gmvae_cluster_prob", GMV_OUTPUT_CLUSTERS, "gmvae_cluster", clusters, NULL},
-         {"gmvae_twice", GMV_OUTPUT_NUMBERS, NULL, 1, NULL}}};
-    gmv_embedding embedding = {&outputs, "seed: 1\n", "out/run/best.h5", 7};
+        {{.name = "X_gmvae", .kind = GMV_OUTPUT_LATENT, .cols = dim},
+         {"gmvae_cluster_prob", GMV_OUTPUT_CLUSTERS, "gmvae_cluster", "gmvae_certainty", .cols = clusters},
+         {.name = "gmvae_twice", .kind = GMV_OUTPUT_NUMBERS, .cols = 1}}};
+    gmv_embedding embedding = {.outputs = &outputs, .config = "seed: 1\n", .checkpoint = "out/run/best.h5", .epoch = 7};
     gmv_embedding_file *file = NULL;
     gmv_status status = gmv_embedding_begin(&file, r->embed, cells, comm, &embedding);
     for (gmv_gidx row = cells->first; row < cells->first + cells->count && status == GMV_OK; row++) {

@@ -301,6 +301,37 @@ static void test_reals_survive_writing(void **state)
     gmv_config_fini(&c);
 }
 
+static void test_sweep(void **state)
+{
+    (void)state;
+    gmv_config c;
+    parse(
+        &c,
+        "sweep:\n  over:\n    model.encoder: [[5], [6, 7]]\n    data.label_key: [a, \"1\", 'b, c', ~]\n"
+        "    model.clusters: 4\n    train.lr: {min: 1.0e-4, max: 0.5, log: true}\n    data.genes: [all, {n_top: 9}]\n",
+        OVERRIDES("sweep.repeats=3"));
+    static const char *const values[][4] = {
+        {"[5]", "[6, 7]"}, {"a", "\"1\"", "\"b, c\"", "null"}, {"4"}, {NULL}, {"all", "{n_top: 9}"}};
+    assert_int_equal(c.sweep_over.n, 5);
+    for (int a = 0; a < 5; a++) {
+        const gmv_axis *axis = &c.sweep_over.at[a];
+        for (int i = 0; i < axis->values.n; i++) {
+            assert_string_equal(axis->values.at[i], values[a][i]);
+        }
+        assert_true(axis->values.n == 4 || values[a][axis->values.n] == NULL);
+    }
+    const gmv_axis *range = &c.sweep_over.at[3];
+    assert_true(range->log && !range->whole && range->values.n == 0);
+    assert_float_equal(range->min, 1e-4, 0);
+    assert_float_equal(range->max, 0.5, 0);
+    check_round_trip(&c);
+    assert_int_equal(gmv_config_reset(&c, "sweep."), GMV_OK);
+    assert_int_equal(c.sweep_over.n, 0);
+    assert_int_equal(c.sweep_repeats, 1);
+    assert_string_equal(c.output_dir, "out/run");
+    gmv_config_fini(&c);
+}
+
 static void test_check(void **state)
 {
     (void)state;
@@ -316,8 +347,9 @@ static void test_check(void **state)
         {"data: {train: a, batch_keys: [x], label_key: x}", "data.label_key, which training must not see"},
         {"data: {train: a, batch_keys: [x, x/y]}", "\"x/y\" lies in \"x\""},
         {"data: {train: a, batch_keys: [x/y], label_key: x}", "\"x/y\" lies in \"x\""},
-        {"{data: {train: a}, output: {report: true}}", "output.report: this version writes no report.html"},
-        {"{data: {train: a}, output: {metrics: [nmi, asw]}}", "output.metrics: \"asw\" is not in this version"},
+        {"{data: {train: a}, output: {metrics: [nmi, aws]}}",
+         "output.metrics: there is no \"aws\"; did you mean \"asw\""},
+        {"{data: {train: a}, output: {metrics: silhouette}}", "there are ari, nmi, "},
         {"{data: {train: a}, model: {family: vae, objective: mc}}",
          "model.objective: mc is for model.prior: mixture_of_w"},
         {"data: {train: a, batch_keys: [gmvae_cluster]}",
@@ -334,6 +366,14 @@ static void test_check(void **state)
         {"data: {train: a, residence: device}\nbackend: cpu", "needs a GPU"},
         {"data: {train: a}\nbackend: cpu\ntrain: {precision: tf32}", "take fp32"},
         {"data: {train: a}\noutput: {dir: }", "output.dir is empty"},
+        {"data: {train: [a.h5ad]}\ndenoise: {scale: 1e4, genes: CD3D}", NULL},
+        {"data: {train: [a.h5ad]}\ndenoise: {scale: much}", "denoise.scale: \"much\" is neither library nor a number"},
+        {"data: {train: [a.h5ad]}\ndenoise: {scale: 0}", "denoise.scale: \"0\""},
+        {"data: {train: [a.h5ad]}\ndenoise: {genes: [A], genes_file: g.txt}", "both name genes; leave one out"},
+        {"data: {train: [a.h5ad]}\ngenerate: {library: 1500}", NULL},
+        {"data: {train: [a.h5ad]}\ngenerate: {library: some}",
+         "generate.library: \"some\" is neither own nor a number"},
+        {"data: {train: [a.h5ad]}\ndenoise: {genes: []}", "denoise.genes is empty"},
     };
     for (size_t i = 0; i < sizeof table / sizeof table[0]; i++) {
         gmv_config c;
@@ -481,6 +521,7 @@ int main(void)
         cmocka_unit_test(test_example_configs),
         cmocka_unit_test(test_docs_are_generated),
         cmocka_unit_test(test_nothing_is_left),
+        cmocka_unit_test(test_sweep),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -250,6 +250,34 @@ static void test_limits(void **state)
     expect_bomb_refused(repeated("train: {", "k", 900, ": 1}"), "c.yaml:1:9: ", "lists all keys");
 }
 
+static void test_sweep(void **state)
+{
+    (void)state;
+    static const mistake table[] = {
+        {"sweep:\n  over:\n    model.cluster: [1]\n", NULL, "c.yaml:3:5: ", "did you mean \"model.clusters\"?"},
+        {"sweep:\n  over:\n    clusters: [1]\n", NULL, "c.yaml:3:5: ", "did you mean \"model.clusters\"?"},
+        {"sweep:\n  over:\n    model.clusters: [1, 10, 0]\n", NULL, "c.yaml:3:29: ", "0 is not between 1 and 4096"},
+        {"sweep:\n  over: {model.likelihood: [nb, nb_logits]}\n", NULL, "c.yaml:2:33: ", "did you mean \"nb_logit\"?"},
+        {"sweep:\n  over: {model.encoder: [[5], []]}\n", NULL, "c.yaml:2:31: ", "at least 1 element"},
+        {"sweep:\n  over: {data.genes: [all, {n_tops: 5}]}\n", NULL,
+         "c.yaml:2:29: ", "did you mean \"data.genes.n_top\"?"},
+        {"sweep: {over: {model.clusters: [3, 5, 3]}}\n", NULL, "c.yaml:1:39: ", "the value 3 twice"},
+        {"sweep: {over: {model.clusters: []}}\n", NULL, "c.yaml:1:32: ", "has no values"},
+        {"sweep: {over: {train.lr: [1], train.lr: [2]}}\n", NULL, "c.yaml:1:31: ", "duplicate key \"train.lr\""},
+        {"sweep: {over: {output.dir: [a, b]}}\n", NULL, "c.yaml:1:16: ", "cannot differ between the runs of a sweep"},
+        {"sweep: {over: {sweep.repeats: [1]}}\n", NULL, "c.yaml:1:16: ", "cannot differ"},
+        {"sweep: {over: {train.lr: {min: 1, max: 11}}}\n", NULL, "c.yaml:1:40: ", "11 is not between 0 and 10"},
+        {"sweep: {over: {train.lr: {min: 1, mix: 2}}}\n", NULL, "c.yaml:1:35: ", "\"mix\": a range is"},
+        {"sweep: {over: {train.lr: {min: 1}}}\n", NULL, "c.yaml:1:26: ", "needs min below max"},
+        {"sweep: {over: {train.lr: {min: 0, max: 1, log: true}}}\n", NULL, "c.yaml:1:26: ", "with log min above 0"},
+        {"sweep: {over: {model.encoder: {min: 1, max: 2}}}\n", NULL, "c.yaml:1:31: ", "is no number; give a list"},
+        {"sweep: {over: [model.clusters]}\n", NULL, "c.yaml:1:15: ", "must be a mapping of keys"},
+        {"sweep: {method: gird}\n", NULL, "c.yaml:1:17: ", "did you mean \"grid\"?"},
+        {"", "sweep.over={model.clusters: [0]}", "override \"sweep.over=", "0 is not between 1 and 4096"},
+    };
+    RUN(table);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -257,6 +285,7 @@ int main(void)
         cmocka_unit_test(test_bytes),      cmocka_unit_test(test_keys),
         cmocka_unit_test(test_types),      cmocka_unit_test(test_ranges),
         cmocka_unit_test(test_shorthands), cmocka_unit_test(test_limits),
+        cmocka_unit_test(test_sweep),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

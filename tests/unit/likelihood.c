@@ -263,6 +263,95 @@ static void nb_logit_agrees_with_the_reference(void **state)
     within("nb_logit", &w);
 }
 
+static float log_mean_by(gmv_likelihood which, const float *p)
+{
+    switch (which) {
+#define GMV_LIKELIHOOD(name, heads, softmax, gene_params, names, description)                                          \
+    case GMV_LIKELIHOOD_##name:                                                                                        \
+        return gmv_lik_##name##_log_mean(p);
+#include "gmvae/likelihoods.def"
+#undef GMV_LIKELIHOOD
+    case GMV_LIKELIHOODS:
+        break;
+    }
+    return NAN;
+}
+
+/* The mean of every row of the table is sum y p(y), of the reference's p. */
+static void means_are_those_of_the_reference(void **state)
+{
+    (void)state;
+    for (int which = 0; which < GMV_LIKELIHOODS; which++) {
+        for (int i = 0; i < t_thin(200); i++) {
+            float p[MOST];
+            double wide[MOST], mean = 0.0, mass = 0.0;
+            for (int k = 0; k < MOST; k++) {
+                p[k] = (float)(3.0 * t_unit((uint64_t)k + 40, (uint64_t)i) - 1.5);
+                wide[k] = (double)p[k];
+            }
+            for (int y = 0; y < 4000 && mass < 1.0 - 1e-12; y++) {
+                double share = exp(ref_likelihood((gmv_likelihood)which, y, wide, NULL));
+                mass += share;
+                mean += share * y;
+            }
+            t_near(gmv_likelihood_of((gmv_likelihood)which).name, (double)log_mean_by((gmv_likelihood)which, p),
+                   log(mean), T_POINTWISE, 1.0);
+        }
+    }
+}
+
+static float draw_by(gmv_likelihood which, const float *p, gmv_uniforms *u)
+{
+    switch (which) {
+#define GMV_LIKELIHOOD(name, heads, softmax, gene_params, names, description)                                          \
+    case GMV_LIKELIHOOD_##name:                                                                                        \
+        return gmv_lik_##name##_draw(p, u);
+#include "gmvae/likelihoods.def"
+#undef GMV_LIKELIHOOD
+    case GMV_LIKELIHOODS:
+        break;
+    }
+    return NAN;
+}
+
+/* Mean, square and share of zeros of draws of every row of the table, against sums over the reference's p. */
+static void draws_have_the_distribution(void **state)
+{
+    (void)state;
+    enum { points = 24, FIGURES = 3 };
+    const int n = t_thin(20000);
+    for (int which = 0; which < GMV_LIKELIHOODS; which++) {
+        for (int i = 0; i < points; i++) {
+            float p[MOST];
+            double wide[MOST], want[FIGURES] = {0}, square[FIGURES] = {0}, got[FIGURES] = {0}, mass = 0.0;
+            for (int k = 0; k < MOST; k++) {
+                p[k] = (float)(5.0 * t_unit((uint64_t)k + 60, (uint64_t)i) - 2.5);
+                wide[k] = (double)p[k];
+            }
+            for (int y = 0; y < 6000 && mass < 1.0 - 1e-13; y++) {
+                double share = exp(ref_likelihood((gmv_likelihood)which, y, wide, NULL));
+                double figure[FIGURES] = {y, (double)y * y, y == 0};
+                mass += share;
+                for (int f = 0; f < FIGURES; f++) {
+                    want[f] += share * figure[f];
+                    square[f] += share * figure[f] * figure[f];
+                }
+            }
+            for (int d = 0; d < n; d++) {
+                gmv_uniforms u = {.seed = 5, .stream = GMV_STREAM_INIT, .cell = d, .draw = (uint32_t)i};
+                double y = (double)draw_by((gmv_likelihood)which, p, &u), figure[FIGURES] = {y, y * y, y == 0.0};
+                for (int f = 0; f < FIGURES; f++) {
+                    got[f] += figure[f] / n;
+                }
+            }
+            for (int f = 0; f < FIGURES; f++) {
+                double error = T_SIGMAS * sqrt(fmax(square[f] - want[f] * want[f], 0.0) / n) + T_TABLE;
+                t_near(gmv_likelihood_of((gmv_likelihood)which).name, (got[f] - want[f]) / error, 0.0, 1.0, 1.0);
+            }
+        }
+    }
+}
+
 /* Predictors that a diverging run may reach: results stay finite, or become the infinity they should be. */
 static void extreme_predictors_give_no_nan(void **state)
 {
@@ -337,6 +426,8 @@ int main(void)
         T_TEST(nb_agrees_with_the_reference),
         T_TEST(all_agree_with_the_reference),
         T_TEST(nb_logit_agrees_with_the_reference),
+        T_TEST(means_are_those_of_the_reference),
+        T_TEST(draws_have_the_distribution),
         T_TEST(extreme_predictors_give_no_nan),
         T_TEST(zeros_of_huge_means),
         T_TEST(counts_of_tiny_means),

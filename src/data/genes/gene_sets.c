@@ -114,3 +114,10 @@ int32_t gmv_cells_present(const gmv_cells *cells, gmv_gidx i)
     return cells->set_genes == NULL ? cells->genes
                                     : cells->set_genes[cells->file_set[gmv_cells_file(cells, cells->first + i)]];
 }
+
+const uint8_t *gmv_genes_measured(const gmv_cells *cells, gmv_gidx row)
+{
+    return cells->set_genes == NULL
+               ? NULL
+               : cells->packed.present + (int64_t)cells->file_set[gmv_cells_file(cells, row)] * cells->genes;
+}

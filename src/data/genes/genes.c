@@ -37,15 +37,15 @@ done:
     return status;
 }
 
-static gmv_status read_text(const char *path, char **text)
+static gmv_status read_text(const char *path, const char *key, char **text)
 {
     const int64_t most = (int64_t)64 << 20; /* bytes, far more than names of genes take */
     int64_t length = 0;
     const char *why = gmv_file_read_text(path, most, text, &length);
     if (why != NULL || length > most) {
         GMV_FREE(*text);
-        return GMV_FAIL(GMV_ERR_CONFIG, "%s: cannot be opened: %s (data.genes.file)", path,
-                        why != NULL ? why : "larger than 64 MiB, which no list of genes is");
+        return GMV_FAIL(GMV_ERR_CONFIG, "%s: cannot be opened: %s (%s)", path,
+                        why != NULL ? why : "larger than 64 MiB, which no list of genes is", key);
     }
     return GMV_OK;
 }
@@ -61,7 +61,7 @@ static gmv_status add_once(gmv_names *wanted, const char *name)
     return GMV_OK;
 }
 
-static gmv_status parse_genes(gmv_names *wanted, char *text, const char *genes_file)
+static gmv_status parse_genes(gmv_names *wanted, char *text, const char *genes_file, const char *key)
 {
     char *rest = text;
     if (strncmp(rest, "\xEF\xBB\xBF", 3) == 0) {
@@ -80,22 +80,22 @@ static gmv_status parse_genes(gmv_names *wanted, char *text, const char *genes_f
         }
     }
     if (wanted->n == 0) {
-        return GMV_FAIL(GMV_ERR_CONFIG, "%s: names no gene (data.genes.file)", genes_file);
+        return GMV_FAIL(GMV_ERR_CONFIG, "%s: names no gene (%s)", genes_file, key);
     }
     return GMV_OK;
 }
 
-gmv_status gmv_genes_from_file(gmv_names *wanted, const gmv_comm *comm, const char *genes_file)
+gmv_status gmv_genes_from_file(gmv_names *wanted, const gmv_comm *comm, const char *genes_file, const char *key)
 {
     char *text = NULL;
     memset(wanted, 0, sizeof *wanted);
-    gmv_status status = comm->rank == 0 ? read_text(genes_file, &text) : GMV_OK;
+    gmv_status status = comm->rank == 0 ? read_text(genes_file, key, &text) : GMV_OK;
     status = gmv_comm_agree(comm, status);
     if (status == GMV_OK) {
         status = gmv_comm_broadcast_text(comm, &text, 0);
     }
     if (status == GMV_OK) {
-        status = parse_genes(wanted, text, genes_file);
+        status = parse_genes(wanted, text, genes_file, key);
     }
     gmv_free(text);
     return gmv_comm_agree(comm, status);

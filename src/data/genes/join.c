@@ -135,7 +135,7 @@ static gmv_status choose_list(gmv_gene_join *join)
         const char *file = join->config->data_genes_file;
         snprintf(join->name, sizeof join->name, "%.255s", join->known != NULL ? "the model" : file);
         GMV_GO(join->known != NULL ? gmv_genes_known(&wanted, join->known)
-                                   : gmv_genes_from_file(&wanted, join->comm, file));
+                                   : gmv_genes_from_file(&wanted, join->comm, file, "data.genes.file"));
         GMV_GO(take_names(join, &wanted));
     } else {
         snprintf(join->name, sizeof join->name, "%.255s", join->source[0].path);

@@ -5,6 +5,7 @@
 #include "gmvae/log.h"
 #include "gmvae/mem.h"
 #include "gmvae/signals.h"
+#include "gmvae/work.h"
 
 #include <inttypes.h>
 
@@ -41,6 +42,7 @@ gmv_status gmv_csc_each(const gmv_matrix *m, int64_t first, int64_t end, gmv_val
 {
     int64_t *pointer = NULL, *place = NULL, gene = 0;
     double *value = NULL;
+    gmv_work work = gmv_work_begin((double)m->nnz, "transposing %s", m->file->path);
     gmv_status status = GMV_OK;
     GMV_GO(GMV_NEW(place, piece_values, "a piece of the matrix"));
     GMV_GO(GMV_NEW(value, piece_values, "a piece of the matrix"));
@@ -50,7 +52,7 @@ gmv_status gmv_csc_each(const gmv_matrix *m, int64_t first, int64_t end, gmv_val
         GMV_GO(gmv_stop_check());
         GMV_GO(gmv_h5_read_i64(m->file, m->indices, at, n, place));
         GMV_GO(gmv_h5_read_f64(m->file, m->data, 1, &at, &n, value));
-        gmv_log_progress(false, "transposing %s: %.0f%%", m->file->path, 100.0 * (double)at / (double)m->nnz);
+        gmv_work_at(&work, (double)at);
         for (int64_t i = 0; i < n; i++) {
             int64_t row = place[i];
             while (gene + 1 < m->stored_cols && pointer[gene + 1] <= at + i) {
@@ -77,13 +79,13 @@ gmv_status gmv_dense_each(const gmv_matrix *m, int64_t first, int64_t end, gmv_v
     int64_t width = tile_values / m->chunk_rows / m->chunk_cols * m->chunk_cols;
     width = width < m->chunk_cols ? m->chunk_cols : width > m->stored_cols ? m->stored_cols : width;
     double *value = NULL;
+    gmv_work work = gmv_work_begin((double)(end - first), "reading %s", m->file->path);
     gmv_status status =
         GMV_NEW(value, (m->chunk_rows < m->rows ? m->chunk_rows : m->rows) * width, "a tile of the matrix");
     for (int64_t row = first, next; row < end && status == GMV_OK; row = next) {
         next = (row / m->chunk_rows + 1) * m->chunk_rows;
         next = next < end ? next : end;
-        gmv_log_progress(false, "reading %s: %.0f%%", m->file->path,
-                         100.0 * (double)(row - first) / (double)(end - first));
+        gmv_work_at(&work, (double)(row - first));
         for (int64_t col = 0; col < m->stored_cols; col += width) {
             int64_t at[2] = {row, col},
                     n[2] = {next - row, m->stored_cols - col < width ? m->stored_cols - col : width};

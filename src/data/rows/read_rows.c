@@ -81,8 +81,15 @@ static gmv_status cut_into_slabs(row_range *range)
     return GMV_OK;
 }
 
+static void show(gmv_work *work, const gmv_packer *packer)
+{
+    if (work != NULL) {
+        gmv_work_at(work, (double)packer->rows);
+    }
+}
+
 /* Slabs from *next on by all threads, up to the first that is not as it should be, where *next then stands. */
-static gmv_status read_in_parallel(gmv_packer *packer, const row_range *range, int64_t whole, int *next)
+static gmv_status read_in_parallel(gmv_packer *packer, const row_range *range, gmv_work *work, int *next)
 {
     gmv_status status = GMV_OK;
     bool stop = false;
@@ -102,8 +109,7 @@ static gmv_status read_in_parallel(gmv_packer *packer, const row_range *range, i
                 if (!stop && good) {
                     status = gmv_packer_append(packer, &reader.packed);
                     *next = s + 1;
-                    gmv_log_progress(false, "reading %s: %.0f%%", range->source->matrix->file->path,
-                                     100.0 * (double)packer->rows / (double)(whole > 0 ? whole : 1));
+                    show(work, packer);
                 }
                 if (!good || status != GMV_OK) {
 #pragma omp atomic write
@@ -119,7 +125,7 @@ static gmv_status read_in_parallel(gmv_packer *packer, const row_range *range, i
 /* ---- rows ---- */
 
 static gmv_status read_through_hdf5(gmv_packer *packer, const gmv_row_source *source, int64_t first, int64_t end,
-                                    int64_t whole)
+                                    gmv_work *work)
 {
     gmv_block_reader reader;
     gmv_status status = gmv_block_reader_init(&reader, source->matrix, source->by_rows, first, end);
@@ -132,18 +138,17 @@ static gmv_status read_through_hdf5(gmv_packer *packer, const gmv_row_source *so
         if (status == GMV_OK) {
             status = gmv_packer_add(packer, source, &reader.block);
         }
-        gmv_log_progress(false, "reading %s: %.0f%%", source->matrix->file->path,
-                         100.0 * (double)packer->rows / (double)(whole > 0 ? whole : 1));
+        show(work, packer);
     }
     gmv_block_reader_fini(&reader);
     return status;
 }
 
 gmv_status gmv_read_rows(gmv_packer *packer, const gmv_row_source *source, const gmv_csr_arrays *store, int64_t first,
-                         int64_t end, int64_t whole)
+                         int64_t end, gmv_work *work)
 {
     if (!store->is_open || end <= first) {
-        return read_through_hdf5(packer, source, first, end, whole);
+        return read_through_hdf5(packer, source, first, end, work);
     }
     int64_t *indptr = NULL;
     row_range range = {.source = source, .store = store, .first = first, .end = end};
@@ -158,10 +163,10 @@ gmv_status gmv_read_rows(gmv_packer *packer, const gmv_row_source *source, const
         range.base = packer->nnz;
     }
     while (next < range.slabs) {
-        GMV_GO(read_in_parallel(packer, &range, whole, &next));
+        GMV_GO(read_in_parallel(packer, &range, work, &next));
         GMV_GO(gmv_stop_check());
         if (next < range.slabs) {
-            GMV_GO(read_through_hdf5(packer, source, range.slab[next], range.slab[next + 1], whole));
+            GMV_GO(read_through_hdf5(packer, source, range.slab[next], range.slab[next + 1], work));
             next++;
         }
     }

@@ -9,6 +9,7 @@
 #include "gmvae/log.h"
 #include "gmvae/mem.h"
 #include "gmvae/stream.h"
+#include "gmvae/work.h"
 
 #include <inttypes.h>
 #include <sys/resource.h>
@@ -170,7 +171,13 @@ typedef struct row_walk {
     gmv_row_visitor visit;
     void *context;
     int64_t done; /* rows */
+    gmv_work work;
 } row_walk;
+
+static gmv_work looking_at(const gmv_cells *cells)
+{
+    return gmv_work_begin((double)cells->count, "looking at cells");
+}
 
 static gmv_status walk_file(void *context, gmv_source *source, int64_t first, int64_t end)
 {
@@ -185,14 +192,13 @@ static gmv_status walk_file(void *context, gmv_source *source, int64_t first, in
         n = at_a_time - at % at_a_time;
         n = end - at < n ? end - at : n;
         gmv_packer_reset(&packer);
-        GMV_GO(gmv_read_rows(&packer, &rows, &source->store, at, at + n, n));
+        GMV_GO(gmv_read_rows(&packer, &rows, &source->store, at, at + n, NULL));
         source->rounded += packer.rounded;
         gmv_packed packed = gmv_packer_view(&packer);
         packed.first_cell = source->first + at;
         GMV_GO(walk->visit(walk->context, &packed));
         walk->done += n;
-        gmv_log_progress(false, "looking through the cells: %.0f%%",
-                         100.0 * (double)walk->done / (double)walk->cells->count);
+        gmv_work_at(&walk->work, (double)walk->done);
     }
 done:
     gmv_packer_fini(&packer);
@@ -202,7 +208,7 @@ done:
 gmv_status gmv_walk_rows(const gmv_cells *cells, gmv_source *source, const gmv_gene_lists *lists, int32_t genes,
                          gmv_row_visitor visit, void *context)
 {
-    row_walk walk = {cells, lists, genes, visit, context, 0};
+    row_walk walk = {cells, lists, genes, visit, context, 0, looking_at(cells)};
     return gmv_sources_visit(cells, source, NULL, walk_file, &walk);
 }
 
@@ -313,7 +319,7 @@ gmv_status gmv_cells_to_stream(gmv_cells *cells, const gmv_comm *comm, const gmv
 {
     GMV_TRY(gmv_stream_create(&cells->stream, cells, rows_of_block(cells, config->data_window)));
     census pass = {.cells = cells, .config = config, .source = source, .prints = prints};
-    pass.walk = (row_walk){cells, lists, cells->genes, take_rows, &pass, 0};
+    pass.walk = (row_walk){cells, lists, cells->genes, take_rows, &pass, 0, looking_at(cells)};
     GMV_TRY(open_cache(&pass, comm, config, source));
     GMV_TRY(gmv_sources_visit(cells, source, NULL, take_file, &pass));
     return cells->stream->cache != NULL ? gmv_cell_cache_finish(cells->stream->cache) : GMV_OK;
