@@ -59,10 +59,10 @@ class Run:
             return [line for line in map(json.loads, file) if line["split"] == split]
 
     def embedding(self):
-        """Latent means [N, D] and the cluster of every cell."""
+        """Latent means [N, D] and the component of every cell."""
         with h5py.File(os.path.join(self.out, "embedding.h5ad")) as file:
             return (file["obsm/X_gmvae"][()].astype(np.float64),
-                    file["obsm/gmvae_cluster_prob"][()].argmax(1))
+                    file["obsm/gmvae_component_prob"][()].argmax(1))
 
     def genes(self):
         with h5py.File(os.path.join(self.out, "checkpoints", "last.h5")) as file:

@@ -21,7 +21,7 @@ import runs
 
 SETTINGS = {"model.latent_dim": 10, "model.w_dim": 4, "model.clusters": 12, "model.encoder": [128],
             "model.decoder": [128], "model.beta": [32], "train.epochs": 40, "train.batch_size": 128,
-            "data.validation": 0.1, "output.embedding": False, "output.report": False}
+            "data.validation": 0.1, "output.embedding": False, "output.markers": False, "output.report": False}
 MODES = (("host", {"data.residence": "host"}), ("stream", {"data.residence": "stream"}),
          ("stream, 1 shard", {"data.residence": "stream", "data.shards": 1}))
 
