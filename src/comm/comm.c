@@ -4,6 +4,7 @@
 #include "contact.h"
 #include "watch.h"
 
+#include "gmvae/files.h"
 #include "gmvae/mem.h"
 #include "gmvae/signals.h"
 
@@ -29,11 +30,34 @@ static MPI_Comm world_of(const gmv_comm *comm)
     return (MPI_Comm)comm->world;
 }
 
-/* Open MPI busy-waits. Where ranks outnumber the cores that starves the rank being waited for, so waiting ranks are told to
- * yield, which helps little beside a process that never does: then each piece of a message may cost a turn of the
- * scheduler, and pieces are larger. MPI must know before it starts. */
-static void avoid_starving_neighbours(void)
+/* A program started without a launcher has a session directory of its own. Open MPI 4 would give all those of a user one
+ * name, and one that ends removes it while another, which then fails, begins. */
+static void name_session_directory(void)
 {
+    static const char *const bases[] = {"OMPI_MCA_orte_tmpdir_base", "TMPDIR", "TEMP", "TMP", NULL};
+    const char *base = NULL;
+    for (int i = 0; base == NULL && bases[i] != NULL; i++) {
+        base = getenv(bases[i]);
+    }
+    char host[256] = "", path[GMV_PATH_ROOM];
+    gethostname(host, sizeof host - 1);
+    snprintf(path, sizeof path, "%.3800s/gmvae_dist.%s.%ld.%ld", base != NULL ? base : "/tmp", host, (long)getuid(),
+             (long)getpid());
+    setenv("OMPI_MCA_orte_top_session_dir", path, 0);
+}
+
+/* What Open MPI reads before it starts.
+ * A program started without a launcher needs no daemon of its own: that would be half of its start, and be left behind
+ * when it is killed.
+ * Open MPI busy-waits. Where ranks outnumber the cores that starves the rank being waited for, so waiting ranks are told to
+ * yield, which helps little beside a process that never does: then each piece of a message may cost a turn of the
+ * scheduler, and pieces are larger. */
+static void set_up_open_mpi(void)
+{
+    setenv("OMPI_MCA_ess_singleton_isolated", "1", 0);
+    if (getenv("OMPI_COMM_WORLD_SIZE") == NULL && getenv("PMIX_RANK") == NULL && getenv("PMI_RANK") == NULL) {
+        name_session_directory();
+    }
     const char *local_size = getenv("OMPI_COMM_WORLD_LOCAL_SIZE");
     if (local_size != NULL && atol(local_size) > sysconf(_SC_NPROCESSORS_ONLN)) {
         setenv("OMPI_MCA_mpi_yield_when_idle", "1", 0);
@@ -84,7 +108,7 @@ static int take_share_of_cores(const gmv_comm *comm)
 gmv_status gmv_comm_init(gmv_comm *comm, int *argc, char ***argv)
 {
     memset(comm, 0, sizeof *comm);
-    avoid_starving_neighbours();
+    set_up_open_mpi();
     int provided = 0;
     gmv_watch_start();
     gmv_watch_begin("connecting the ranks", -1, gmv_contact_limit());
@@ -125,6 +149,43 @@ gmv_comm gmv_comm_alone(void)
     return (gmv_comm){.size = 1, .local_size = 1, .cores = 1, .world = (void *)MPI_COMM_SELF};
 }
 
+gmv_status gmv_comm_part(const gmv_comm *comm, int group, gmv_comm *part)
+{
+    MPI_Comm split;
+    *part = *comm;
+    gmv_comm_enter(comm, "dividing the ranks");
+    int failed = MPI_Comm_split(world_of(comm), group, comm->rank, &split);
+    gmv_comm_leave(comm);
+    if (failed != MPI_SUCCESS) {
+        return GMV_FAIL(GMV_ERR_ENVIRONMENT, "MPI cannot divide the ranks; run on fewer of them");
+    }
+    part->world = (void *)split;
+    MPI_Comm_rank(split, &part->rank);
+    MPI_Comm_size(split, &part->size);
+    return GMV_OK;
+}
+
+void gmv_comm_part_fini(gmv_comm *part)
+{
+    MPI_Comm world = world_of(part);
+    if (world != NULL) {
+        MPI_Comm_free(&world);
+        part->world = NULL;
+    }
+}
+
+int64_t gmv_comm_number(void)
+{
+    return gmv_contact_number();
+}
+
+void gmv_comm_restart_numbers(const gmv_comm *comm)
+{
+    gmv_comm_barrier(comm); /* nobody asks for one of before */
+    gmv_contact_restart_numbers();
+    gmv_comm_barrier(comm);
+}
+
 void gmv_comm_fini(gmv_comm *comm)
 {
     gmv_comm_enter(comm, "leaving MPI");
@@ -161,7 +222,7 @@ gmv_status gmv_comm_fail_alone(const gmv_comm *comm, gmv_status status)
     fprintf(stderr, "gmvae_dist: error: [rank %d] %s\n", comm->rank, gmv_error_message());
     gmv_signals_clear_away();
     gmv_watch_begin("ending the run", comm->rank, 5.0);
-    MPI_Abort(world_of(comm), gmv_exit_code(status));
+    MPI_Abort(MPI_COMM_WORLD, gmv_exit_code(status));
     _exit(gmv_exit_code(status));
 }
 

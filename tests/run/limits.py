@@ -76,6 +76,10 @@ class Variables(RunTest):
             with open(f"/proc/{process.pid}/cmdline") as line, open(f"/proc/{process.pid}/comm") as comm:
                 self.assertEqual(line.read().split("\0")[:-1], command)
                 self.assertEqual(comm.read().strip(), os.path.basename(PROGRAM[0])[:15])
+            with open(f"/proc/{process.pid}/task/{process.pid}/children") as children:
+                self.assertEqual(children.read(), "")  # no daemon of Open MPI
+            directory = f"gmvae_dist.{os.uname().nodename}.{os.getuid()}.{process.pid}"
+            self.assertTrue(os.path.isdir(os.path.join(self.mpi_folder, directory)), os.listdir(self.mpi_folder))
             return environment_of(process.pid)
         finally:
             process.kill()
@@ -98,6 +102,14 @@ class Variables(RunTest):
             return re.findall(r"btl_vader_max_send_size=(\d+)", done.stdout + done.stderr)
         self.assertEqual(pieces(), ["524288"])
         self.assertEqual(pieces(OMPI_MCA_btl_vader_max_send_size="65536"), ["65536"])
+
+    def test_a_session_directory_of_its_own(self):
+        """Open MPI's default is one for all programs of a user: those that run at once end with one another."""
+        self.seen("run")
+        others = os.listdir(self.mpi_folder)
+        self.train("again", NARROW)
+        self.assertEqual(os.listdir(self.mpi_folder), others)  # of the one that was killed
+        self.assertFalse([name for name in others if not name.startswith("gmvae_dist.")])
 
     def test_started_by_the_loader(self):
         loader = "/lib64/ld-linux-x86-64.so.2"
