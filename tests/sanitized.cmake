@@ -7,19 +7,19 @@ set(sanitized_run.cache Cache.test_the_same_bits_wherever_cells_come_from)
 set(sanitized_run.changes Changes.test_another_content)
 set(sanitized_run.families Families.test_end_to_end)
 set(sanitized_run.expression Expression.test_commands)
-set(sanitized_run.predictive Predictive.test_a_sample Predictive.test_genes_that_files_lack)
-set(sanitized_run.report Report.test_a_run)
+set(sanitized_run.predictive Predictive.test_genes_that_files_lack)
+set(sanitized_run.report Report.test_counts_in_the_plane Report.test_nothing_of_an_earlier_training)
 set(sanitized_run.logs Logs.test_run_that_goes_on)
 set(sanitized_run.progress Progress.test_narrow_and_stopped)
 set(sanitized_run.sweep Sweeps.test_halving)
 set(sanitized_run.same_cells SameCells.test_results_of_other_cells_go_beside)
 set(sanitized_cuda_runs.devices Devices.test_auto_takes_the_gpu Devices.test_faults_of_the_libraries)
 set(sanitized_io.bad_files -k index -k indptr -k lengths -k types -k shape -k missing_parts -k circles -k other_files
-    -k pointers -k declared -k truncated -k not_hdf5 -k missing_column -k out_of_range -k other_length -k dangling)
+    -k declared -k truncated -k not_hdf5 -k missing_column -k out_of_range -k other_length -k dangling)
 set(sanitized_io.cache Cache.test_rows_are_those_in_memory Cache.test_bad_values_are_named)
 set(sanitized_io.embedding Embedding.test_every_kind_of_column Embedding.test_several_files Embedding.test_odd_names)
 set(sanitized_io.fingerprint Fingerprint.test_other_cells)
-set(sanitized_io.formats TenX.test_damage StoredByGenes.test_many_windows StoredByGenes.test_bad_values StoredByGenes.test_damage
+set(sanitized_io.formats TenX.test_damage StoredByGenes.test_ranks_without_cells_or_counts StoredByGenes.test_bad_values StoredByGenes.test_damage
     Compressed.test_plugins)
 set(sanitized_io.genes Genes.test_few_genes_and_cells)
 set(sanitized_io.join Genes.test_shared_genes_in_the_order_of_the_first Genes.test_variable_genes_of_the_shared_ones

@@ -344,12 +344,12 @@ class BadFiles(FormatTest):
         old = re.search(r"HDF5 +1\.10\.", self.run_program("--version").stdout)
         endless, crash = self.damaged_heap(2**64 - 16), self.damaged_heap(2**63)
         blind = self.damaged_heap(2**64 - 16, "blind", links=False)
-        cases = [(endless, "HDF5 is not done with / after 2 s" if old else "cannot be read"),
+        cases = [(endless, "HDF5 is not done with / after 1 s" if old else "cannot be read"),
                  (crash, "HDF5 crashes on /" if old else "cannot be read"),
-                 (blind, "HDF5 is not done with / after 2 s" if old else "cannot be read")]
-        self.fails_each([([os.path.basename(path), word], "data.check_seconds=2", path) for path, word in cases])
+                 (blind, "HDF5 is not done with / after 1 s" if old else "cannot be read")]
+        self.fails_each([([os.path.basename(path), word], "data.check_seconds=1", path) for path, word in cases])
         for path, word in cases:
-            done = self.run_program("inspect", path, "data.check_seconds=2")
+            done = self.run_program("inspect", path, "data.check_seconds=1")
             self.assertEqual((done.returncode, done.stdout, done.stderr.count("\n")), (3, "", 1), done.stderr)
             self.assertIn(word, done.stderr)
 

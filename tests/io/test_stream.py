@@ -8,8 +8,9 @@ import zlib
 from support import IoTest, anndata, h5py, main, np, published, small_counts
 
 FEW = os.environ.get("GMVAE_TEST_FEW", "0") not in ("", "0")
+DEEP = os.environ.get("GMVAE_TEST_DEEP", "0") not in ("", "0")
 LARGE = os.environ.get("GMVAE_TEST_LARGE", "0") not in ("", "0")
-RANKS = (1, 3) if FEW else range(1, 9)
+RANKS = (1, 3) if FEW else range(1, 9) if DEEP else (1, 2, 3, 8)
 SIZES = (1, 700, 37, 0, 300, 5, 163)  # no rank's share is a file, and most shards lie in two
 
 

@@ -19,12 +19,13 @@ SMALL = {"train.batch_size": 64, "model.encoder": [16], "model.decoder": [16], "
 
 
 def setUpModule():
-    """On the host a step takes as long as its cells and genes are many: some of the cells in eleven batches."""
+    """On the host a step takes as long as its cells and genes are many: some of them, in eleven batches."""
     if ON_HOST and not DEEP:
         from cells import rewrite
         folder = tempfile.TemporaryDirectory()
         unittest.addModuleCleanup(folder.cleanup)
-        SMALL.update({"train.epochs": 1, "train.batch_size": 27, "data.train": [rewrite(os.path.join(folder.name, "cells.h5ad"), rows=300)]})
+        SMALL.update({"train.epochs": 1, "train.batch_size": 27, "data.genes.n_top": 400,
+                      "data.train": [rewrite(os.path.join(folder.name, "cells.h5ad"), rows=300)]})
 
 
 class Devices(RunTest):
@@ -213,7 +214,7 @@ class Devices(RunTest):
     def test_exact_sums_give_the_same_bits(self):
         changes = {"train.reduction": "exact", "train.epochs": 1, "train.batch_size": 64 if DEEP else 150}
         first = self.on_gpu("np1", changes)
-        for ranks in (2, 4) if DEEP else (4,):
+        for ranks in (2, 4) if DEEP else (2,):
             self.same_run(first, self.on_gpu(f"np{ranks}", changes, ranks, GMVAE_CUDA_HOST_DEVICES=str(ranks)))
         shared = self.on_gpu("shared", {**changes, "runtime.share_gpu": True}, 2, **one_gpu())
         self.assertEqual(contents(first.checkpoint()), contents(shared.checkpoint()))

@@ -7,7 +7,7 @@ import json
 import os
 
 from expression import Network, counts_of
-from support import CELLS, FEW, RunTest, h5py, main, np
+from support import CELLS, DEEP, FEW, RunTest, h5py, main, np
 import anndata
 
 LEARNT = {"model.clusters": 6, "train.epochs": 10, "train.batch_size": 128, "train.lr": 3e-3, "train.log_steps": 0, "checkpoint.every": 0,
@@ -99,7 +99,7 @@ class Predictive(RunTest):
             self.check(run, counts, batch)
             self.heat_map(run, counts, names)
             text = self.file(run)
-            for ranks in (2, 3):
+            for ranks in (2, 3) if DEEP else (2 if residence == "host" else 3,):
                 for name in ("predictive.json", "heatmap.json"):
                     os.remove(run.path(name))
                 self.train(residence, how, ranks=ranks)

@@ -80,7 +80,7 @@ class Resume(RunTest):
     def test_signals_under_mpirun(self):
         changes = {**LONG, "train.epochs": 2}
         whole = self.train("whole", changes, ranks=2)
-        for number, to in ((signal.SIGUSR1, "launcher"), (signal.SIGTERM, "rank")):
+        for number, to in ((signal.SIGUSR1, "launcher"), (signal.SIGTERM, "rank"))[:2 if DEEP else 1]: # signals.py has ranks
             name = f"{to}{number}"
             run = self.stop(name, changes, 15, number, ranks=2, to=to)
             self.assertEqual(run.err.count("gmvae_dist: stopped by a signal"), 1, run.err)

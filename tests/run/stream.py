@@ -169,7 +169,7 @@ class Stream(RunTest):
         with h5py.File(CELLS) as f, open(changes["data.genes"]["file"], "wb") as out:
             out.write(b"\n".join(f["var"][f["var"].attrs["_index"]][:60]))
         peaks = []
-        for times in (40, 160) if DEEP else (20, 80):
+        for times in (40, 160) if DEEP else (10, 40):
             file = os.path.join(self.folder, f"x{times}.h5ad")
             bigger(file, times)
             peaks.append(self.peak(f"x{times}", file, changes))
