@@ -8,8 +8,10 @@
 #include "gmvae/text.h"
 
 #include <errno.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 static const char head[] =
@@ -139,15 +141,35 @@ static gmv_status write_files(const gmv_run_files *run)
     return gmv_output_end(&out, write_page(out.stream, &gallery, run));
 }
 
+/* Whether a file is older than the first line that the training wrote: it stayed when the folder was trained in anew. */
+static bool is_earlier(const gmv_run_files *run, const char *name)
+{
+    char path[GMV_PATH_ROOM];
+    struct stat info;
+    double began = run->history.lines > 0 ? gmv_number_in(run->history.line[0], "time") : (double)NAN;
+    snprintf(path, sizeof path, "%.4000s/%s", run->config->output_dir, name);
+    return isfinite(began) && stat(path, &info) == 0 && (double)info.st_mtime + 1.0 < began;
+}
+
+static gmv_status read_results(gmv_run_files *run)
+{
+    const gmv_config *config = run->config;
+    run->earlier_cells = is_earlier(run, "embedding.h5ad");
+    run->earlier_evaluation = is_earlier(run, "evaluation.json");
+    if (!run->earlier_cells) {
+        GMV_TRY(gmv_result_cells_read(&run->result, config, &run->trained.data_batch_keys));
+        GMV_TRY(gmv_result_markers_read(&run->markers, config, &run->result));
+    }
+    return run->earlier_evaluation ? GMV_OK : gmv_evaluation_read(&run->evaluation, config->output_dir);
+}
+
 static gmv_status write_report(const gmv_config *config)
 {
     gmv_run_files run = {.config = config};
     gmv_status status;
     GMV_GO(read_config(&run));
     GMV_GO(gmv_history_read(&run.history, config->output_dir));
-    GMV_GO(gmv_result_cells_read(&run.result, config, &run.trained.data_batch_keys));
-    GMV_GO(gmv_result_markers_read(&run.markers, config, &run.result));
-    GMV_GO(gmv_evaluation_read(&run.evaluation, config->output_dir));
+    GMV_GO(read_results(&run));
     GMV_GO(gmv_record_read(&run.record, config->output_dir));
     GMV_GO(gmv_predictive_read(&run.predictive, config->output_dir));
     GMV_GO(gmv_heat_map_read(&run.heat_map, config->output_dir));

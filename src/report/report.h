@@ -80,10 +80,11 @@ typedef struct gmv_run_files {
     gmv_history history;
     gmv_result_cells result;
     gmv_result_markers markers;
-    cJSON *evaluation; /* NULL: there is none */
-    cJSON *record;     /* run.json; NULL likewise */
-    cJSON *predictive; /* predictive.json; NULL likewise */
-    cJSON *heat_map;   /* heatmap.json; NULL likewise */
+    cJSON *evaluation;                      /* NULL: there is none */
+    cJSON *record;                          /* run.json; NULL likewise */
+    cJSON *predictive;                      /* predictive.json; NULL likewise */
+    cJSON *heat_map;                        /* heatmap.json; NULL likewise */
+    bool earlier_cells, earlier_evaluation; /* there is one, of another training: it is left out */
 } gmv_run_files;
 
 /* Sentences on top: what was trained, whether it converged, clusters, batches, what to do. */

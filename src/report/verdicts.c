@@ -65,6 +65,18 @@ static void say_what(FILE *page, const gmv_run_files *run)
     }
 }
 
+/* Results that an earlier training left in the folder. */
+static void say_earlier(FILE *page, const gmv_run_files *run)
+{
+    if (run->earlier_cells || run->earlier_evaluation) {
+        say(page, WORRY, "Results of an earlier training are not shown.",
+            !run->earlier_evaluation ? "embedding.h5ad is older than what was trained here last."
+            : run->earlier_cells     ? "embedding.h5ad and evaluation.json are older than what was trained here last."
+                                     : "evaluation.json is older than what was trained here last.",
+            "Run embed and eval, then report.");
+    }
+}
+
 /* ---- whether it converged ---- */
 
 /* Of the held-out bound, or without one that of the training. */
@@ -277,6 +289,7 @@ gmv_status gmv_write_verdicts(FILE *page, const gmv_run_files *run)
 {
     fputs("<ul class=\"verdicts\">\n", page);
     say_what(page, run);
+    say_earlier(page, run);
     GMV_TRY(say_history(page, run));
     GMV_TRY(say_clusters(page, run));
     for (int b = 0; b < run->result.batches && run->result.cluster.levels > 0; b++) {

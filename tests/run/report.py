@@ -260,7 +260,21 @@ class Report(RunTest):
         self.assertLessEqual(shown, set(self.train("again", short).files()))
         without = {"output.report": False, "output.markers": False}
         self.assertLessEqual(shown, set(self.train("again", {**short, **without}).files()))  # the same training
-        self.assertFalse(shown & set(self.train("again", {**short, **without, "checkpoint.resume": "never", "seed": 2}).files()))
+        anew = {**short, **without, "checkpoint.resume": "never", "seed": 2, "output.embedding": False, "data.validation": 0}
+        run = self.train("again", anew)
+        self.assertFalse(shown & set(run.files()))
+        # results that were not written again stay, and are no part of the page until they are
+        for name in ("embedding.h5ad", "evaluation.json"):
+            os.utime(run.path(name), (1e9, 1e9))
+        self.report("again", anew)
+        said = [verdict for _, verdict in Page(self.page(run)).verdicts]
+        self.assertTrue(any("embedding.h5ad and evaluation.json are older" in verdict for verdict in said), said)
+        self.assertTrue(said[0].startswith("The run has no embedding yet."), said)
+        self.assertEqual(self.try_run("again", anew, word="embed").code, 0)
+        self.report("again", anew)
+        said = [verdict for _, verdict in Page(self.page(run)).verdicts]
+        self.assertTrue(any(" evaluation.json is older" in verdict for verdict in said), said)
+        self.assertTrue(said[0].startswith("1558 cells of"), said)
 
     def test_wrong_folders(self):
         self.fails(["nowhere: there is no run to report of", "train first"], 3, "nowhere", LEARNT, word="report")
