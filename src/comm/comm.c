@@ -63,6 +63,10 @@ static void set_up_open_mpi(void)
         setenv("OMPI_MCA_mpi_yield_when_idle", "1", 0);
         setenv("OMPI_MCA_btl_vader_max_send_size", "524288", 0);
     }
+    const char *yields = getenv("OMPI_MCA_mpi_yield_when_idle");
+    if (yields != NULL && strcmp(yields, "0") != 0) {
+        gmv_contact_spin(0.2e-3);
+    }
 }
 
 /* mpirun's default binds each of two ranks to one core, however many the host has, which would leave

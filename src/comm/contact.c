@@ -15,10 +15,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 enum news { STOP, ASK, WAITING, AT_WORK, NUMBER, kinds }; /* from `kinds` on: the answer to NUMBER */
-enum { host_room = 64, silent = 0, spins_between_looks = 64, most_named = 8 };
+enum { host_room = 64, silent = 0, spins_between_looks = 16, most_named = 8 };
+enum { nap = 50000 }; /* nanoseconds */
 
 static struct {
     MPI_Comm news;
@@ -28,10 +30,11 @@ static struct {
     bool told;             /* the others, of a signal */
     int next, number;      /* rank 0: to be given out next; elsewhere: what was given, -1: not yet */
     double timeout;        /* seconds */
+    double spin;           /* seconds of a wait before it naps */
     double stop, heard;    /* when a signal was known of, 0: none is; when news were last looked for */
     unsigned char *answer; /* [size] kind of the last answer */
     char *host;            /* [size, host_room] */
-} contact = {.timeout = 600};
+} contact = {.timeout = 600, .spin = 20e-3};
 
 /* ---- news ---- */
 
@@ -122,6 +125,11 @@ void gmv_contact_close(void)
     free(contact.host);
     contact.answer = NULL;
     contact.host = NULL;
+}
+
+void gmv_contact_spin(double seconds)
+{
+    contact.spin = seconds;
 }
 
 void gmv_contact_timeout(double seconds)
@@ -274,11 +282,20 @@ void gmv_contact_wait(MPI_Request *request, int n)
     patience wait = {0};
     int done = 0;
     contact.waiting = true;
+    bool naps = false;
     MPI_Testall(n, request, &done, MPI_STATUSES_IGNORE);
+    double since = done ? 0.0 : gmv_clock();
     for (int spins = 1; !done; spins++) {
         MPI_Testall(n, request, &done, MPI_STATUSES_IGNORE);
-        if (!done && contact.open && spins % spins_between_looks == 0) {
+        if (done || (!naps && spins % spins_between_looks != 0)) {
+            continue;
+        }
+        if (contact.open) {
             look(&wait);
+        }
+        naps = naps || gmv_clock() - since > contact.spin;
+        if (naps) {
+            nanosleep(&(struct timespec){0, nap}, NULL);
         }
     }
     contact.waiting = false;

@@ -12,6 +12,9 @@ void gmv_contact_open(const gmv_comm *comm);
 gmv_status gmv_contact_hosts(const gmv_comm *comm, const char *host);
 void gmv_contact_close(void);
 
+/* Seconds that a wait spins before it naps between looks, which leaves the core to others. */
+void gmv_contact_spin(double seconds);
+
 /* Seconds without a sign of life after which a rank counts as lost. */
 void gmv_contact_timeout(double seconds);
 double gmv_contact_limit(void);
