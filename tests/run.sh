@@ -171,7 +171,7 @@ under_valgrind() {
 
 under_asan() {
     stage "sanitizer build" build_of asan
-    export ASAN_OPTIONS=fast_unwind_on_malloc=0:detect_leaks=1:abort_on_error=0
+    export ASAN_OPTIONS=detect_leaks=1:abort_on_error=0
     export LSAN_OPTIONS=print_suppressions=0:suppressions="$PWD/tests/lsan.supp" UBSAN_OPTIONS=print_stacktrace=1
     export GMVAE_TEST_QUICK=1
     ctest_of "sanitizer tests" build/asan -LE "^none\$$shallow" -j "$tests_at_once"

@@ -82,7 +82,7 @@ class IoTest(unittest.TestCase):
         clean.update(OMPI_ALLOW_RUN_AS_ROOT="1", OMPI_ALLOW_RUN_AS_ROOT_CONFIRM="1", OMP_NUM_THREADS=self.threads,
                      OMPI_MCA_mpi_yield_when_idle="1", OMPI_MCA_btl_vader_single_copy_mechanism="none",
                      OMPI_MCA_pml="ob1", OMPI_MCA_orte_abort_on_non_zero_status="0",
-                     OMPI_MCA_orte_tmpdir_base=self.mpi_folder)
+                     OMPI_MCA_orte_tmpdir_base=self.mpi_folder, GOMP_SPINCOUNT="1000", OPENBLAS_NUM_THREADS="1")
         return clean
 
     def run_load(self, *requests, ranks=1):

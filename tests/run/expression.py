@@ -11,7 +11,6 @@ import subprocess
 from cells import rewrite
 from support import CELLS, FEW, RunTest, h5py, main, np, tensors
 import anndata
-import scanpy
 from scipy.special import erf
 
 LEARNT = {"model.clusters": 6, "train.epochs": 10, "train.batch_size": 128, "train.lr": 3e-3, "train.log_steps": 0, "checkpoint.every": 0,
@@ -136,6 +135,7 @@ class Expression(RunTest):
 
     def check_ranking(self, run):
         """What scanpy makes of the file's table; p-values, which there are none of, are NaN."""
+        import scanpy # takes seconds, also in predictive.py
         file = anndata.read_h5ad(run.path("markers.h5ad"))
         with open(run.path("markers.csv"), newline="") as table:
             rows = list(csv.DictReader(table))

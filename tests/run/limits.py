@@ -9,6 +9,7 @@ import unittest
 
 from support import FEW, PATIENCE, PROGRAM, Run, RunTest, lines_of, main, time
 
+STARTED_FOR = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY", "OPENBLAS_NUM_THREADS")
 NARROW = {"train.epochs": 1, "data.validation": 0}
 
 
@@ -64,7 +65,7 @@ class Variables(RunTest):
     def seen(self, name, **variables):
         """Environment, arguments and name of a run under way."""
         command = self.command(name, {"train.epochs": 100000, "output.embedding": False})
-        environment = {k: v for k, v in self.environment().items() if k not in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")}
+        environment = {k: v for k, v in self.environment().items() if k not in STARTED_FOR}
         process = subprocess.Popen(command, cwd=self.folder, env={**environment, **variables},
                                    stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         try:

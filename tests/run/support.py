@@ -151,11 +151,13 @@ class RunTest(unittest.TestCase):
         self.mpi_folder = mpi_folder.name
 
     def environment(self, threads=1):
-        """Messages by shared memory and sockets alone: Open MPI's search for other networks is half of a program's start."""
+        """Messages by shared memory and sockets alone: Open MPI's search for other networks is half of a program's start.
+        And what the program would start itself once more for; limits.py has that."""
         clean = {k: v for k, v in os.environ.items() if not k.startswith(LAUNCHER_VARIABLES)}
         clean.update(OMPI_ALLOW_RUN_AS_ROOT="1", OMPI_ALLOW_RUN_AS_ROOT_CONFIRM="1", OMP_NUM_THREADS=str(threads),
                      OMPI_MCA_mpi_yield_when_idle="1", OMPI_MCA_btl_vader_single_copy_mechanism="none",
-                     OMPI_MCA_pml="ob1", OMPI_MCA_orte_tmpdir_base=self.mpi_folder)
+                     OMPI_MCA_pml="ob1", OMPI_MCA_orte_tmpdir_base=self.mpi_folder, GOMP_SPINCOUNT="1000",
+                     OPENBLAS_NUM_THREADS="1")
         return clean
 
     def command(self, name, changes, ranks=1, word="train"):
