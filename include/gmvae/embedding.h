@@ -11,15 +11,15 @@ typedef struct gmv_embedding {
     const char *config;               /* resolved YAML of the run */
     const char *checkpoint;           /* path of the checkpoint used */
     int64_t epoch;
-    bool without_bounds;                /* no gmvae_neg_elbo */
+    bool without_bounds;                /* no gmvae_neg_elbo and gmvae_counts */
     int genes;                          /* var; 0: there is no X and no layer */
     char *const *gene, *const *gene_id; /* [genes]; ids NULL: none */
 } gmv_embedding;
 
 typedef struct gmv_embedding_file gmv_embedding_file;
 
-/* Begins PATH: obs of the input files (index and every column that can be carried over) with columns of the outputs and
- * gmvae_neg_elbo, obsm with the outputs, uns gmvae_dist. Rows in input order. It has a temporary name until
+/* Begins PATH: obs of the input files (index and every column that can be carried over) with columns of the outputs,
+ * gmvae_neg_elbo and gmvae_counts, obsm with the outputs, uns gmvae_dist. Rows in input order. It has a temporary name until
  * it is complete. Collective. Ownership: gmv_embedding_end, also after an error (then *file may be NULL).
  * Errors: GMV_ERR_ENVIRONMENT when it cannot be written. */
 gmv_status gmv_embedding_begin(gmv_embedding_file **file, const char *path, const gmv_cells *cells,
@@ -29,8 +29,9 @@ gmv_status gmv_embedding_begin(gmv_embedding_file **file, const char *path, cons
  * @param[in] output  of each of the model's [n, cols], host memory */
 gmv_status gmv_embedding_put(gmv_embedding_file *file, int n, const gmv_gidx *row, const float *const *output);
 
-/* @param[in] neg_elbo  [n] nats */
-gmv_status gmv_embedding_put_bounds(gmv_embedding_file *file, int n, const gmv_gidx *row, const float *neg_elbo);
+/* Of the same rows. @param[in] neg_elbo  [n] nats @param[in] total  [n] counts of the cell in the genes in use */
+gmv_status gmv_embedding_put_figures(gmv_embedding_file *file, int n, const gmv_gidx *row, const float *neg_elbo,
+                                     const float *total);
 
 /* Gives the file its name when `status`, that of the work so far, is GMV_OK on all ranks; else nothing is left behind.
  * Collective. Returns `status` or what went wrong. Accepts NULL. */

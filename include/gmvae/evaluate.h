@@ -30,6 +30,7 @@ typedef struct gmv_row_results {
     const gmv_gidx *row;        /* [n] global rows, ascending */
     const float *const *output; /* of each output of the model [n, cols]; means over GMV_EVAL_DRAWS draws */
     const float *neg_elbo;      /* [n] exact bound */
+    const float *counts;        /* [n] of the cell in the genes in use; with the bound */
 } gmv_row_results;
 
 /* Takes results as they come, in row order. */

@@ -20,7 +20,7 @@
 static gmv_status put_rows(void *file, const gmv_row_results *results)
 {
     GMV_TRY(gmv_embedding_put(file, results->n, results->row, results->output));
-    return gmv_embedding_put_bounds(file, results->n, results->row, results->neg_elbo);
+    return gmv_embedding_put_figures(file, results->n, results->row, results->neg_elbo, results->counts);
 }
 
 static gmv_status write_embedding(const gmv_config *config, const gmv_comm *comm, gmv_model *model, gmv_feed *feed,

@@ -16,8 +16,8 @@ static bool lies_in(const char *name, const char *other)
 /* Columns that cannot stand beside those of the embedding, or beside another key's. */
 static gmv_status check_place(const gmv_config *config, const char *key)
 {
-    static const char *const ours[] = {"gmvae_cluster", "gmvae_certainty", "gmvae_component", "gmvae_neg_elbo",
-                                       "gmvae_file"};
+    static const char *const ours[] = {"gmvae_cluster",  "gmvae_certainty", "gmvae_component",
+                                       "gmvae_neg_elbo", "gmvae_counts",    "gmvae_file"};
     const gmv_texts *keys = &config->data_batch_keys;
     for (size_t i = 0; i < sizeof ours / sizeof *ours; i++) {
         if (strcmp(key, ours[i]) == 0 || lies_in(key, ours[i])) {

@@ -35,6 +35,7 @@ enum {
     categories = matrices + GMV_MAX_OUTPUTS,
     largest = categories + GMV_MAX_OUTPUTS,
     bounds = largest + GMV_MAX_OUTPUTS,
+    counts,
     levels_of_cells,
     columns
 };
@@ -117,10 +118,12 @@ gmv_status gmv_embedding_put(gmv_embedding_file *file, int n, const gmv_gidx *ro
     return GMV_OK;
 }
 
-gmv_status gmv_embedding_put_bounds(gmv_embedding_file *file, int n, const gmv_gidx *row, const float *neg_elbo)
+gmv_status gmv_embedding_put_figures(gmv_embedding_file *file, int n, const gmv_gidx *row, const float *neg_elbo,
+                                     const float *total)
 {
     for (int i = 0; i < n; i++) {
         GMV_TRY(put_row(file, bounds, row[i], neg_elbo + i));
+        GMV_TRY(put_row(file, counts, row[i], total + i));
     }
     return GMV_OK;
 }
@@ -172,7 +175,11 @@ static gmv_status open_shared(gmv_embedding_file *file, const gmv_cells *cells, 
     for (int i = 0; i < file->outputs->n; i++) {
         GMV_TRY(open_output(file, cells, comm, i));
     }
-    return file->without_bounds ? GMV_OK : open_column(file, cells, comm, bounds, GMV_EMBEDDING_BOUNDS, false, 0);
+    if (file->without_bounds) {
+        return GMV_OK;
+    }
+    GMV_TRY(open_column(file, cells, comm, bounds, GMV_EMBEDDING_BOUNDS, false, 0));
+    return open_column(file, cells, comm, counts, GMV_EMBEDDING_COUNTS, false, 0);
 }
 
 /* Levels of the local rows. */

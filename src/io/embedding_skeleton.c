@@ -180,7 +180,7 @@ static gmv_status fill_skeleton(const gmv_h5ad *out, const char *name, const gmv
                                 const gmv_embedding *embedding)
 {
     const gmv_cell_outputs *outputs = embedding->outputs;
-    const char *reserved[2 * GMV_MAX_OUTPUTS + 2];
+    const char *reserved[2 * GMV_MAX_OUTPUTS + 3];
     int n = 0;
     for (int i = 0; i < outputs->n; i++) {
         const char *columns[] = {outputs->at[i].column, outputs->at[i].largest};
@@ -192,6 +192,7 @@ static gmv_status fill_skeleton(const gmv_h5ad *out, const char *name, const gmv
     }
     if (!embedding->without_bounds) {
         reserved[n++] = "gmvae_neg_elbo";
+        reserved[n++] = "gmvae_counts";
     }
     reserved[n++] = "gmvae_file";
     GMV_TRY(gmv_h5ad_group(out, "/", "anndata", "0.1.0"));
@@ -205,8 +206,11 @@ static gmv_status fill_skeleton(const gmv_h5ad *out, const char *name, const gmv
     if (has_files(cells)) {
         GMV_TRY(write_files(out, cells));
     }
-    return embedding->without_bounds ? GMV_OK
-                                     : gmv_h5ad_array(out, GMV_EMBEDDING_BOUNDS, H5T_IEEE_F32LE, 1, &cells->total);
+    if (embedding->without_bounds) {
+        return GMV_OK;
+    }
+    GMV_TRY(gmv_h5ad_array(out, GMV_EMBEDDING_BOUNDS, H5T_IEEE_F32LE, 1, &cells->total));
+    return gmv_h5ad_array(out, GMV_EMBEDDING_COUNTS, H5T_IEEE_F32LE, 1, &cells->total);
 }
 
 /* HDF5 keeps the strings that were written in its cache of metadata, 32 MB of them if it may. */

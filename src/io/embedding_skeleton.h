@@ -6,7 +6,9 @@
 #include "gmvae/embedding.h"
 #include "gmvae/files.h"
 
+/* Columns of obs with a number of each cell. */
 #define GMV_EMBEDDING_BOUNDS "obs/gmvae_neg_elbo"
+#define GMV_EMBEDDING_COUNTS "obs/gmvae_counts"
 
 /* Room for paths in it. */
 enum { GMV_EMBEDDING_PATH = 1120 };

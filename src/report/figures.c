@@ -3,6 +3,7 @@
 
 #include "gmvae/mem.h"
 
+#include <math.h>
 #include <string.h>
 
 enum { gene_room = 400 };
@@ -126,6 +127,33 @@ static gmv_status draw_layout_by(gmv_gallery *gallery, const gmv_result_cells *r
                                      : GMV_OK;
 }
 
+/* By the logarithm of each cell's counts. */
+static gmv_status draw_layout_by_counts(gmv_gallery *gallery, const gmv_result_cells *result)
+{
+    gmv_point_colors colors = {.low = HUGE_VAL, .high = -HUGE_VAL};
+    float *value = NULL;
+    gmv_status status = GMV_OK;
+    if (result->counts == NULL) {
+        return GMV_OK;
+    }
+    GMV_GO(GMV_NEW(value, result->cells, "colors of cells"));
+    for (int64_t i = 0; i < result->cells; i++) {
+        value[i] = result->counts[i] > 0.0f ? log10f(result->counts[i]) : NAN;
+        colors.low = fmin(colors.low, (double)value[i]);
+        colors.high = fmax(colors.high, (double)value[i]);
+    }
+    colors.value = value;
+    GMV_GO(gmv_draw_points(gallery, "umap-counts", "UMAP of the embedding, by log10 of the counts of a cell",
+                           result->cells, result->layout, &colors));
+    GMV_GO(result->by_counts != NULL
+               ? gmv_draw_points(gallery, "counts-umap-counts", "UMAP of the counts, without the model, by their log10",
+                                 result->cells, result->by_counts, &colors)
+               : GMV_OK);
+done:
+    gmv_free(value);
+    return status;
+}
+
 static gmv_status draw_layouts(gmv_gallery *gallery, const gmv_result_cells *result)
 {
     gmv_point_colors certainty = {.value = result->certainty, .low = 0.0, .high = 1.0};
@@ -139,6 +167,7 @@ static gmv_status draw_layouts(gmv_gallery *gallery, const gmv_result_cells *res
         snprintf(file, sizeof file, "umap-batch-%d", b + 1);
         GMV_TRY(draw_layout_by(gallery, result, &result->batch[b], file));
     }
+    GMV_TRY(draw_layout_by_counts(gallery, result));
     return result->certainty != NULL && result->cluster.levels > 0
                ? gmv_draw_points(gallery, "umap-certainty", "UMAP of the embedding, by certainty", result->cells,
                                  result->layout, &certainty)

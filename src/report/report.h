@@ -24,6 +24,7 @@ typedef struct gmv_result_cells {
     float *layout;     /* [cells, 2]; NULL: there is none */
     float *by_counts;  /* [cells, 2] by counts alone; NULL likewise */
     float *certainty;  /* [cells]; NULL likewise */
+    float *counts;     /* [cells]; NULL likewise */
     double *tree, cut; /* [components - 1, 4] */
     int *cluster_of;   /* [components] */
 } gmv_result_cells;

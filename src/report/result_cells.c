@@ -32,6 +32,7 @@ void gmv_result_cells_fini(gmv_result_cells *result)
     GMV_FREE(result->layout);
     GMV_FREE(result->by_counts);
     GMV_FREE(result->certainty);
+    GMV_FREE(result->counts);
     GMV_FREE(result->tree);
     GMV_FREE(result->cluster_of);
 }
@@ -169,6 +170,7 @@ static gmv_status read_all(const gmv_h5 *file, const gmv_config *config, const g
     GMV_TRY(read_numbers(file, "obsm/X_umap", result->cells, 2, &result->layout));
     GMV_TRY(read_numbers(file, "obsm/X_counts_umap", result->cells, 2, &result->by_counts));
     GMV_TRY(read_numbers(file, "obs/gmvae_certainty", result->cells, 1, &result->certainty));
+    GMV_TRY(read_numbers(file, "obs/gmvae_counts", result->cells, 1, &result->counts));
     GMV_TRY(read_tree(file, result));
     return check_tree(file, result);
 }

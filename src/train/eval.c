@@ -27,7 +27,7 @@ typedef struct evaluator {
     outputs_here outputs;
     int components; /* which of the outputs; -1: none */
     double *mass;   /* [K] */
-    float bound[GMV_EVAL_CELLS];
+    float bound[GMV_EVAL_CELLS], counts[GMV_EVAL_CELLS];
     double more[GMV_EVAL_CELLS]; /* of a draw */
     double largest[GMV_EVAL_CELLS],
         weights[GMV_EVAL_CELLS]; /* log weight so far, and the sum of weights over its own */
@@ -216,8 +216,13 @@ static gmv_status evaluate_cells(evaluator *e, const choice *chosen, double *sum
             e->bound[i] = (float)gmv_terms_bound(terms, value);
         }
         if (e->sink != NULL) {
-            gmv_row_results results = {
-                .n = visit.n, .row = visit.row, .neg_elbo = e->bound, .output = (const float *const *)e->outputs.value};
+            gmv_row_results results = {.n = visit.n,
+                                       .row = visit.row,
+                                       .neg_elbo = e->bound,
+                                       .counts = e->counts,
+                                       .output = (const float *const *)e->outputs.value};
+            gmv_backend *b = e->model->backend;
+            GMV_GO(b->op->download(b, e->counts, e->feed->batch.library, visit.n * (int64_t)sizeof *e->counts));
             GMV_GO(e->sink->take(e->sink->context, &results));
         }
         show(&work, &visit);

@@ -44,12 +44,13 @@ class Embedding(IoTest):
         np.testing.assert_array_equal(data.obs["gmvae_certainty"], np.where(out, np.nan, 0.7).astype(np.float32))
         bound = np.where(rows % 7 == 5, np.float32("nan"), rows.astype(np.float32) + 0.5)  # those left out
         np.testing.assert_array_equal(data.obs["gmvae_neg_elbo"], bound)
+        np.testing.assert_array_equal(data.obs["gmvae_counts"], bound * 2)
         found = data.uns["gmvae_dist"]
         self.assertEqual((found["config"], found["checkpoint"], int(found["epoch"])), ("seed: 1\n", "out/run/best.h5", 7))
         self.assertEqual(set(found), {"config", "checkpoint", "epoch", "files", "version"})
 
     def check_obs(self, data, source):
-        ours = ["gmvae_cluster", "gmvae_certainty", "gmvae_neg_elbo"]
+        ours = ["gmvae_cluster", "gmvae_certainty", "gmvae_neg_elbo", "gmvae_counts"]
         theirs = source.drop(columns=[name for name in ours if name in source])
         self.assertEqual(list(data.obs.columns), [*theirs.columns, *ours])
         pandas.testing.assert_frame_equal(data.obs[list(theirs.columns)], theirs)
@@ -104,7 +105,7 @@ class Embedding(IoTest):
         self.make(obs={"gmvae_cluster": ["old"] * 40, "keep": ["k"] * 40, "gmvae_neg_elbo": np.zeros(40)})
         data = self.embed("cells.h5ad")
         self.check_numbers(data)
-        self.assertEqual(list(data.obs.columns), ["keep", "gmvae_cluster", "gmvae_certainty", "gmvae_neg_elbo"])
+        self.assertEqual(list(data.obs.columns), ["keep", "gmvae_cluster", "gmvae_certainty", "gmvae_neg_elbo", "gmvae_counts"])
 
     def test_several_files(self):
         first, second = many_columns(20, 1, ["b", "a"]), many_columns(31, 2, ["c", "a"])
@@ -140,7 +141,7 @@ class Embedding(IoTest):
             self.assertNotIn("not copied", loaded["stderr"])
             data = anndata.read_h5ad(self.path("out.h5ad"))
             self.check_numbers(data)
-            self.assertEqual(list(data.obs.columns), ["plate", "lab/plate", "flag", "kind", "gmvae_cluster", "gmvae_certainty", "gmvae_neg_elbo", "gmvae_file"])
+            self.assertEqual(list(data.obs.columns), ["plate", "lab/plate", "flag", "kind", "gmvae_cluster", "gmvae_certainty", "gmvae_neg_elbo", "gmvae_counts", "gmvae_file"])
             for name, values in expected.items():
                 self.assertEqual(data.obs[name].dtype, "category", name)
                 self.assertEqual([None if pandas.isna(v) else v for v in data.obs[name]], values, (name, ranks))

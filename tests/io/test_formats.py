@@ -104,7 +104,7 @@ class TenX(FormatTest):
         self.load(path, "--embed=out.h5ad", ranks=2)
         data = anndata.read_h5ad(self.path("out.h5ad"))
         self.assertEqual(list(data.obs_names), [f"cell{i}-1" for i in range(40)])
-        self.assertEqual(list(data.obs.columns), ["gmvae_cluster", "gmvae_certainty", "gmvae_neg_elbo"])
+        self.assertEqual(list(data.obs.columns), ["gmvae_cluster", "gmvae_certainty", "gmvae_neg_elbo", "gmvae_counts"])
 
     def test_with_h5ad_of_the_same_genes(self):
         counts = small_counts()

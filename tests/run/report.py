@@ -200,6 +200,7 @@ class Report(RunTest):
         """A place for every cell, near those that are near."""
         with h5py.File(run.path("embedding.h5ad")) as f:
             x, at = f["obsm/X_gmvae"][()], f["obsm/X_umap"][()]
+            np.testing.assert_array_equal(f["obs/gmvae_counts"][()], cells.counts()[0].sum(1))
         self.assertEqual(at.shape, (len(x), 2))
         self.assertGreater(trustworthiness(x, at, n_neighbors=15), 0.95)
         with h5py.File(run.path("embedding.h5ad")) as f:
@@ -221,7 +222,7 @@ class Report(RunTest):
     def check_pictures(self, run):
         names = sorted(os.listdir(run.path("pictures")))
         self.assertEqual(names, sorted(f"{name}.{end}" for end in ("svg", "png") for name in (
-            "umap-cluster", "umap-label", "heatmap", "umap-batch-1", "counts-umap-cluster", "counts-umap-label", "counts-umap-batch-1", "umap-certainty", "tree", "clusters-of-label", "clusters-of-batch-1",
+            "umap-cluster", "umap-label", "heatmap", "umap-batch-1", "counts-umap-cluster", "counts-umap-label", "counts-umap-batch-1", "umap-certainty", "umap-counts", "counts-umap-counts", "tree", "clusters-of-label", "clusters-of-batch-1",
             "check-zeros", "check-variance", "check-library", "loss", "reconstruction", "divergences", "components", "component-mass")))
         for name in names:
             with open(run.path(f"pictures/{name}"), "rb") as file:

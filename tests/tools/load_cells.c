@@ -383,7 +383,8 @@ static gmv_status embed(const request *r, const gmv_cells *cells, const gmv_comm
             status = gmv_embedding_put(file, 1, &row, output);
         }
         if (status == GMV_OK && row % 7 != 5) { /* some are left out */
-            status = gmv_embedding_put_bounds(file, 1, &row, &neg_elbo);
+            const float counts = 2.0f * neg_elbo;
+            status = gmv_embedding_put_figures(file, 1, &row, &neg_elbo, &counts);
         }
     }
     return gmv_embedding_end(&file, comm, status);
