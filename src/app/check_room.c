@@ -45,7 +45,7 @@ static double checkpoint_bytes(const gmv_model *model, const gmv_cells *cells)
 /* Of the embedding: what is known of it, without the obs of the input. */
 static double embedding_bytes(const gmv_config *config, const gmv_model *model, const gmv_cells *cells)
 {
-    double bytes_per_cell = 4.0 + 16.0; /* the bound, the index */
+    double bytes_per_cell = 4.0 + 4.0 + 16.0; /* the bound, the counts, the index */
     bytes_per_cell += config->output_umap ? 8.0 : 0.0;
     for (int i = 0; i < model->outputs.n; i++) {
         const gmv_cell_output *output = &model->outputs.at[i];
