@@ -36,13 +36,13 @@ static void name_session_directory(void)
 {
     static const char *const bases[] = {"OMPI_MCA_orte_tmpdir_base", "TMPDIR", "TEMP", "TMP", NULL};
     const char *base = NULL;
-    for (int i = 0; base == NULL && bases[i] != NULL; i++) {
+    for (int i = 0; (base == NULL || base[0] == '\0') && bases[i] != NULL; i++) {
         base = getenv(bases[i]);
     }
     char host[256] = "", path[GMV_PATH_ROOM];
     gethostname(host, sizeof host - 1);
-    snprintf(path, sizeof path, "%.3800s/gmvae_dist.%s.%ld.%ld", base != NULL ? base : "/tmp", host, (long)getuid(),
-             (long)getpid());
+    snprintf(path, sizeof path, "%.3800s/gmvae_dist.%s.%ld.%ld", base != NULL && base[0] != '\0' ? base : "/tmp", host,
+             (long)getuid(), (long)getpid());
     setenv("OMPI_MCA_orte_top_session_dir", path, 0);
 }
 
